@@ -1,0 +1,1 @@
+"""Pure rollup arithmetic: Arrow in, Arrow out, by DuckDB and numpy; no clients, no clock."""

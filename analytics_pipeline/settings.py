@@ -1,0 +1,475 @@
+"""All settings, read once: `config.yaml`, then environment variables, which win.
+
+Belongs here: every key, its type, its default, its limits, and the checks between keys.
+Does not belong here: what a setting does. No other module reads the environment.
+
+Sources, strongest first:
+1. `B25_<SECTION>__<KEY>`, e.g. `B25_KAFKA__GROUP_ID`, `B25_ANALYTICS__INGESTION__BATCH_SIZE`;
+2. the original service's names (`SERVER_PORT`, `DB_HOST`, … : see `ORIGINAL_VARIABLES`);
+3. the file named by `B25_CONFIG`, else `config.yaml` in the working directory, if it is there;
+4. the defaults below.
+"""
+
+import json
+import os
+import re
+from datetime import timedelta
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+
+from analytics_pipeline.errors import ConfigurationError
+
+ORIGINAL_VARIABLES = {
+    "SERVER_PORT": ("server", "port"),
+    "DB_HOST": ("database", "host"),
+    "DB_PORT": ("database", "port"),
+    "DB_NAME": ("database", "database"),
+    "DB_USER": ("database", "user"),
+    "DB_PASSWORD": ("database", "password"),
+    "REDIS_HOST": ("redis", "host"),
+    "REDIS_PORT": ("redis", "port"),
+    "KAFKA_BROKERS": ("kafka", "brokers"),
+    "LOG_LEVEL": ("logging", "level"),
+}
+"""Environment variables of the original service and the key each one sets."""
+
+_PREFIX = "B25_"
+_UNITS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
+
+
+def parse_duration(value: object) -> timedelta:
+    """Read `250ms`, `30s`, `1h30m`, `90d` or `2w`.
+
+    A `timedelta` passes unchanged.
+
+    Raises:
+        ValueError: anything else, a bare number included, because its unit would be a guess.
+    """
+    if isinstance(value, timedelta):
+        return value
+    text = str(value).strip()
+    if not text or _DURATION.sub("", text):
+        raise ValueError("write a duration with its unit, like 250ms, 30s, 5m, 1h30m or 90d")
+    return timedelta(seconds=sum(float(n) * _UNITS[u] for n, u in _DURATION.findall(text)))
+
+
+def _read_json(value: object) -> object:
+    """Allow a JSON object where a mapping is expected, for environment variables."""
+    return json.loads(value) if isinstance(value, str) else value
+
+
+def _split_list(value: object) -> object:
+    """Allow `a,b` where a list is expected: environment variables have no lists."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
+TextList = Annotated[list[str], BeforeValidator(_split_list)]
+Options = Annotated[dict[str, str | int | float | bool], BeforeValidator(_read_json)]
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class Section(BaseModel):
+    """One section of the file; an unknown key is a problem, because it is most often a misspelt one."""
+
+    model_config = ConfigDict(extra="forbid", validate_default=True)
+
+
+class Server(Section):
+    """The REST API."""
+
+    host: str = "127.0.0.1"
+    port: Port = 9097
+    read_timeout: Duration = timedelta(seconds=30)
+    write_timeout: Duration = timedelta(seconds=30)
+    shutdown_timeout: Duration = timedelta(seconds=10)
+    max_body_size: int = Field(default=10 * 1024 * 1024, ge=1024)
+    workers: int = Field(default=1, ge=1, le=64)
+
+
+class Database(Section):
+    """Postgres; `url` wins over the parts. A host that begins with `/` is a socket folder."""
+
+    url: SecretStr | None = None
+    host: str = "localhost"
+    port: Port = 5432
+    database: str = "analytics"
+    user: str = "analytics_user"
+    password: SecretStr = SecretStr("")
+    password_file: Path | None = None
+    ssl_mode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] = "prefer"
+    max_connections: int = Field(default=50, ge=5)
+    max_idle_connections: int = Field(default=10, ge=0)
+    connection_max_lifetime: Duration = timedelta(hours=1)
+    connect_timeout: Duration = timedelta(seconds=5)
+
+    def conninfo(self) -> str:
+        """A libpq connection string, password included: hand it to a driver, never to a log."""
+        from psycopg.conninfo import make_conninfo
+
+        timeout = max(2, int(self.connect_timeout.total_seconds()))
+        if self.url is not None:
+            return make_conninfo(self.url.get_secret_value(), connect_timeout=timeout)
+        password = self.password.get_secret_value()
+        if self.password_file is not None:
+            password = self.password_file.read_text().strip()
+        return make_conninfo(
+            host=self.host,
+            port=self.port,
+            dbname=self.database,
+            user=self.user,
+            password=password or None,
+            sslmode=None if self.host.startswith("/") else self.ssl_mode,
+            connect_timeout=timeout,
+        )
+
+
+class Redis(Section):
+    """The cache; it may disappear at any moment, and only latency changes."""
+
+    enabled: bool = True
+    host: str = "localhost"
+    port: Port = 6379
+    username: str | None = None
+    password: SecretStr = SecretStr("")
+    password_file: Path | None = None
+    db: int = Field(default=0, ge=0)
+    tls: bool = False
+    tls_ca_file: Path | None = None
+    pool_size: int = Field(default=20, ge=1)
+    timeout: Duration = timedelta(milliseconds=250)
+
+
+class Topic(Section):
+    """Settings of topics this product creates; existing topics are never changed."""
+
+    partitions: int = Field(default=4, ge=1)
+    replication_factor: int = Field(default=1, ge=1)
+
+
+class Kafka(Section):
+    """Kafka; `options` goes to librdkafka as it is (SASL, TLS, …)."""
+
+    enabled: bool = True
+    brokers: TextList = Field(default=["localhost:9092"])
+    topics: TextList = Field(default=["trading.events", "market.data", "order.events", "user.actions"])
+    group_id: str = Field(default="analytics-consumer-group", min_length=1)
+    auto_offset_reset: Literal["earliest", "latest"] = "earliest"
+    create_topics: bool = True
+    topic: Topic = Topic()
+    session_timeout: Duration = timedelta(seconds=10)
+    options: Options = Field(default={})
+
+
+class Ingestion(Section):
+    """Landing: rows per transaction, longest wait, landing connections, rows in memory."""
+
+    batch_size: int = Field(default=20_000, ge=1, le=200_000)
+    batch_timeout: Duration = timedelta(milliseconds=200)
+    workers: int = Field(default=2, ge=1, le=64)
+    buffer_size: int = Field(default=100_000, ge=1)
+    max_future_skew: Duration = timedelta(minutes=5)
+    strict: bool = False
+    max_properties: int = Field(default=50, ge=1)
+    max_property_bytes: int = Field(default=1024, ge=16)
+    dead_letter_ratio: float = Field(default=0.5, gt=0, le=1)
+    dead_letter_consecutive: int = Field(default=10_000, ge=1)
+    inbox_poll: Duration = timedelta(milliseconds=250)
+
+
+class Aggregation(Section):
+    """Rollups; `grace` is how long after its end a bucket waits for late events before it is final."""
+
+    enabled: bool = True
+    intervals: TextList = Field(default=["1m", "5m", "15m", "1h", "1d"])
+    workers: int = Field(default=2, ge=1)
+    batch_size: int = Field(default=10_000, ge=1)
+    grace: Duration = timedelta(seconds=30)
+    merge_batches: int = Field(default=500, ge=1)
+
+
+class Retention(Section):
+    """How long each kind of data is kept; each level at least as long as the finer one."""
+
+    raw_events: Duration = timedelta(days=90)
+    minute_aggregates: Duration = timedelta(days=365)
+    five_minute_aggregates: Duration = timedelta(days=365)
+    fifteen_minute_aggregates: Duration = timedelta(days=365)
+    hourly_aggregates: Duration = timedelta(days=730)
+    daily_aggregates: Duration = timedelta(days=3650)
+    cleanup_enabled: bool = True
+    cleanup_interval: Duration = timedelta(days=1)
+    partitions_ahead: int = Field(default=7, ge=1, le=60)
+
+    @model_validator(mode="after")
+    def _coarser_is_kept_longer(self) -> Self:
+        order = ["raw_events", "minute_aggregates", "five_minute_aggregates", "fifteen_minute_aggregates",
+                 "hourly_aggregates", "daily_aggregates"]  # fmt: skip
+        for finer, coarser in zip(order, order[1:], strict=False):
+            if getattr(self, finer) > getattr(self, coarser):
+                raise ValueError(f"{finer} is kept longer than {coarser}: raise {coarser} or lower {finer}")
+        return self
+
+
+class Query(Section):
+    """Reads; `cache_ttl` is idle expiry in Redis, validity is the data version."""
+
+    max_results: int = Field(default=10_000, ge=1)
+    default_limit: int = Field(default=100, ge=1)
+    timeout: Duration = timedelta(seconds=10)
+    cache_enabled: bool = True
+    cache_ttl: Duration = timedelta(minutes=5)
+    max_points: int = Field(default=50_000, ge=1)
+    max_concurrent: int = Field(default=16, ge=1)
+
+
+class Analytics(Section):
+    """The pipeline itself."""
+
+    ingestion: Ingestion = Ingestion()
+    aggregation: Aggregation = Aggregation()
+    retention: Retention = Retention()
+    query: Query = Query()
+
+
+class Metrics(Section):
+    """Prometheus."""
+
+    enabled: bool = True
+    host: str = "127.0.0.1"
+    port: Port = 9098
+    path: str = "/metrics"
+    folder: Path | None = None
+
+
+class Logging(Section):
+    """Structured logs, one event a line."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["json", "console", "logfmt"] = "logfmt"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_upper_case(cls, data: Any) -> Any:
+        if isinstance(data, dict) and isinstance(data.get("level"), str):
+            level = data["level"].lower()
+            data = {**data, "level": "warning" if level == "warn" else level}
+        return data
+
+
+class Health(Section):
+    """Health endpoints on a port of their own (they are on the API's port too)."""
+
+    enabled: bool = True
+    host: str = "127.0.0.1"
+    port: Port = 9099
+    path: str = "/health"
+    check_interval: Duration = timedelta(seconds=1)
+
+
+class CustomEvents(Section):
+    """User-defined event types."""
+
+    enabled: bool = True
+    strict: bool = False
+    max_properties: int = Field(default=50, ge=1)
+    max_property_size: int = Field(default=1024, ge=16)
+
+
+class Realtime(Section):
+    """Live streams; `websocket_port` is accepted and unused: the original never opened it."""
+
+    enabled: bool = True
+    update_interval: Duration = timedelta(seconds=1)
+    max_connections: int = Field(default=1000, ge=1)
+    websocket_port: Port | None = None
+
+
+class Cors(Section):
+    """Browsers of other origins."""
+
+    enabled: bool = False
+    allowed_origins: TextList = Field(default=[])
+
+
+class RateLimit(Section):
+    """Requests per client."""
+
+    enabled: bool = True
+    requests_per_minute: int = Field(default=1000, ge=1)
+    burst: int = Field(default=100, ge=1)
+
+
+class Security(Section):
+    """Until API keys exist, only loopback is open."""
+
+    api_key_enabled: bool = False
+    allow_anonymous: bool = False
+    cors: Cors = Cors()
+    rate_limit: RateLimit = RateLimit()
+
+
+class Dagster(Section):
+    """Where Dagster keeps its own tables, and its web page."""
+
+    host: str = "127.0.0.1"
+    port: Port = 3000
+    schema_name: str = Field(default="dagster", pattern=r"^[a-z_][a-z0-9_]{0,62}$")
+
+
+class Simulator(Section):
+    """The trading simulator of `analytics up`."""
+
+    rate: float = Field(default=100.0, gt=0, le=100_000)
+    history: Duration = timedelta(hours=24)
+    history_events: int = Field(default=150_000, ge=0)
+    late_ratio: float = Field(default=0.002, ge=0, le=1)
+    duplicate_ratio: float = Field(default=0.002, ge=0, le=1)
+    broken_ratio: float = Field(default=0.001, ge=0, le=1)
+    seed: int | None = None
+
+
+class LocalStack(Section):
+    """The embedded stack of `analytics up`: one folder, and its ports (0 = any free one)."""
+
+    state_folder: Path = Path(".analytics")
+    kafka_port: Port = 9092
+    kafka_controller_port: Port = 9093
+    kafka_heap: str = Field(default="512m", pattern=r"^\d+[mg]$")
+    postgres_port: Port = 5432
+    redis_port: Port = 6379
+
+
+_LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+
+
+class Settings(Section):
+    """Everything, validated; see the module's text for the sources."""
+
+    server: Server = Server()
+    database: Database = Database()
+    redis: Redis = Redis()
+    kafka: Kafka = Kafka()
+    analytics: Analytics = Analytics()
+    metrics: Metrics = Metrics()
+    logging: Logging = Logging()
+    health: Health = Health()
+    custom_events: CustomEvents = CustomEvents()
+    realtime: Realtime = Realtime()
+    security: Security = Security()
+    dagster: Dagster = Dagster()
+    simulator: Simulator = Simulator()
+    local_stack: LocalStack = LocalStack()
+
+    @model_validator(mode="after")
+    def _safe_beyond_loopback(self) -> Self:
+        if self.security.api_key_enabled:
+            raise ValueError(
+                "security.api_key_enabled: API keys are not available in this version; set it to false "
+                "and keep server.host on loopback"
+            )
+        if self.server.host not in _LOOPBACK and not self.security.allow_anonymous:
+            raise ValueError(
+                f"server.host: {self.server.host} is beyond loopback and there are no API keys; use 127.0.0.1, "
+                "or set security.allow_anonymous: true if everybody who reaches this address may read and write"
+            )
+        return self
+
+
+def environment() -> dict[str, str]:
+    """A copy of the process environment, for starting child processes: the one other reader of it."""
+    return dict(os.environ)  # noqa: TID251
+
+
+def _read_file(path: Path | None) -> dict[str, Any]:
+    if path is None:
+        named = environment().get("B25_CONFIG")
+        path = Path(named) if named else Path("config.yaml")
+        if not named and not path.exists():
+            return {}
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigurationError(
+            f"the configuration file {path} does not exist; check B25_CONFIG or --config"
+        ) from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        where = getattr(error, "problem_mark", None)
+        at = f", line {where.line + 1}" if where is not None else ""
+        raise ConfigurationError(f"the configuration file {path}{at} cannot be read as YAML") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ConfigurationError(f"the configuration file {path} must be a mapping of sections")
+    return content
+
+
+def load_settings(path: Path | None = None) -> Settings:
+    """Read file and environment.
+
+    Raises:
+        ConfigurationError: every problem at once, one sentence per key; values are never repeated,
+            because any of them could be a secret.
+    """
+    content = _read_file(path)
+    variables = environment()
+    for variable, key in ORIGINAL_VARIABLES.items():
+        if variables.get(variable):
+            _set(content, key, variables[variable])
+    for variable, text in variables.items():
+        if variable.startswith(_PREFIX) and variable != "B25_CONFIG":
+            _set(content, tuple(variable.removeprefix(_PREFIX).lower().split("__")), text)
+    try:
+        return Settings.model_validate(content)
+    except ValidationError as error:
+        raise ConfigurationError(*_sentences(error)) from None
+
+
+def _set(content: dict[str, Any], key: tuple[str, ...], text: str) -> None:
+    """Put `text` at the nested `key`; a section that is not a mapping is left for validation to report."""
+    for part in key[:-1]:
+        below = content.setdefault(part, {})
+        if not isinstance(below, dict):
+            return
+        content = below
+    content[key[-1]] = text
+
+
+def _sentences(error: ValidationError) -> list[str]:
+    found = []
+    for item in error.errors(include_input=False, include_url=False):
+        key = ".".join(str(part) for part in item["loc"])
+        message = item["msg"].removeprefix("Value error, ")
+        if item["type"] == "extra_forbidden":
+            message = "is not a known setting; check its spelling and its section"
+        found.append(f"{key}: {message}" if key else message)
+    return found
+
+
+@lru_cache(maxsize=1)
+def settings() -> Settings:
+    """The settings of this process, read once."""
+    return load_settings()
+
+
+def project_file(name: str) -> Path:
+    """A file or folder that ships with the product (`sql/migrations`, `dbt_models`, `dagster.yaml`).
+
+    In a checkout it stands beside the packages, in an installed wheel inside `analytics_pipeline`.
+    """
+    here = Path(__file__).resolve().parent
+    beside = here.parent / name
+    return beside if beside.exists() else here / "_project" / name

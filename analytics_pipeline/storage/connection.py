@@ -1,0 +1,79 @@
+"""Connections to Postgres and what their errors mean.
+
+Belongs here: how to connect, application names, SQLSTATE classes, advisory lock numbers.
+Does not belong here: any statement about the product's tables.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import IntEnum
+from typing import Any
+
+import psycopg
+from psycopg.conninfo import make_conninfo
+
+from analytics_pipeline.errors import EnvironmentFault
+
+Connection = psycopg.Connection[Any]
+
+
+class Lock(IntEnum):
+    """First key of the two-key advisory locks; the second is the hour, the day or 0."""
+
+    FLOOR = 25001
+    """Shared by landings, exclusive while retention raises `raw_floor`; second key 0."""
+    HOUR = 25002
+    """One merge or recompute of a UTC hour at a time; second key = hours since 1970."""
+    DAY = 25003
+    """Writers of one UTC day's 1d row; second key = days since 1970."""
+    MAINTENANCE = 25004
+    """Creating and dropping partitions; second key 0."""
+    MIGRATION = 25005
+    """Applying migrations; second key 0."""
+
+
+def connect(conninfo: str, *, name: str, autocommit: bool = False, **settings: str) -> Connection:
+    """Open a connection in UTC.
+
+    Args:
+        conninfo: libpq connection string.
+        name: the role of the connection, shown as `analytics-<name>` in `pg_stat_activity`.
+        autocommit: whether statements commit by themselves.
+        settings: server settings of the session, such as `statement_timeout="4s"`.
+
+    Raises:
+        EnvironmentFault: the server cannot be reached or refuses.
+    """
+    options = " ".join(f"-c {key}={value}" for key, value in {"timezone": "UTC", **settings}.items())
+    try:
+        return psycopg.connect(
+            make_conninfo(conninfo, application_name=f"analytics-{name}", options=options), autocommit=autocommit
+        )
+    except psycopg.OperationalError as error:
+        raise EnvironmentFault(f"Postgres cannot be reached: {_first_line(error)}") from error
+
+
+@contextmanager
+def connection(conninfo: str, *, name: str, autocommit: bool = False, **settings: str) -> Iterator[Connection]:
+    """`connect` as a context that closes."""
+    opened = connect(conninfo, name=name, autocommit=autocommit, **settings)
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+def is_data_error(error: psycopg.Error) -> bool:
+    """Whether the rows are to blame: classes 22 and 23, but not a missing partition (23514)."""
+    state = error.sqlstate or ""
+    return state[:2] in {"22", "23"} and state != "23514"
+
+
+def is_retryable(error: psycopg.Error) -> bool:
+    """Whether the same transaction may succeed next time: deadlock or serialization failure."""
+    return error.sqlstate in {"40P01", "40001"}
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
