@@ -1,0 +1,161 @@
+"""One running process of a `Service`: started in a session of its own, its output in a log file.
+
+Belongs here: start, wait until ready, stop, kill, and what the log said last.
+Does not belong here: order, restarts and back-off (`supervisor`).
+"""
+
+import os
+import signal
+import subprocess
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+from analytics_pipeline.errors import EnvironmentFault
+from analytics_pipeline.local_stack.service import Service
+
+_LOG_LIMIT = 10 * 1024 * 1024
+_LOGS_KEPT = 3
+_PROBE_INTERVAL = 0.1
+
+
+class Child:
+    """A process we started; use it from one thread."""
+
+    def __init__(self, service: Service, log_folder: Path) -> None:
+        self.service = service
+        self.log_path = log_folder / f"{service.name}.log"
+        self._process: subprocess.Popen[bytes] | None = None
+        self.created = 0.0
+
+    @property
+    def pid(self) -> int | None:
+        """Process id, or None before the first start."""
+        return self._process.pid if self._process is not None else None
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs (or was never started); negative: ended by that signal."""
+        return self._process.poll() if self._process is not None else None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the process exists now."""
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> None:
+        """Start the process; its output is appended to the log.
+
+        Raises:
+            EnvironmentFault: the program cannot be started.
+        """
+        rotate(self.log_path)
+        account = self.service.account
+        with self.log_path.open("ab") as log:
+            try:
+                self._process = subprocess.Popen(
+                    list(self.service.command),
+                    cwd=self.service.folder,
+                    env=dict(self.service.environment),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                    user=account.uid if account else None,
+                    group=account.gid if account else None,
+                    extra_groups=[] if account else None,
+                )
+            except OSError as error:
+                raise EnvironmentFault(
+                    f"{self.service.name} cannot be started: {self.service.command[0]}: {error.strerror}"
+                ) from None
+        with suppress(psutil.Error):
+            self.created = psutil.Process(self._process.pid).create_time()
+
+    def wait_until_ready(self) -> None:
+        """Block until the service answers.
+
+        Raises:
+            EnvironmentFault: it ended or did not answer in time; the text names the log and its last line.
+        """
+        limit = time.monotonic() + self.service.ready_timeout
+        while True:
+            if not self.is_running:
+                raise EnvironmentFault(
+                    f"{self.service.name} ended while starting ({describe_exit(self.exit_code)}): "
+                    f"{self.last_words()}; see {self.log_path}"
+                )
+            if self.service.is_ready():
+                return
+            if time.monotonic() > limit:
+                raise EnvironmentFault(
+                    f"{self.service.name} did not become ready within {self.service.ready_timeout:.0f} s: "
+                    f"{self.last_words()}; see {self.log_path}"
+                )
+            time.sleep(_PROBE_INTERVAL)
+
+    def ask_to_stop(self) -> None:
+        """Send the orderly stop signal to the process, without waiting."""
+        if self._process is not None and self._process.poll() is None:
+            with suppress(ProcessLookupError):
+                self._process.send_signal(self.service.stop_signal)
+
+    def stop(self) -> bool:
+        """Stop in an orderly way, by force after the time limit; False when force was needed.
+
+        Whatever the process left behind in its session ends too.
+        """
+        self.ask_to_stop()
+        orderly = True
+        if self._process is not None:
+            try:
+                self._process.wait(self.service.stop_timeout)
+            except subprocess.TimeoutExpired:
+                orderly = False
+            self._kill_group()
+            self._process.wait()
+        return orderly
+
+    def reap_group(self) -> None:
+        """After the process has died by itself: end what it started."""
+        self._kill_group()
+
+    def last_words(self) -> str:
+        """The last line of the log that says something, shortened."""
+        with suppress(OSError):
+            with self.log_path.open("rb") as log:
+                log.seek(max(0, self.log_path.stat().st_size - 8192))
+                lines = log.read().decode("utf-8", "replace").splitlines()
+            for line in reversed(lines):
+                if line.strip():
+                    return line.strip()[:300]
+        return "it wrote nothing to its log"
+
+    def _kill_group(self) -> None:
+        if self._process is not None:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+
+
+def describe_exit(code: int | None) -> str:
+    """`exit code 3` or `killed by SIGKILL`."""
+    if code is not None and code < 0:
+        with suppress(ValueError):
+            return f"killed by {signal.Signals(-code).name}"
+    return f"exit code {code}"
+
+
+def rotate(path: Path, limit: int = _LOG_LIMIT) -> None:
+    """Move a log over `limit` bytes aside (`.1` is the newest of three), so that logs never fill the disk."""
+    try:
+        if path.stat().st_size < limit:
+            return
+    except FileNotFoundError:
+        return
+    for number in range(_LOGS_KEPT - 1, 0, -1):
+        older = path.with_name(f"{path.name}.{number}")
+        if older.exists():
+            older.rename(path.with_name(f"{path.name}.{number + 1}"))
+    path.rename(path.with_name(f"{path.name}.1"))

@@ -1,0 +1,135 @@
+"""The embedded services, started when a test first asks for one, and stopped when the session ends.
+
+Each test has a database of its own, a copy of one that was migrated once, and topics of its own.
+"""
+
+import itertools
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import psycopg
+import pytest
+from confluent_kafka.admin import AdminClient, NewTopic
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
+from analytics_pipeline.local_stack.child import Child
+from analytics_pipeline.local_stack.kafka import Kafka
+from analytics_pipeline.local_stack.ports import free_port
+from analytics_pipeline.local_stack.postgres import Postgres, system_programs
+from analytics_pipeline.local_stack.redis import Redis
+from analytics_pipeline.local_stack.service import Service
+from analytics_pipeline.storage.migrations import migrate
+from analytics_pipeline.storage.partitions import ensure_partitions
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def state_folder() -> Iterator[Path]:
+    """A folder with a short path, removed at the end."""
+    folder = Path(tempfile.mkdtemp(prefix="b25-test-", dir="/tmp"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def running(service: Service, folder: Path) -> Iterator[Child]:
+    service.prepare()
+    child = Child(service, folder)
+    child.start()
+    try:
+        child.wait_until_ready()
+        service.once_ready()
+        yield child
+    finally:
+        child.stop()
+
+
+@pytest.fixture(scope="session")
+def postgres(state_folder: Path, request: pytest.FixtureRequest) -> Iterator[Postgres]:
+    """The server itself; the product's role exists, and `template1` is as PostgreSQL made it."""
+    wanted = request.config.getoption("--postgres-programs")
+    programs = None
+    if wanted == "system":
+        programs = system_programs()
+        if programs is None:
+            pytest.skip("no PostgreSQL of the system on this machine")
+    elif wanted != "embedded":
+        programs = Path(wanted)
+    server = Postgres(
+        state_folder / "postgres",
+        port=free_port(),
+        database="template_analytics",
+        programs=programs,
+        is_durable=False,
+    )
+    for _ in running(server.service(), state_folder):
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_server(postgres: Postgres) -> str:
+    """Connection string of the maintenance database, as superuser."""
+    return postgres.superuser_conninfo()
+
+
+@pytest.fixture(scope="session")
+def template_database(postgres: Postgres) -> str:
+    """Name of a migrated database, partitions 2 days back to 2 days ahead; nobody stays connected."""
+    with psycopg.connect(postgres.conninfo()) as connection:
+        migrate(connection)
+        connection.commit()
+        ensure_partitions(connection, now=datetime.now(UTC), keep=timedelta(days=2), ahead_days=2)
+    return postgres.database
+
+
+@pytest.fixture
+def database(postgres: Postgres, template_database: str) -> Iterator[str]:
+    """Connection string of this test's own database, as the product's role, which owns it."""
+    name = f"test_{next(_numbers)}"
+    with psycopg.connect(postgres.superuser_conninfo(), autocommit=True) as connection:
+        connection.execute(
+            sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {} STRATEGY FILE_COPY").format(
+                sql.Identifier(name), sql.Identifier(template_database), sql.Identifier(postgres.user)
+            )
+        )
+        yield make_conninfo(postgres.conninfo(), dbname=name)
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture(scope="session")
+def kafka(state_folder: Path) -> Iterator[str]:
+    """Bootstrap address of an Apache Kafka."""
+    server = Kafka(state_folder / "kafka", port=free_port(), controller_port=free_port(), heap="384m")
+    for _ in running(server.service(), state_folder):
+        yield server.address
+
+
+@pytest.fixture
+def topic(kafka: str) -> Iterator[Callable[..., str]]:
+    """Makes fresh topics: `topic(partitions=1)` returns the name; removed afterwards."""
+    admin = AdminClient({"bootstrap.servers": kafka})
+    made: list[str] = []
+
+    def create(partitions: int = 1, **options: str) -> str:
+        name = f"test.topic.{next(_numbers)}"
+        [future] = admin.create_topics([NewTopic(name, partitions, 1, config=options)]).values()
+        future.result(timeout=20)
+        made.append(name)
+        return name
+
+    yield create
+    if made:
+        for future in admin.delete_topics(made).values():
+            future.result(timeout=20)
+
+
+@pytest.fixture(scope="session")
+def redis_server(state_folder: Path) -> Iterator[Redis]:
+    """An embedded Redis: `.host`, `.port`, `.password` (it asks for it)."""
+    server = Redis(state_folder / "redis", port=free_port())
+    for _ in running(server.service(), state_folder):
+        yield server
