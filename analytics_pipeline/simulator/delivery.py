@@ -1,0 +1,149 @@
+"""Delivery: hands messages to Kafka, waits where Kafka is slow or away, and says what went wrong.
+
+Belongs here: the producer and its errors. What is sent, and when, comes from the caller.
+"""
+
+import logging
+from collections import Counter
+from datetime import timedelta
+from threading import Event
+
+import structlog
+from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka import Message as Report
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
+
+from analytics_pipeline.errors import ConfigurationError
+from analytics_pipeline.settings import Kafka
+from analytics_pipeline.simulator.envelope import TOPICS, Message
+
+log = structlog.get_logger()
+
+MAX_QUEUED = 50_000
+ATTEMPT = 2.0
+"""Seconds that one question to Kafka may take."""
+
+
+class Delivery:
+    """A producer for the simulator's topics; `stop` ends every wait. One thread may use it."""
+
+    def __init__(self, kafka: Kafka, stop: Event) -> None:
+        """Connect in the background.
+
+        Raises:
+            ConfigurationError: Kafka is switched off, or nobody would read what is sent.
+        """
+        if not kafka.enabled:
+            raise ConfigurationError(
+                "kafka.enabled: it is false, so the simulator has nowhere to send events"
+            )
+        unread = [topic for topic in TOPICS if topic not in kafka.topics]
+        if unread:
+            raise ConfigurationError(
+                f"kafka.topics: the simulator sends to {', '.join(unread)}, which this list does not have"
+            )
+        self._kafka = kafka
+        self._stop = stop
+        self.sent: Counter[str] = Counter()
+        """Messages handed over, per topic."""
+        self.failed = 0
+        """Messages that Kafka did not take."""
+        common = {
+            "bootstrap.servers": ",".join(kafka.brokers),
+            "client.id": "analytics-simulator",
+            **kafka.options,
+        }
+        logger = logging.getLogger("librdkafka")
+        self._admin = AdminClient(common, logger=logger)
+        self._producer = Producer(
+            {
+                "linger.ms": 20,
+                "compression.type": "lz4",
+                "enable.idempotence": True,
+                "queue.buffering.max.messages": MAX_QUEUED,
+                **common,
+                "error_cb": self._on_error,
+            },
+            logger=logger,
+        )
+
+    def wait_until_ready(self) -> bool:
+        """Wait until Kafka answers and has the topics; False when stopped before."""
+        told = False
+        while not self._stop.is_set():
+            try:
+                there = self._admin.list_topics(timeout=ATTEMPT).topics
+            except KafkaException as error:
+                if not told:
+                    log.warning(
+                        "simulator_waits_for_kafka", brokers=self._kafka.brokers, error=error.args[0].str()
+                    )
+                    told = True
+            else:
+                missing = [topic for topic in TOPICS if topic not in there]
+                if not missing:
+                    return True
+                self._create(missing)
+            self._stop.wait(0.5)
+        return False
+
+    def _create(self, missing: list[str]) -> None:
+        if not self._kafka.create_topics:
+            log.warning("simulator_waits_for_topics", missing=missing, setting="kafka.create_topics")
+            return
+        form = self._kafka.topic
+        asked = self._admin.create_topics(
+            [NewTopic(name, form.partitions, form.replication_factor) for name in missing],
+            operation_timeout=ATTEMPT,
+        )
+        for name, outcome in asked.items():
+            try:
+                outcome.result()
+            except KafkaException as error:
+                # Ingest may have created it in the same moment.
+                if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                    log.warning("topic_not_created", topic=name, error=error.args[0].str())
+
+    def send(self, message: Message, *, at_event_time: bool = False) -> None:
+        """Queue one message; blocks while the queue is full, and gives up only when stopped.
+
+        The Kafka message's own timestamp is now, or with `at_event_time` the event's.
+        """
+        timestamp = message.time // 1000 if at_event_time else 0
+        while True:
+            try:
+                self._producer.produce(
+                    message.topic,
+                    message.value,
+                    message.key,
+                    on_delivery=self._on_report,
+                    timestamp=timestamp,
+                )
+            except BufferError:
+                self._producer.poll(0.1)
+                if self._stop.is_set():
+                    return
+            else:
+                self.sent[message.topic] += 1
+                return
+
+    def poll(self) -> None:
+        """Take Kafka's answers; call it every now and then."""
+        self._producer.poll(0)
+
+    def close(self, timeout: timedelta = timedelta(seconds=10)) -> int:
+        """Send what is queued; the number of messages that Kafka did not take, in all."""
+        left: int = self._producer.flush(timeout.total_seconds())
+        if left or self.failed:
+            log.error("events_not_delivered", queued=left, failed=self.failed, brokers=self._kafka.brokers)
+        return left + self.failed
+
+    def _on_error(self, error: KafkaError) -> None:
+        log.warning("kafka_error", code=error.name(), error=error.str(), fatal=error.fatal())
+
+    def _on_report(self, error: KafkaError | None, report: Report) -> None:
+        if error is None:
+            return
+        if not self.failed:
+            log.warning("event_not_delivered", topic=report.topic(), error=error.str())
+        self.failed += 1

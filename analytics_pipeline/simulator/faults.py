@@ -1,0 +1,95 @@
+"""Faults: what real producers do wrong. Late events, the same message twice, and messages that are broken.
+
+Every kind of broken message must become a dead letter; `BREAKAGES` names the kinds, a test decodes each.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from random import Random
+from typing import NamedTuple
+
+from analytics_pipeline.simulator.envelope import SECOND, Message
+
+RECENT = 256
+MIN_DELAY = 130 * SECOND
+MAX_DELAY = 15 * 60 * SECOND
+
+
+class Ratios(NamedTuple):
+    """Shares of all messages, each 0 to 1."""
+
+    late: float = 0.0
+    duplicate: float = 0.0
+    broken: float = 0.0
+
+
+def _swap(old: bytes, new: bytes) -> Callable[[bytes], bytes]:
+    return lambda value: value.replace(old, new, 1)
+
+
+def _with_field(field: bytes) -> Callable[[bytes], bytes]:
+    return lambda value: b"{" + field + b"," + value[1:]
+
+
+def _retimed(text: bytes) -> Callable[[bytes], bytes]:
+    def retime(value: bytes) -> bytes:
+        head, mark, tail = value.partition(b'"timestamp":"')
+        return head + mark + text + tail[tail.index(b'"') :]
+
+    return retime
+
+
+BREAKAGES: dict[str, Callable[[bytes], bytes]] = {
+    "truncated": lambda value: value[: len(value) * 2 // 3],
+    "not json": lambda _: b"\x00\x01\x02heartbeat",
+    "empty": lambda _: b"",
+    "list of events": lambda value: b"[" + value + b"]",
+    "latin-1": _with_field(b'"user_id":"Jos\xe9"'),
+    "no event_type": _swap(b'"event_type":', b'"event_kind":'),
+    "event_type too long": _swap(b'"event_type":"', b'"event_type":"' + b"x" * 300),
+    "event_type not text": _with_field(b'"event_type":42'),
+    "id not a uuid": _swap(b'"id":"', b'"id":"order-'),
+    "timestamp not a time": _retimed(b"yesterday"),
+    "timestamp without zone": _retimed(b"2026-01-01T12:00:00"),
+    "far in the future": _retimed(b"2099-01-01T00:00:00Z"),
+    "not a number": _swap(b'"properties":{', b'"properties":{"slippage":NaN,'),
+}
+"""Kinds of broken messages: from the bytes of a good one to the bytes of a bad one."""
+
+
+class Faults:
+    """Decides which message is a fault, and makes it. Keeps the last messages, to send one of them again."""
+
+    def __init__(self, random: Random, ratios: Ratios) -> None:
+        self._random = random
+        self._late = ratios.late
+        self._duplicate = ratios.late + ratios.duplicate
+        self._broken = self._duplicate + ratios.broken
+        self._recent: deque[Message] = deque(maxlen=RECENT)
+
+    def draw(self) -> str | None:
+        """`late`, `duplicate`, `broken`, or None for a good message."""
+        chance = self._random.random()
+        if chance >= self._broken or not self._recent:
+            return None
+        return "late" if chance < self._late else "duplicate" if chance < self._duplicate else "broken"
+
+    def remember(self, message: Message) -> None:
+        """This message was sent."""
+        self._recent.append(message)
+
+    def duplicate(self) -> Message:
+        """One of the last messages, byte for byte."""
+        return self._recent[int(self._random.random() * len(self._recent))]
+
+    def delay(self) -> int:
+        """How late a late event is, in µs."""
+        return int(self._random.uniform(MIN_DELAY, MAX_DELAY))
+
+    def broken(self, now: int) -> Message:
+        """A message that cannot become an event."""
+        good = self.duplicate()
+        bad = good.value
+        while bad == good.value:
+            bad = self._random.choice(list(BREAKAGES.values()))(good.value)
+        return good._replace(value=bad, time=now)
