@@ -15,6 +15,7 @@ import os
 import re
 from datetime import timedelta
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -218,7 +219,7 @@ class Retention(Section):
     def _coarser_is_kept_longer(self) -> Self:
         order = ["raw_events", "minute_aggregates", "five_minute_aggregates", "fifteen_minute_aggregates",
                  "hourly_aggregates", "daily_aggregates"]  # fmt: skip
-        for finer, coarser in zip(order, order[1:], strict=False):
+        for finer, coarser in pairwise(order):
             if getattr(self, finer) > getattr(self, coarser):
                 raise ValueError(f"{finer} is kept longer than {coarser}: raise {coarser} or lower {finer}")
         return self

@@ -12,7 +12,15 @@ from collections.abc import Callable
 from typing import Any
 from wsgiref.types import StartResponse, WSGIEnvironment
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, make_wsgi_app, multiprocess, values
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    make_wsgi_app,
+    multiprocess,
+    values,
+)
 
 LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
@@ -24,10 +32,15 @@ BATCH_DURATION = Histogram(
     "analytics_batch_duration_seconds", "From the first decoded row to COMMIT", buckets=LATENCY_BUCKETS
 )
 INGEST_LAG = Gauge(
-    "analytics_ingest_lag", "Messages in Kafka that have not landed", ["topic", "partition"], multiprocess_mode="mostrecent"
+    "analytics_ingest_lag",
+    "Messages in Kafka that have not landed",
+    ["topic", "partition"],
+    multiprocess_mode="mostrecent",
 )
 INGEST_PAUSED = Gauge(
-    "analytics_ingest_partitions_stopped", "Partitions stopped by an error a person must look at", multiprocess_mode="livesum"
+    "analytics_ingest_partitions_stopped",
+    "Partitions stopped by an error a person must look at",
+    multiprocess_mode="livesum",
 )
 QUERY_DURATION = Histogram(
     "analytics_query_duration_seconds", "Database query duration", ["query"], buckets=LATENCY_BUCKETS
@@ -49,7 +62,7 @@ def metrics_app() -> Wsgi:
     """The WSGI application that answers with the series of all processes of this machine."""
     registry = CollectorRegistry()
     if values.ValueClass.__name__ == "MmapedValue":
-        multiprocess.MultiProcessCollector(registry)
+        multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     else:
         from prometheus_client import REGISTRY
 

@@ -30,6 +30,8 @@ class Lock(IntEnum):
     """Creating and dropping partitions; second key 0."""
     MIGRATION = 25005
     """Applying migrations; second key 0."""
+    RETENTION = 25006
+    """Removing expired partitions, by the asset or by `cleanup_old_data()`; second key 0."""
 
 
 def connect(conninfo: str, *, name: str, autocommit: bool = False, **settings: str) -> Connection:
@@ -47,14 +49,17 @@ def connect(conninfo: str, *, name: str, autocommit: bool = False, **settings: s
     options = " ".join(f"-c {key}={value}" for key, value in {"timezone": "UTC", **settings}.items())
     try:
         return psycopg.connect(
-            make_conninfo(conninfo, application_name=f"analytics-{name}", options=options), autocommit=autocommit
+            make_conninfo(conninfo, application_name=f"analytics-{name}", options=options),
+            autocommit=autocommit,
         )
     except psycopg.OperationalError as error:
         raise EnvironmentFault(f"Postgres cannot be reached: {_first_line(error)}") from error
 
 
 @contextmanager
-def connection(conninfo: str, *, name: str, autocommit: bool = False, **settings: str) -> Iterator[Connection]:
+def connection(
+    conninfo: str, *, name: str, autocommit: bool = False, **settings: str
+) -> Iterator[Connection]:
     """`connect` as a context that closes."""
     opened = connect(conninfo, name=name, autocommit=autocommit, **settings)
     try:

@@ -101,6 +101,8 @@ def _check(connection: Connection, known: list[Migration]) -> set[int]:
                 f"the database schema is newer than this program (it has {name}): upgrade this program"
             )
         if checksums[version] != checksum:
-            raise SchemaMismatch(f"migration {name} was edited after it was applied: restore the released file")
+            raise SchemaMismatch(
+                f"migration {name} was edited after it was applied: restore the released file"
+            )
         applied.add(version)
     return applied

@@ -55,4 +55,6 @@ def ensure_range(connection: Connection, first: datetime, last: datetime) -> int
             return int(days[0] if days else 0) + int(rollups[0] if rollups else 0)
         except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
             time.sleep(0.05 * (attempt + 1))
-    raise EnvironmentFault("partitions could not be created: the events table stayed locked; find the long query that holds it")
+    raise EnvironmentFault(
+        "partitions could not be created: the events table stayed locked; find the long query that holds it"
+    )

@@ -10,7 +10,7 @@ CREATE TABLE rollup_deltas (
     dimensions jsonb NOT NULL,
     kind text NOT NULL,
     count bigint NOT NULL,
-    sum numeric NOT NULL,
+    sum numeric,
     min double precision,
     max double precision,
     state bytea
@@ -54,7 +54,8 @@ CREATE TABLE metric_aggregations (
     created_at timestamptz NOT NULL DEFAULT now(),
     metric_id text NOT NULL DEFAULT '',
     dimension_set text NOT NULL DEFAULT '',
-    sum_exact numeric
+    sum_exact numeric,
+    distinct_count bigint
 ) PARTITION BY LIST (interval);
 
 CREATE UNIQUE INDEX metric_aggregations_series_key
@@ -63,6 +64,7 @@ CREATE INDEX metric_aggregations_time_bucket_idx ON metric_aggregations (time_bu
 
 COMMENT ON TABLE metric_aggregations IS 'Settled rollups, a row per metric, interval, bucket and series; totals have no dimension_set.';
 COMMENT ON COLUMN metric_aggregations.sum_exact IS 'The sum in decimals; sum and avg are derived from it.';
+COMMENT ON COLUMN metric_aggregations.distinct_count IS 'Of metrics that count distinct values, derived from the state; not additive.';
 
 CREATE TABLE metric_states (
     metric_id text NOT NULL,
@@ -91,6 +93,8 @@ CREATE TABLE metric_buckets (
     run_id text,
     PRIMARY KEY (interval, time_bucket)
 ) PARTITION BY LIST (interval);
+
+CREATE INDEX metric_buckets_unsettled_idx ON metric_buckets (time_bucket) WHERE state IN ('open', 'settling');
 
 COMMENT ON TABLE metric_buckets IS 'The register of buckets: how often each changed, how many events it holds, and a hash of their set.';
 COMMENT ON COLUMN metric_buckets.set_hash IS 'Order-independent sum, modulo 2^128, of the hashes of the events in the bucket.';

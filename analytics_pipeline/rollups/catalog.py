@@ -1,0 +1,223 @@
+"""The metric catalog: every metric is declared here, once.
+
+Belongs here: what a metric is, by name, events, value, dimensions and kind of state.
+Does not belong here: how it is computed (`deltas`), combined (`levels`) or stored; all of that follows
+from the declaration, as do the names and aggregations that the API accepts.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """What a series keeps beside count, sum, min and max."""
+
+    VALUE = "value"
+    QUANTILE = "quantile"
+    """A histogram with logarithmic bins: any quantile within 0.5 %."""
+    DISTINCT = "distinct"
+    """The 1,024 smallest hashes: exact up to there, ±3.1 % (1σ) above."""
+    REGISTER = "register"
+    """Not a metric: events, late events and set hash of each bucket."""
+
+
+class Aggregation(StrEnum):
+    """What one point of a metric can be."""
+
+    COUNT = "count"
+    SUM = "sum"
+    AVG = "avg"
+    MIN = "min"
+    MAX = "max"
+    P50 = "p50"
+    P95 = "p95"
+    P99 = "p99"
+    DISTINCT = "distinct"
+    RATIO = "ratio"
+
+
+STATE_VERSION = 1
+"""Raised when the bytes or the arithmetic of a state change; part of every `metric_id`."""
+
+TEXT_FIELDS = ("symbol", "strategy_id")
+"""Properties that are used as dimension or counted as distinct values."""
+
+NUMBER_FIELDS = ("price", "quantity", "latency_ms")
+"""Properties that are used in values; text in their place is skipped."""
+
+_COUNTED = (Aggregation.COUNT,)
+_VALUED = (Aggregation.COUNT, Aggregation.SUM, Aggregation.AVG, Aggregation.MIN, Aggregation.MAX)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One declaration.
+
+    Attributes:
+        name: the name in SQL and REST.
+        description: one sentence for people.
+        unit: unit of the value, such as `ms`, `percent`, `quote` (the quote currency) or `1`.
+        event_types: the events that count; empty means all.
+        value: DuckDB expression over the event's columns and the declared fields, or None to count events.
+            Rounded once per event to 1e-9.
+        weight: DuckDB expression whose sum is `count`; of a ratio, its denominator.
+        dimension_sets: which groupings are kept; the empty one is the total.
+        kind: the state beside count, sum, min and max.
+        aggregations: what may be asked for; the first is the default.
+        name_by_dimension: whether rows of a dimension set carry `<name>.<dimension value>` as their name.
+    """
+
+    name: str
+    description: str
+    unit: str
+    event_types: tuple[str, ...] = ()
+    value: str | None = None
+    weight: str = "1"
+    dimension_sets: tuple[tuple[str, ...], ...] = ((),)
+    kind: Kind = Kind.VALUE
+    aggregations: tuple[Aggregation, ...] = _COUNTED
+    name_by_dimension: bool = False
+
+    @property
+    def default_aggregation(self) -> Aggregation:
+        """What a point is when nobody says."""
+        return self.aggregations[0]
+
+    @property
+    def metric_id(self) -> str:
+        """Hash of all that changes numbers, and of nothing else: two definitions never mix."""
+        parts = (
+            self.event_types,
+            self.value,
+            self.weight,
+            self.dimension_sets,
+            self.kind.value,
+            self.name_by_dimension,
+        )
+        return hashlib.sha256(repr((STATE_VERSION, self.name, *parts)).encode()).hexdigest()[:16]
+
+
+_BY_SYMBOL_AND_STRATEGY = ((), ("symbol",), ("strategy_id",))
+
+
+def _orders(what: str) -> Metric:
+    return Metric(
+        name=f"trading.orders_{what}",
+        description=f"Orders {what}.",
+        unit="1",
+        event_types=(f"order.{what}",),
+        dimension_sets=_BY_SYMBOL_AND_STRATEGY,
+    )
+
+
+def _percent(name: str, description: str, numerator: str, denominator: str) -> Metric:
+    """A ratio of counts: `count` is the denominator's, `sum` 100 × the numerator's, so avg is the percentage."""
+    return Metric(
+        name=name,
+        description=description,
+        unit="percent",
+        event_types=(denominator, numerator),
+        value=f"CASE WHEN event_type = '{numerator}' THEN 100 ELSE 0 END",
+        weight=f"CASE WHEN event_type = '{denominator}' THEN 1 ELSE 0 END",
+        dimension_sets=_BY_SYMBOL_AND_STRATEGY,
+        aggregations=(Aggregation.RATIO,),
+    )
+
+
+def _distinct(name: str, description: str, field: str) -> Metric:
+    return Metric(
+        name=name,
+        description=description,
+        unit="1",
+        value=field,
+        kind=Kind.DISTINCT,
+        aggregations=(Aggregation.DISTINCT,),
+    )
+
+
+CATALOG: tuple[Metric, ...] = (
+    Metric(
+        name="events.count",
+        description="Events, in total and as events.count.<type>.",
+        unit="1",
+        dimension_sets=((), ("event_type",)),
+        name_by_dimension=True,
+    ),
+    _orders("placed"),
+    _orders("filled"),
+    _orders("canceled"),
+    _orders("rejected"),
+    Metric(
+        name="trading.total_volume",
+        description="Traded volume: price × quantity of filled orders.",
+        unit="quote",
+        event_types=("order.filled",),
+        value="price * quantity",
+        dimension_sets=_BY_SYMBOL_AND_STRATEGY,
+        aggregations=(Aggregation.SUM, Aggregation.COUNT, Aggregation.AVG, Aggregation.MIN, Aggregation.MAX),
+    ),
+    _percent("trading.order_fill_rate", "Orders filled per order placed.", "order.filled", "order.placed"),
+    _percent("trading.error_rate", "Orders rejected per order placed.", "order.rejected", "order.placed"),
+    Metric(
+        name="trading.order_latency",
+        description="Time from placing an order to its fill.",
+        unit="ms",
+        event_types=("order.filled",),
+        value="latency_ms",
+        dimension_sets=_BY_SYMBOL_AND_STRATEGY,
+        kind=Kind.QUANTILE,
+        aggregations=(
+            Aggregation.AVG,
+            Aggregation.COUNT,
+            Aggregation.SUM,
+            Aggregation.MIN,
+            Aggregation.MAX,
+            Aggregation.P50,
+            Aggregation.P95,
+            Aggregation.P99,
+        ),
+    ),
+    _distinct("users.active", "Distinct users that caused an event.", "user_id"),
+    _distinct("sessions.active", "Distinct sessions that caused an event.", "session_id"),
+    _distinct("strategies.active", "Distinct strategies named by an event.", "strategy_id"),
+)
+"""All metrics."""
+
+REGISTER_ID = "register"
+REGISTER_NAME = "_register"
+
+catalog_version: str = hashlib.sha256(
+    "".join(sorted(metric.metric_id for metric in CATALOG)).encode()
+).hexdigest()[:12]
+"""Changes with anything that changes numbers; written to every row of the ledger."""
+
+_BY_NAME = {metric.name: metric for metric in CATALOG}
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which rows answer a metric name: those with this `metric_name` and `dimension_set`."""
+
+    metric: Metric
+    metric_name: str
+    dimension_set: str
+
+
+def resolve(metric_name: str) -> Selection | None:
+    """Find the metric behind a name, the total by default, or None if there is none.
+
+    `events.count.order.placed` selects the series of that event type of `events.count`.
+    """
+    metric = _BY_NAME.get(metric_name)
+    if metric is not None:
+        return Selection(metric, metric_name, "")
+    for candidate in CATALOG:
+        if candidate.name_by_dimension and metric_name.startswith(f"{candidate.name}."):
+            return Selection(candidate, metric_name, ",".join(candidate.dimension_sets[-1]))
+    return None
+
+
+def dimension_set_name(dimensions: tuple[str, ...]) -> str:
+    """How a dimension set is stored: sorted names with commas, '' for the total."""
+    return ",".join(sorted(dimensions))

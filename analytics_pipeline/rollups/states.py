@@ -1,0 +1,159 @@
+"""Mergeable states: quantile histograms, distinct sets, set hashes; each merge is order-independent.
+
+Belongs here: encoding, merging and reading of state bytes, vectorised over numpy.
+Does not belong here: which metric has which state (`catalog`), or SQL (`deltas`).
+
+Quantiles follow DDSketch (Masson, Rim and Lee, VLDB 2019) with relative error 0.5 % and the collapse of the
+bins of smallest magnitude; distinct counts follow KMV (Bar-Yossef et al., RANDOM 2002).
+"""
+
+import math
+import struct
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+RELATIVE_ERROR = 0.005
+"""Guaranteed bound of a quantile's relative error."""
+
+LN_GAMMA = math.log((1 + RELATIVE_ERROR) / (1 - RELATIVE_ERROR))
+_GAMMA = math.exp(LN_GAMMA)
+
+MAX_BINS = 2048
+"""Bins kept, counted down from the largest magnitude; the rest is added to the smallest kept."""
+
+BIN_OFFSET = 4096
+"""Added to a bin's index so that it is positive for every magnitude from 1e-9 to 1e18; 0 is the bin of zero."""
+
+DISTINCT_SIZE = 1024
+"""Hashes kept: a set of up to this many is exact."""
+
+MODULUS = 1 << 128
+
+Keys = npt.NDArray[np.int16]
+Counts = npt.NDArray[np.int64]
+Hashes = npt.NDArray[np.uint64]
+
+
+def quantile_pack(keys: Keys, counts: Counts) -> bytes:
+    """Encode ascending signed bin keys and their counts; collapses to `MAX_BINS`."""
+    keys, counts = _collapse(keys, counts)
+    return struct.pack("<BI", 1, len(keys)) + keys.astype("<i2").tobytes() + counts.astype("<i8").tobytes()
+
+
+def quantile_unpack(state: bytes) -> tuple[Keys, Counts]:
+    """Decode to ascending signed bin keys and their counts."""
+    size = struct.unpack_from("<I", state, 1)[0]
+    keys = np.frombuffer(state, dtype="<i2", count=size, offset=5)
+    counts = np.frombuffer(state, dtype="<i8", count=size, offset=5 + 2 * size)
+    return keys, counts
+
+
+def quantile_merge(states: Sequence[bytes]) -> bytes:
+    """Add histograms; any order and grouping gives identical bytes."""
+    if len(states) == 1:
+        return states[0]
+    parts = [quantile_unpack(state) for state in states]
+    dense = np.zeros(2 * _SPAN + 1, dtype=np.int64)
+    for keys, counts in parts:
+        dense[keys.astype(np.int64) + _SPAN] += counts
+    used = np.flatnonzero(dense)
+    return quantile_pack((used - _SPAN).astype(np.int16), dense[used])
+
+
+_SPAN = 16384
+
+
+def quantile_value(state: bytes, quantile: float) -> float:
+    """The value at `quantile` (0 to 1), within `RELATIVE_ERROR`; NaN of an empty state."""
+    keys, counts = quantile_unpack(state)
+    if not len(keys):
+        return math.nan
+    cumulative = np.cumsum(counts)
+    rank = quantile * (int(cumulative[-1]) - 1)
+    key = int(keys[int(np.searchsorted(cumulative, math.floor(rank), side="right"))])
+    if key == 0:
+        return 0.0
+    return math.copysign(2 * _GAMMA ** (abs(key) - BIN_OFFSET) / (_GAMMA + 1), key)
+
+
+def _collapse(keys: Keys, counts: Counts) -> tuple[Keys, Counts]:
+    if not len(keys):
+        return keys, counts
+    smallest = int(np.abs(keys).max()) - MAX_BINS + 1
+    small = (np.abs(keys) < smallest) & (keys != 0)
+    if smallest <= 1 or not small.any():
+        return keys, counts
+    moved = np.where(small, np.sign(keys) * smallest, keys).astype(np.int64)
+    kept, inverse = np.unique(moved, return_inverse=True)
+    totals = np.zeros(len(kept), dtype=np.int64)
+    np.add.at(totals, inverse, counts)
+    return kept.astype(np.int16), totals
+
+
+def distinct_pack(hashes: Hashes) -> bytes:
+    """Encode ascending unique 64-bit hashes; keeps the `DISTINCT_SIZE` smallest and remembers if it cut."""
+    is_cut = len(hashes) > DISTINCT_SIZE
+    return struct.pack("<BB", 1, is_cut) + hashes[:DISTINCT_SIZE].astype("<u8").tobytes()
+
+
+def distinct_merge(states: Sequence[bytes]) -> bytes:
+    """Unite sets; any order and grouping gives identical bytes."""
+    if len(states) == 1:
+        return states[0]
+    joined = np.sort(np.concatenate([np.frombuffer(state, dtype="<u8", offset=2) for state in states]))
+    if len(joined) > 1:
+        joined = joined[np.concatenate(([True], joined[1:] != joined[:-1]))]
+    was_cut = any(state[1] for state in states)
+    merged = distinct_pack(joined)
+    return merged[:1] + bytes([merged[1] or was_cut]) + merged[2:]
+
+
+def distinct_count(state: bytes) -> int:
+    """How many distinct values: exact up to `DISTINCT_SIZE`, the KMV estimate above."""
+    hashes = np.frombuffer(state, dtype="<u8", offset=2)
+    if not state[1]:
+        return len(hashes)
+    return round((DISTINCT_SIZE - 1) / (int(hashes[-1]) / 2**64))
+
+
+def register_pack(set_hash: int) -> bytes:
+    """Encode a set hash, 0 ≤ hash < 2^128."""
+    return set_hash.to_bytes(16, "big")
+
+
+def register_merge(states: Sequence[bytes]) -> bytes:
+    """Add set hashes modulo 2^128."""
+    return register_pack(sum(register_value(state) for state in states) % MODULUS)
+
+
+def register_value(state: bytes) -> int:
+    """Decode a set hash."""
+    return int.from_bytes(state, "big")
+
+
+MERGE = {"quantile": quantile_merge, "distinct": distinct_merge, "register": register_merge}
+"""How states of each kind are merged."""
+
+
+def event_hashes(ids: npt.NDArray[np.uint64], timestamps: npt.NDArray[np.int64]) -> tuple[Hashes, Hashes]:
+    """Two 64-bit lanes of the hash of each event.
+
+    Args:
+        ids: shape (n, 2), the halves of the event ids.
+        timestamps: shape (n,), µs since 1970.
+    """
+    first, second, at = ids[:, 0], ids[:, 1], timestamps.view(np.uint64)
+    with np.errstate(over="ignore"):
+        high = _mix(first ^ _mix(second ^ _mix(at)))
+        low = _mix(second ^ _mix(first ^ _mix(at + np.uint64(0x9E3779B97F4A7C15))))
+    return high, low
+
+
+def _mix(values: Hashes) -> Hashes:
+    """The finalizer of splitmix64 (Steele, Lea and Flood, OOPSLA 2014)."""
+    values = values + np.uint64(0x9E3779B97F4A7C15)
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))
