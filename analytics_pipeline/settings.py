@@ -13,6 +13,7 @@ Sources, strongest first:
 import json
 import os
 import re
+from collections.abc import Mapping
 from datetime import timedelta
 from functools import lru_cache
 from itertools import pairwise
@@ -344,14 +345,20 @@ class Simulator(Section):
 
 
 class LocalStack(Section):
-    """The embedded stack of `analytics up`: one folder, and its ports (0 = any free one)."""
+    """The embedded stack of `analytics up`: one folder, and its ports (0 = any free one, kept from then on).
+
+    `embed` lists what to start here; left out, each server whose address (`kafka.brokers`, `database.url`, `host`
+    and `port`, `redis.host` and `port`) is at its default.
+    """
 
     state_folder: Path = Path(".analytics")
+    embed: Annotated[list[Literal["kafka", "postgres", "redis"]] | None, BeforeValidator(_split_list)] = None
     kafka_port: Port = 9092
     kafka_controller_port: Port = 9093
     kafka_heap: str = Field(default="512m", pattern=r"^\d+[mg]$")
     postgres_port: Port = 5432
     redis_port: Port = 6379
+    dagster_code_port: Port = 0
 
 
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
@@ -393,6 +400,15 @@ class Settings(Section):
 def environment() -> dict[str, str]:
     """A copy of the process environment, for starting child processes: the one other reader of it."""
     return dict(os.environ)  # noqa: TID251
+
+
+def adopt(variables: Mapping[str, str]) -> None:
+    """Put `variables` into the environment of this process and its children, and forget what was read before.
+
+    For `analytics`, before any other module has asked for settings.
+    """
+    os.environ.update(variables)  # noqa: TID251
+    settings.cache_clear()
 
 
 def _read_file(path: Path | None) -> dict[str, Any]:

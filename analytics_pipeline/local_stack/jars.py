@@ -7,6 +7,7 @@ After a change of `COORDINATES`, `python -m analytics_pipeline.local_stack.jars`
 import fcntl
 import hashlib
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from pathlib import Path
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
 from analytics_pipeline.errors import ConfigurationError, EnvironmentFault
+from analytics_pipeline.local_stack.service import Say
 
 COORDINATES = (
     "org.apache.logging.log4j:log4j-slf4j-impl:2.24.3",
@@ -30,8 +32,8 @@ class JarsUnavailable(EnvironmentFault):
     """The jars of Apache Kafka could not be downloaded, or are not the locked ones."""
 
 
-def jars() -> list[Path]:
-    """The verified jars for the class path; the first call on a machine downloads about 60 MB.
+def install(folder: Path, say: Say) -> None:
+    """Fill `folder` with exactly the locked jars; the first time on a machine this downloads about 60 MB.
 
     Raises:
         JarsUnavailable: no network, or a file that isn't the one in the lock.
@@ -39,6 +41,11 @@ def jars() -> list[Path]:
     """
     lines = [line.split() for line in _LOCK.read_text(encoding="ascii").splitlines()]
     wanted = {name: checksum for checksum, name in lines}
+    if folder.exists():
+        if not _wrong({path.name: path for path in folder.iterdir()}, wanted):
+            return
+        shutil.rmtree(folder)
+    say("downloading Apache Kafka, about 60 MB, once")
     with _one_at_a_time():
         found = _resolve(update=False)
         if _wrong(found, wanted):
@@ -49,7 +56,17 @@ def jars() -> list[Path]:
             f"the downloaded {', '.join(wrong)} is not the file this release was tested with: remove "
             "the folders of org/apache/kafka in ~/.cache/jgo and ~/.m2/repository and try again"
         )
-    return [found[name] for name in sorted(wanted)]
+    fresh = Path(tempfile.mkdtemp(prefix="jars-", dir=folder.parent))
+    for name in wanted:
+        _link(found[name], fresh / name)
+    fresh.rename(folder)
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        target.hardlink_to(source.resolve())
+    except OSError:  # another file system
+        shutil.copyfile(source, target)
 
 
 def _resolve(*, update: bool) -> dict[str, Path]:

@@ -9,15 +9,14 @@ import subprocess
 import uuid
 from base64 import urlsafe_b64encode
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from analytics_pipeline.errors import ConfigurationError, EnvironmentFault
-from analytics_pipeline.local_stack.jars import jars
-from analytics_pipeline.local_stack.service import Service
+from analytics_pipeline.local_stack.jars import install
+from analytics_pipeline.local_stack.service import Say, Service
 from analytics_pipeline.settings import environment
 
 _HOST = "127.0.0.1"
@@ -94,13 +93,13 @@ class Kafka:
             },
         )
 
-    @cached_property
+    @property
     def _java_options(self) -> list[str]:
         return [
             "-Djava.awt.headless=true",
             f"-Dlog4j2.configurationFile={self.folder.resolve() / 'log4j2.properties'}",
             "-cp",
-            ":".join(str(jar) for jar in jars()),
+            f"{self._jars}/*",
         ]
 
     @property
@@ -108,11 +107,16 @@ class Kafka:
         return self.folder.resolve() / "server.properties"
 
     @property
+    def _jars(self) -> Path:
+        return self.folder.resolve() / "jars"
+
+    @property
     def _data(self) -> Path:
         return self.folder.resolve() / "data"
 
-    def _prepare(self) -> None:
+    def _prepare(self, say: Say) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
+        install(self._jars, say)
         (self.folder / "log4j2.properties").write_text(_LOG4J)
         lines = _SERVER_SETTINGS | {
             "listeners": f"PLAINTEXT://{_HOST}:{self.port},CONTROLLER://{_HOST}:{self.controller_port}",
@@ -122,6 +126,7 @@ class Kafka:
         }
         self._file.write_text("".join(f"{key}={value}\n" for key, value in lines.items()))
         if not (self._data / "meta.properties").exists():
+            say("formatting Kafka's storage")
             self._format()
 
     def _format(self) -> None:

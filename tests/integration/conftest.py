@@ -37,7 +37,7 @@ def state_folder() -> Iterator[Path]:
 
 
 def running(service: Service, folder: Path) -> Iterator[Child]:
-    service.prepare()
+    service.prepare(print)
     child = Child(service, folder)
     child.start()
     try:

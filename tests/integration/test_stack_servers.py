@@ -18,7 +18,7 @@ from analytics_pipeline.storage.migrations import available, migrate
 
 
 def start(service: Service, folder: Path) -> Child:
-    service.prepare()
+    service.prepare(print)
     child = Child(service, folder)
     child.start()
     child.wait_until_ready()
