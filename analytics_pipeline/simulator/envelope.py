@@ -4,11 +4,13 @@ Belongs here: the form of an event on its way to Kafka. What happens, and when, 
 Times are whole microseconds since the Unix epoch, UTC, in the whole package.
 """
 
-from datetime import UTC, datetime
 from random import Random
 from typing import Any, NamedTuple
 
 import msgspec
+
+from analytics_pipeline.events.ids import uuid7
+from analytics_pipeline.events.times import format_time, from_micros
 
 TRADING = "trading.events"
 MARKET = "market.data"
@@ -58,41 +60,16 @@ class Sealer:
     def __init__(self, random: Random) -> None:
         self._random = random
         self._encode = msgspec.json.Encoder().encode
-        self._second = -1
-        self._prefix = ""
 
     def seal(self, draft: Draft, time: int) -> Message:
         """The message of `draft`, which happened at `time`."""
-        return Message(draft.topic, draft.key.encode(), self._encode(self.envelope(draft, time)), time)
-
-    def envelope(self, draft: Draft, time: int) -> Envelope:
-        """The event itself, not encoded yet."""
-        return Envelope(
-            self.identity(time),
+        moment = from_micros(time)
+        envelope = Envelope(
+            str(uuid7(moment, self._random.randbytes(10))),
             draft.event_type,
-            self.timestamp(time),
+            format_time(moment),
             draft.user_id,
             draft.session_id,
             draft.properties or None,
         )
-
-    def identity(self, time: int) -> str:
-        """A UUIDv7 (RFC 9562, section 5.7): 48 bits of milliseconds, then bits of the seeded source."""
-        bits = self._random.getrandbits(74)
-        number = (
-            (time // 1000) << 80
-            | 0x7 << 76
-            | (bits >> 62) << 64
-            | 0b10 << 62
-            | (bits & 0x3FFF_FFFF_FFFF_FFFF)
-        )
-        text = f"{number:032x}"
-        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
-
-    def timestamp(self, time: int) -> str:
-        """ISO 8601 in UTC with microseconds; the part up to the second is kept, as most events share it."""
-        second, microsecond = divmod(time, SECOND)
-        if second != self._second:
-            self._second = second
-            self._prefix = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-        return f"{self._prefix}.{microsecond:06d}Z"
+        return Message(draft.topic, draft.key.encode(), self._encode(envelope), time)

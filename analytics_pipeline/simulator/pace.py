@@ -40,7 +40,7 @@ class Pace:
             self.given_up += behind
             self._start, self._taken = now, 0
         first = self._start + self._taken * self._step
-        count = max(0, ceil((now - self._start) * self._rate) - self._taken)
+        count = max(0, ceil((now - self._start) * self._rate - 1e-6) - self._taken)
         self._taken += count
         return Slots(first, self._step, count)
 
