@@ -1,0 +1,129 @@
+"""Raw messages on their way in, and dead letters on their way out.
+
+Belongs here: the shapes that ingest, decode and landing hand to each other.
+Does not belong here: fetching messages (`ingest`) or storing dead letters (`storage.landing`).
+"""
+
+import base64
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple, Protocol
+
+from analytics_pipeline.events.errors import Rejected
+from analytics_pipeline.events.reasons import Reason
+from analytics_pipeline.events.times import from_micros
+
+HTTP_SOURCE = "http"
+"""Source of posted events; Kafka's sources are their topics."""
+
+LATEST_MILLIS = 253_402_300_799_999
+"""The end of the year 9999: later message times are cut to it."""
+
+
+class Message(Protocol):
+    """A message as confluent-kafka has it: accessors instead of attributes, values only when asked for."""
+
+    def value(self) -> bytes | None:
+        """The payload, None for a tombstone."""
+
+    def key(self) -> bytes | None:
+        """The key."""
+
+    def headers(self) -> Any:
+        """List of (name, value or None), or None."""
+
+    def offset(self) -> int:
+        """Position within the partition."""
+
+    def timestamp(self) -> tuple[int, int]:
+        """(kind, ms since 1970); kind 0 means that there is no time."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlainMessage:
+    """A message made here: an inbox row, a replay, or a test's."""
+
+    content: bytes | None
+    position: int
+    millis: int | None = None
+    name: bytes | None = None
+    extra: tuple[tuple[str, bytes | None], ...] = ()
+
+    def value(self) -> bytes | None:
+        """The payload."""
+        return self.content
+
+    def key(self) -> bytes | None:
+        """The key."""
+        return self.name
+
+    def headers(self) -> Any:
+        """The headers."""
+        return list(self.extra) or None
+
+    def offset(self) -> int:
+        """The position."""
+        return self.position
+
+    def timestamp(self) -> tuple[int, int]:
+        """(kind, ms)."""
+        return (0, -1) if self.millis is None else (1, self.millis)
+
+
+class RawBatch(NamedTuple):
+    """Messages of one partition, in the order of their offsets."""
+
+    source: str
+    partition: int
+    messages: Sequence[Message]
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A message that could not become an event, bytes as they came."""
+
+    source: str
+    partition: int
+    offset: int
+    reason: Reason
+    detail: str
+    key: bytes | None
+    value: bytes | None
+    headers: bytes | None
+    message_timestamp: datetime | None
+    event_type: str | None = None
+
+
+def dead_letter(source: str, partition: int, message: Message, rejected: Rejected) -> DeadLetter:
+    """The dead letter of a message; the detail names the path but never repeats the data."""
+    kind, millis = message.timestamp()
+    known = kind != 0 and 0 <= millis <= LATEST_MILLIS
+    return DeadLetter(
+        source=source,
+        partition=partition,
+        offset=message.offset(),
+        reason=rejected.reason,
+        detail=str(rejected),
+        key=_bytes(message.key()),
+        value=_bytes(message.value()),
+        headers=encode_headers(message.headers()),
+        message_timestamp=from_micros(millis * 1000) if known else None,
+        event_type=rejected.event_type,
+    )
+
+
+def encode_headers(headers: Sequence[tuple[str, bytes | None]] | None) -> bytes | None:
+    """JSON list of [name, base64 of the value or null], duplicates and order kept."""
+    if not headers:
+        return None
+    pairs = [
+        [name, None if value is None else base64.b64encode(_bytes(value) or b"").decode()]
+        for name, value in headers
+    ]
+    return json.dumps(pairs).encode()
+
+
+def _bytes(value: bytes | str | None) -> bytes | None:
+    return value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value
