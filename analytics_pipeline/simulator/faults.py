@@ -47,7 +47,7 @@ BREAKAGES: dict[str, Callable[[bytes], bytes]] = {
     "latin-1": _with_field(b'"user_id":"Jos\xe9"'),
     "no event_type": _swap(b'"event_type":', b'"event_kind":'),
     "event_type too long": _swap(b'"event_type":"', b'"event_type":"' + b"x" * 300),
-    "event_type not text": _with_field(b'"event_type":42'),
+    "event_type not text": _swap(b'"event_type":"', b'"event_type":42,"was":"'),
     "id not a uuid": _swap(b'"id":"', b'"id":"order-'),
     "timestamp not a time": _retimed(b"yesterday"),
     "timestamp without zone": _retimed(b"2026-01-01T12:00:00"),
