@@ -1,0 +1,91 @@
+"""The API's process: granian with its workers, and the two small servers beside it.
+
+Belongs here: starting and stopping. Does not belong here: the application (`app`).
+"""
+
+import multiprocessing
+import socket
+import sys
+import tempfile
+from functools import partial
+from pathlib import Path
+
+from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
+from granian.log import LogLevels
+from granian.server.mp import MPServer
+
+from analytics_pipeline import logs
+from analytics_pipeline.errors import AnalyticsError, EnvironmentFault
+from analytics_pipeline.settings import Settings, environment, load_settings, project_file
+from api.side_servers import health_app, metrics_app, serve_beside
+from api.worker import load
+
+
+def run(settings: Settings, *, reload: bool = False) -> int:
+    """Serve until SIGTERM or SIGINT; returns the exit code.
+
+    Raises:
+        EnvironmentFault: a port is taken.
+    """
+    logs.configure(settings.logging, service="api")
+    _check_port(settings.server.host, settings.server.port)
+    # Spawned, not forked: this process has threads.
+    multiprocessing.set_start_method("spawn", force=True)
+    with tempfile.TemporaryDirectory(prefix="b25-metrics-") as own_folder:
+        shared = settings.metrics.folder or environment().get("PROMETHEUS_MULTIPROC_DIR") or own_folder
+        folder = Path(shared)
+        folder.mkdir(parents=True, exist_ok=True)
+        if settings.metrics.enabled:
+            app = metrics_app(folder, settings.metrics.path)
+            serve_beside(settings.metrics.host, settings.metrics.port, "metrics.port", app)
+        if settings.health.enabled:
+            serve_beside(settings.health.host, settings.health.port, "health.port", health_app(settings))
+        try:
+            _server(settings, reload=reload).serve(
+                target_loader=partial(load, settings, folder), wrap_loader=False
+            )
+        except SystemExit as stop:
+            return stop.code if isinstance(stop.code, int) else 1
+    return 0
+
+
+def _server(settings: Settings, *, reload: bool) -> MPServer:
+    read_timeout = max(1_000, int(settings.server.read_timeout.total_seconds() * 1000))
+    return MPServer(
+        "api.app:create_app",
+        address=settings.server.host,
+        port=settings.server.port,
+        interface=Interfaces.ASGI,
+        workers=settings.server.workers,
+        http=HTTPModes.http1,
+        http1_settings=HTTP1Settings(header_read_timeout=read_timeout),
+        websockets=False,
+        log_level=LogLevels.warning,
+        respawn_failed_workers=True,
+        workers_kill_timeout=max(1, int(settings.server.shutdown_timeout.total_seconds())),
+        reload=reload,
+        reload_paths=[project_file("api"), project_file("analytics_pipeline")] if reload else None,
+    )
+
+
+def _check_port(host: str, port: int) -> None:
+    """Granian would only log that the port is taken."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise EnvironmentFault(
+            f"port {port} on {host} cannot be used ({error.strerror}): change server.port or server.host"
+        ) from error
+
+
+if __name__ == "__main__":
+    try:
+        code = run(load_settings())
+    except AnalyticsError as error:
+        sys.stderr.write(f"{error}\n")
+        code = error.exit_code
+    raise SystemExit(code)

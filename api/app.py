@@ -1,0 +1,131 @@
+"""The application: makes the services of a process, puts the routes together, and wraps them in the edge.
+
+Belongs here: composition. Does not belong here: anything else.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from uuid import uuid4
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+
+from analytics_pipeline.events.limits import Limits
+from analytics_pipeline.settings import Settings
+from api import health, page
+from api.cache import Cache
+from api.custom_events import endpoints as custom_events
+from api.custom_events.active import ActiveDefinitions
+from api.dashboard import endpoints as dashboard
+from api.database import Database
+from api.dependencies import Clock, Services, utc_now
+from api.documentation import DESCRIPTION, TITLE
+from api.edge import REQUEST_ID, Application, Edge
+from api.errors import MEDIA_TYPE, BadRequest, HttpProblem, Problem
+from api.events import endpoints as events
+from api.events.committer import InboxCommitter
+from api.metrics import endpoints as metrics
+from api.operations import endpoints as operations
+from api.operations.repository import Ledger
+from api.reads import Builder, CachedReads
+
+VERSION = "1.0.0"
+
+
+def create_app(settings: Settings, *, clock: Clock = utc_now) -> Application:
+    """The ASGI application of one process; its lifespan connects and disconnects."""
+    services = _services(settings, clock)
+    app = FastAPI(
+        title=TITLE,
+        version=VERSION,
+        description=DESCRIPTION,
+        lifespan=_lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/openapi.json",
+    )
+    app.state.services = services
+    for feature in (events, metrics, dashboard, custom_events, operations, health, page):
+        app.include_router(feature.router)
+    app.add_exception_handler(Problem, _answer_problem)
+    app.add_exception_handler(HTTPException, _answer_http_exception)
+    app.add_exception_handler(RequestValidationError, _answer_validation_error)
+    edge = Edge(app, services.reads, settings)
+    cors = settings.security.cors
+    if not cors.enabled:
+        return edge
+    return CORSMiddleware(
+        edge,
+        allow_origins=cors.allowed_origins,
+        allow_methods=["GET", "POST"],
+        allow_headers=["Content-Type", "X-Request-ID", "If-None-Match"],
+        expose_headers=["ETag", "X-Request-ID", "X-RateLimit-Limit", "X-RateLimit-Remaining", "Retry-After"],
+        max_age=86_400,
+    )
+
+
+def _services(settings: Settings, clock: Clock) -> Services:
+    definitions = ActiveDefinitions(is_enabled=settings.custom_events.enabled)
+    database = Database(settings, listeners={"custom_events": definitions.reload})
+    cache = Cache(settings, database)
+    query = settings.analytics.query
+    builders: dict[str, Builder] = {
+        metrics.PATH: partial(metrics.question, max_points=query.max_points),
+        dashboard.PATH: dashboard.question,
+        events.STATS_PATH: events.statistics_question,
+    }
+    return Services(
+        settings=settings,
+        clock=clock,
+        database=database,
+        cache=cache,
+        reads=CachedReads(cache, clock, builders),
+        inbox=InboxCommitter(database, uuid4(), clock),
+        definitions=definitions,
+        limits=Limits.of(settings),
+        ledger=Ledger(),
+        health=health.Health(settings, database, cache, clock),
+    )
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    services: Services = app.state.services
+    await services.database.open()
+    services.inbox.start()
+    try:
+        yield
+    finally:
+        await services.inbox.close()
+        await services.cache.close()
+        await services.database.close()
+
+
+async def _answer_problem(request: Request, error: Exception) -> Response:
+    problem = error if isinstance(error, Problem) else Problem(str(error))
+    body = problem.body(request.scope[REQUEST_ID])
+    return Response(body, problem.status, media_type=MEDIA_TYPE, headers=problem.all_headers())
+
+
+async def _answer_http_exception(request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    headers = getattr(error, "headers", None)
+    texts = {
+        404: ("no-such-path", "Not found", "There is no such path; /docs shows all."),
+        405: (
+            "method-not-allowed",
+            "Method not allowed",
+            "This path has other methods; see the Allow header.",
+        ),
+    }
+    kind, title, detail = texts.get(
+        status, ("http-error", "Request refused", "The request cannot be served.")
+    )
+    return await _answer_problem(request, HttpProblem(status, kind, title, detail, headers))
+
+
+async def _answer_validation_error(request: Request, _error: Exception) -> Response:
+    return await _answer_problem(request, BadRequest("The request does not have the documented shape."))

@@ -1,0 +1,1 @@
+"""POST /api/v1/custom-events, GET /api/v1/custom-events/{name}."""

@@ -1,0 +1,35 @@
+"""The active definitions in this process, compiled, so that POST can judge at once.
+
+Belongs here: keeping them up to date. Does not belong here: judging (`analytics_pipeline.events.definitions`).
+"""
+
+import asyncio
+
+import structlog
+
+from analytics_pipeline.events.definitions import NO_DEFINITIONS, Definitions, compile_all
+from api.custom_events.repository import active_definitions
+from api.database import Connection
+
+_log = structlog.get_logger()
+
+
+class ActiveDefinitions:
+    """A snapshot, replaced as a whole when the database says that one changed."""
+
+    def __init__(self, *, is_enabled: bool) -> None:
+        self._is_enabled = is_enabled
+        self._current = NO_DEFINITIONS
+
+    def current(self) -> Definitions:
+        """The newest known snapshot."""
+        return self._current
+
+    async def reload(self, connection: Connection) -> None:
+        """Read and compile them again."""
+        if not self._is_enabled:
+            return
+        rows = await active_definitions(connection)
+        self._current, problems = await asyncio.to_thread(compile_all, rows)
+        for problem in problems:
+            _log.error("custom_event_definition_ignored", detail=problem)

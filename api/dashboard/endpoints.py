@@ -1,0 +1,53 @@
+"""`GET /api/v1/dashboard/metrics`: the ten numbers of the original's dashboard."""
+
+from datetime import datetime
+
+import orjson
+from fastapi import APIRouter, Request, Response
+
+from api.cache import Answer, Question
+from api.dashboard.repository import read_dashboard
+from api.dashboard.schemas import Dashboard, DashboardAnswer, Windows
+from api.database import Database
+from api.dependencies import ServicesDependency
+from api.documentation import errors
+from api.reads import answer_read
+from api.times import days_of, format_time
+
+router = APIRouter(tags=["Dashboard"])
+PATH = "/api/v1/dashboard/metrics"
+
+
+@router.get(
+    PATH, summary="Live dashboard numbers", response_model=DashboardAnswer, responses=errors(429, 503)
+)
+async def get_dashboard(request: Request, services: ServicesDependency) -> Response:
+    """True to the last landed event; computed at most once a second for everybody."""
+    return await answer_read(request, services, PATH)
+
+
+def question(_query_string: bytes, now: datetime) -> Question:
+    """The one question there is, at this second."""
+    windows = Windows(now)
+
+    async def ask(database: Database) -> Answer:
+        body = _body(windows, await read_dashboard(database, windows))
+        return Answer(body, body)
+
+    return Question(windows.canonical, *days_of(windows.hour, windows.end), ask)
+
+
+def _body(windows: Windows, found: Dashboard) -> bytes:
+    content: dict[str, object] = {
+        "active_users": found.active_users,
+        "events_per_second": found.events / windows.elapsed,
+        "orders_placed": found.orders_placed,
+        "orders_filled": found.orders_filled,
+        "active_strategies": found.active_strategies,
+        "total_volume": found.total_volume,
+        "average_latency": found.average_latency,
+        "error_rate": found.orders_rejected / found.orders_placed if found.orders_placed else 0.0,
+        "custom_metrics": {},
+        "last_updated": format_time(windows.now),
+    }
+    return orjson.dumps(content)

@@ -1,0 +1,164 @@
+"""Connections of requests to Postgres: bounded, timed, and quick to say that it is down.
+
+Belongs here: the pools, the limit on concurrent reads, and what errors of Postgres mean to a caller.
+Does not belong here: statements; those stand in the repository of their feature.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import psycopg
+from psycopg.conninfo import make_conninfo
+from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
+
+from analytics_pipeline import telemetry
+from analytics_pipeline.settings import Settings
+from api.errors import BadRequest, Problem, Unavailable
+from api.versions import Listener, Watcher
+
+Connection = psycopg.AsyncConnection[Any]
+Pool = AsyncConnectionPool[Connection]
+
+QUEUE_TIME = 1.0
+"""Seconds a read waits for its turn before it is turned away."""
+
+_CONNECT_TIME = 2.0
+_WRITERS = 4
+
+
+class Database:
+    """Read and write connections of one process."""
+
+    def __init__(self, settings: Settings, *, listeners: Mapping[str, Listener]) -> None:
+        """Take the settings and who wants to hear of which notification (see `Watcher`)."""
+        query = settings.analytics.query
+        database = settings.database
+        timeout = f"{int(query.timeout.total_seconds() * 1000)}ms"
+        lifetime = database.connection_max_lifetime.total_seconds()
+        readers = min(query.max_concurrent, database.max_connections)
+        self._reads = _pool(
+            database.conninfo(), "api-read", readers, lifetime,
+            default_transaction_read_only="on", statement_timeout=timeout, jit="off",
+            plan_cache_mode="force_custom_plan",
+        )  # fmt: skip
+        self._writes = _pool(database.conninfo(), "api-write", _WRITERS, lifetime, statement_timeout="4s")
+        self._turns = asyncio.Semaphore(readers)
+        self._watcher = Watcher(database.conninfo(), on_connect=self._drop_broken, listeners=listeners)
+        self._watching: asyncio.Task[None] | None = None
+
+    @property
+    def watcher(self) -> Watcher:
+        """What knows the versions of the data."""
+        return self._watcher
+
+    async def open(self) -> None:
+        """Start connecting; Postgres may come later."""
+        await self._reads.open(wait=False)
+        await self._writes.open(wait=False)
+        self._watching = asyncio.create_task(self._watcher.run())
+
+    async def close(self) -> None:
+        """Close all connections."""
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
+        await self._reads.close(timeout=2)
+        await self._writes.close(timeout=2)
+
+    @asynccontextmanager
+    async def read(self, query: str) -> AsyncIterator[Connection]:
+        """A read-only connection, one statement a snapshot; `query` names it in Prometheus.
+
+        Raises:
+            Unavailable: Postgres is down, does not answer in time, or too many reads wait already.
+        """
+        self._refuse_if_down()
+        try:
+            async with asyncio.timeout(QUEUE_TIME):
+                await self._turns.acquire()
+        except TimeoutError:
+            raise Unavailable("Too many queries are running; try again shortly.", kind="overloaded") from None
+        started = time.perf_counter()
+        try:
+            async with self._guarded(), self._reads.connection() as opened:
+                yield opened
+        finally:
+            self._turns.release()
+            telemetry.QUERY_DURATION.labels(query).observe(time.perf_counter() - started)
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[Connection]:
+        """A connection that may write; in autocommit, so open a transaction.
+
+        Raises:
+            Unavailable: Postgres is down or does not answer in time.
+        """
+        self._refuse_if_down()
+        async with self._guarded(), self._writes.connection() as opened:
+            yield opened
+
+    async def ping(self) -> None:
+        """Ask Postgres for an answer.
+
+        Raises:
+            Unavailable: there was none.
+        """
+        self._refuse_if_down()
+        async with self._guarded(), asyncio.timeout(_CONNECT_TIME), self._reads.connection() as opened:
+            await opened.execute("SELECT 1")
+
+    def _refuse_if_down(self) -> None:
+        fault = self._watcher.fault
+        if fault is not None:
+            raise Unavailable(fault, kind="database-unavailable")
+
+    async def _drop_broken(self) -> None:
+        """Postgres is back: connections to the one that went away must not greet the first callers."""
+        await self._reads.check()
+        await self._writes.check()
+
+    @asynccontextmanager
+    async def _guarded(self) -> AsyncIterator[None]:
+        try:
+            yield
+        except (psycopg.Error, OSError, TimeoutError) as error:
+            raise problem_of(error) from error
+
+
+def problem_of(error: Exception) -> Problem:
+    """What an error of Postgres means to the caller."""
+    if isinstance(error, psycopg.errors.QueryCanceled):
+        return Unavailable(
+            "The query took longer than analytics.query.timeout; ask for a shorter range or a longer interval.",
+            kind="query-timeout",
+        )
+    if isinstance(error, psycopg.DataError):
+        return BadRequest("A value is outside what the database can hold.")
+    if isinstance(error, (PoolTimeout, TooManyRequests)):
+        return Unavailable("No database connection became free in time.", kind="database-unavailable")
+    if isinstance(
+        error, psycopg.errors.ReadOnlySqlTransaction | psycopg.errors.DiskFull | psycopg.errors.OutOfMemory
+    ):
+        return Unavailable("Postgres cannot write at the moment.", kind="database-unavailable")
+    if isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError, OSError, TimeoutError)):
+        return Unavailable("Postgres is not reachable.", kind="database-unavailable")
+    raise error
+
+
+def _pool(conninfo: str, name: str, size: int, lifetime: float, **server: str) -> Pool:
+    options = " ".join(f"-c {key}={value}" for key, value in {"timezone": "UTC", **server}.items())
+    return AsyncConnectionPool(
+        make_conninfo(conninfo, application_name=f"analytics-{name}", options=options),
+        connection_class=Connection,
+        kwargs={"autocommit": True},
+        min_size=1,
+        max_size=size,
+        open=False,
+        name=name,
+        timeout=_CONNECT_TIME,
+        reconnect_timeout=_CONNECT_TIME,
+        max_lifetime=lifetime,
+    )

@@ -1,0 +1,261 @@
+"""The outermost layer, raw ASGI: what every request gets, and hits of the cache without anything else.
+
+Belongs here: request ids, rate limits, body limits, read timeouts, request metrics, the last resort for defects.
+Does not belong here: routes; a request that is no hit goes on to FastAPI.
+"""
+
+import asyncio
+import itertools
+import os
+import re
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from ipaddress import ip_address
+from typing import Any
+
+import structlog
+
+from analytics_pipeline import telemetry
+from analytics_pipeline.settings import Settings
+from api.errors import (
+    MEDIA_TYPE,
+    HttpProblem,
+    Problem,
+    TooLarge,
+    TooManyRequests,
+    internal_problem,
+)
+from api.rate_limit import RateLimiter
+from api.reads import CACHE_CONTROL, CachedReads
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+Headers = list[tuple[bytes, bytes]]
+
+REQUEST_ID = "b25.request_id"
+"""Key of the request's id in its scope."""
+
+_SAFE_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
+_UNLIMITED = frozenset({"/health", "/healthz", "/ready"})
+_JSON = (b"content-type", b"application/json")
+_CACHE_CONTROL = (b"cache-control", CACHE_CONTROL.encode())
+_HIT = (b"x-cache", b"hit")
+_NOSNIFF = (b"x-content-type-options", b"nosniff")
+_UNMATCHED = "unmatched"
+
+_log = structlog.get_logger()
+
+
+class Edge:
+    """Wraps the FastAPI application."""
+
+    def __init__(self, app: Application, reads: CachedReads, settings: Settings) -> None:
+        self._app = app
+        self._reads = reads
+        self._most_bytes = settings.server.max_body_size
+        self._read_timeout = settings.server.read_timeout.total_seconds()
+        limit = settings.security.rate_limit
+        self._limiter = (
+            RateLimiter(requests_per_minute=limit.requests_per_minute, burst=limit.burst)
+            if limit.enabled
+            else None
+        )
+        self._limit = str(limit.requests_per_minute).encode()
+        self._origins = frozenset(settings.security.cors.allowed_origins)
+        self._prefix = os.urandom(6).hex()
+        self._counter = itertools.count(1)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one ASGI scope."""
+        if scope["type"] == "http":
+            await _Exchange(self, scope, receive, send).serve()
+        elif scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+        else:
+            await send({"type": "websocket.close", "code": 1000})
+
+    def request_id(self, offered: bytes | None) -> str:
+        """The client's id if it is safe to repeat, else one of our own."""
+        if offered is not None and _SAFE_ID.fullmatch(offered):
+            return offered.decode("ascii")
+        return f"{self._prefix}-{next(self._counter):x}"
+
+    def limit(self, scope: Scope) -> tuple[Headers, TooManyRequests | None]:
+        """Rate limit headers, and the refusal if the client is above its limit."""
+        client = scope.get("client")
+        host = client[0] if client else ""
+        if self._limiter is None or scope["path"] in _UNLIMITED or _is_loopback(host):
+            return [(b"x-ratelimit-limit", self._limit), (b"x-ratelimit-remaining", self._limit)], None
+        verdict = self._limiter.check(host, time.monotonic())
+        headers = [
+            (b"x-ratelimit-limit", self._limit),
+            (b"x-ratelimit-remaining", str(verdict.remaining).encode()),
+        ]
+        if verdict.is_allowed:
+            return headers, None
+        return headers, TooManyRequests(
+            "Too many requests from this address.", retry_after=verdict.retry_after
+        )
+
+    def refusal(self, headers: dict[bytes, bytes]) -> Problem | None:
+        """Why a request with a body is not even read, if so."""
+        origin = headers.get(b"origin")
+        if origin is not None and not self._is_same_site(origin, headers):
+            return HttpProblem(
+                403,
+                "cross-site",
+                "Forbidden",
+                "A browser sent this from another site; see security.cors.allowed_origins.",
+            )
+        if headers.get(b"content-encoding", b"identity").lower() not in {b"", b"identity"}:
+            return HttpProblem(
+                415, "unsupported-encoding", "Unsupported content encoding", "Send the body uncompressed."
+            )
+        length = headers.get(b"content-length", b"")
+        if length.isdigit() and int(length[:20]) > self._most_bytes:
+            return self.too_large()
+        return None
+
+    def too_large(self) -> TooLarge:
+        """The answer to a body that is too long."""
+        return TooLarge(f"The body is longer than {self._most_bytes} bytes (server.max_body_size).")
+
+    def _is_same_site(self, origin: bytes, headers: dict[bytes, bytes]) -> bool:
+        text = origin.decode("latin-1")
+        return text in self._origins or text.partition("://")[2] == headers.get(b"host", b"").decode(
+            "latin-1"
+        )
+
+    @property
+    def app(self) -> Application:
+        """The application behind."""
+        return self._app
+
+    @property
+    def reads(self) -> CachedReads:
+        """The cacheable paths."""
+        return self._reads
+
+    @property
+    def most_bytes(self) -> int:
+        """Longest body."""
+        return self._most_bytes
+
+    @property
+    def read_timeout(self) -> float:
+        """Seconds to wait for the next part of a body."""
+        return self._read_timeout
+
+
+class _Exchange:
+    """One request and its answer."""
+
+    def __init__(self, edge: Edge, scope: Scope, receive: Receive, send: Send) -> None:
+        self._edge = edge
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._headers: dict[bytes, bytes] = dict(scope["headers"])
+        self._status = 0
+        self._received = 0
+        self._started_at = time.perf_counter()
+        self._request_id = edge.request_id(self._headers.get(b"x-request-id"))
+        self._own_headers: Headers = []
+        scope[REQUEST_ID] = self._request_id
+
+    async def serve(self) -> None:
+        limits, refusal = self._edge.limit(self._scope)
+        self._own_headers = [*limits, (b"x-request-id", self._request_id.encode()), _NOSNIFF]
+        method = self._scope["method"]
+        route = None
+        if refusal is not None:
+            await self._answer_problem(refusal)
+            route = _UNMATCHED
+        elif method == "GET":
+            hit = self._edge.reads.peek(
+                self._scope["path"], self._scope["query_string"], self._headers.get(b"if-none-match", b"")
+            )
+            if hit is not None:
+                await self._answer_hit(hit.etag, hit.body)
+                route = self._scope["path"]
+        elif method not in {"HEAD", "OPTIONS"} and (problem := self._edge.refusal(self._headers)) is not None:
+            await self._answer_problem(problem)
+            route = _UNMATCHED
+        if route is None:
+            await self._pass_on()
+            matched = self._scope.get("route")
+            route = getattr(matched, "path", None) or _UNMATCHED
+        elapsed = time.perf_counter() - self._started_at
+        known = method if method in {"GET", "POST", "HEAD", "OPTIONS", "PUT", "DELETE", "PATCH"} else "other"
+        telemetry.HTTP_REQUESTS.labels(known, route, str(self._status)).inc()
+        telemetry.HTTP_DURATION.labels(route).observe(elapsed)
+
+    async def _pass_on(self) -> None:
+        try:
+            await self._edge.app(self._scope, self._bounded_receive, self._counting_send)
+        except asyncio.CancelledError:
+            raise
+        except Problem as problem:
+            if not self._status:
+                await self._answer_problem(problem)
+        except Exception:  # noqa: BLE001 - the edge of the process: log it, answer, go on serving
+            _log.exception("request_failed", request_id=self._request_id, path=_bounded(self._scope["path"]))
+            if not self._status:
+                await self._answer_problem(internal_problem())
+
+    async def _bounded_receive(self) -> Message:
+        try:
+            async with asyncio.timeout(self._edge.read_timeout):
+                message = await self._receive()
+        except TimeoutError:
+            raise HttpProblem(
+                408, "read-timeout", "Request timeout", "The body did not arrive within server.read_timeout."
+            ) from None
+        self._received += len(message.get("body", b""))
+        if self._received > self._edge.most_bytes:
+            raise self._edge.too_large()
+        return message
+
+    async def _counting_send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._status = message["status"]
+            message["headers"] = [*message.get("headers", []), *self._own_headers]
+        await self._send(message)
+
+    async def _answer_hit(self, etag: bytes, body: bytes | None) -> None:
+        headers = [(b"etag", etag), _CACHE_CONTROL, _HIT, *self._own_headers]
+        if body is None:
+            self._status = 304
+        else:
+            self._status = 200
+            headers += [_JSON, (b"content-length", str(len(body)).encode())]
+        await self._send({"type": "http.response.start", "status": self._status, "headers": headers})
+        await self._send({"type": "http.response.body", "body": body or b""})
+
+    async def _answer_problem(self, problem: Problem) -> None:
+        body = problem.body(self._request_id)
+        headers = [
+            (b"content-type", MEDIA_TYPE.encode()),
+            (b"content-length", str(len(body)).encode()),
+            *((name.lower().encode(), value.encode()) for name, value in problem.all_headers().items()),
+            *self._own_headers,
+        ]
+        self._status = problem.status
+        await self._send({"type": "http.response.start", "status": problem.status, "headers": headers})
+        await self._send({"type": "http.response.body", "body": body})
+
+
+def _is_loopback(host: str) -> bool:
+    if host in {"127.0.0.1", "::1", ""}:
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _bounded(path: str) -> str:
+    return path[:200]

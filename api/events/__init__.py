@@ -1,0 +1,1 @@
+"""POST and GET /api/v1/events, GET /api/v1/events/stats."""

@@ -1,0 +1,121 @@
+"""Statements on raw events and on their counts.
+
+Belongs here: SQL of `/api/v1/events`. Does not belong here: writing events (`storage.inbox`, `storage.landing`).
+"""
+
+from datetime import datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from psycopg.sql import SQL, Composed, Placeholder
+
+from analytics_pipeline.rollups.catalog import resolve
+from api.database import Database
+from api.events.schemas import EventList, Statistics
+
+_EVENTS = SQL("""
+SELECT id, event_type, user_id, session_id, properties::text, timestamp, created_at
+FROM events
+WHERE timestamp >= %(start)s AND timestamp < %(end)s {of_type}
+ORDER BY timestamp DESC, id DESC
+LIMIT %(limit)s
+""")
+_OF_TYPE = SQL("AND event_type = %(event_type)s")
+_ANY_TYPE = SQL("")
+
+_COUNTS = SQL("""
+SELECT event_type, sum(count)::bigint
+FROM (
+    {settled}
+    SELECT dimensions ->> 'event_type' AS event_type, count
+    FROM rollup_deltas
+    WHERE metric_id = %(metric_id)s AND dimension_set = 'event_type'
+        AND hour >= date_trunc('hour', %(first)s::timestamptz) AND hour < %(last)s::timestamptz
+        AND minute >= %(first)s::timestamptz AND minute < %(last)s::timestamptz
+    UNION ALL
+    SELECT event_type, count(*) AS count
+    FROM events
+    WHERE timestamp >= %(start)s::timestamptz AND timestamp < %(first_cut_end)s::timestamptz
+    GROUP BY event_type
+    UNION ALL
+    SELECT event_type, count(*) AS count
+    FROM events
+    WHERE timestamp >= %(last_cut_start)s::timestamptz AND timestamp < %(end)s::timestamptz
+    GROUP BY event_type
+) AS parts
+GROUP BY event_type
+ORDER BY sum(count) DESC, event_type
+""")
+_TILE = SQL("""
+    SELECT dimensions ->> 'event_type' AS event_type, count
+    FROM metric_aggregations
+    WHERE metric_id = %(metric_id)s AND dimension_set = 'event_type' AND interval = {interval}
+        AND time_bucket >= {start}::timestamptz AND time_bucket < {end}::timestamptz
+    UNION ALL
+""")
+
+
+class Event(NamedTuple):
+    """A row of events; `properties` is JSON text."""
+
+    id: UUID
+    event_type: str
+    user_id: str | None
+    session_id: str | None
+    properties: str | None
+    timestamp: datetime
+    created_at: datetime
+
+
+async def list_events(database: Database, wanted: EventList) -> list[Event]:
+    """Events of a range, newest first."""
+    statement = _EVENTS.format(of_type=_OF_TYPE if wanted.event_type is not None else _ANY_TYPE)
+    parameters = {
+        "start": wanted.start,
+        "end": wanted.end,
+        "event_type": wanted.event_type,
+        "limit": wanted.limit,
+    }
+    async with database.read("events") as connection, connection.cursor(binary=True) as cursor:
+        await cursor.execute(statement, parameters)
+        return [Event(*row) for row in await cursor.fetchall()]
+
+
+async def count_events(database: Database, wanted: Statistics) -> dict[str, int]:
+    """Events by type, most frequent first: whole minutes from rollups (settled + pending), the cut ones from raw.
+
+    One statement, so one snapshot: an event is in the raw table and in the deltas by the same COMMIT.
+    """
+    selection = resolve("events.count")
+    if selection is None:
+        raise LookupError("events.count is not in the catalog")
+    first, last = wanted.whole
+    (start, first_cut_end), (last_cut_start, end) = wanted.cuts
+    parameters: dict[str, Any] = {
+        "metric_id": selection.metric.metric_id,
+        "first": first,
+        "last": last,
+        "start": start,
+        "first_cut_end": first_cut_end,
+        "last_cut_start": last_cut_start,
+        "end": end,
+    }
+    statement = _COUNTS.format(settled=_settled(wanted, parameters))
+    async with database.read("stats") as connection, connection.cursor(binary=True) as cursor:
+        await cursor.execute(statement, parameters)
+        return dict(await cursor.fetchall())
+
+
+def _settled(wanted: Statistics, parameters: dict[str, Any]) -> Composed:
+    """One arm per tile, with constant intervals, so that the planner prunes partitions."""
+    arms = []
+    for position, tile in enumerate(wanted.tiles):
+        parameters[f"start_{position}"], parameters[f"end_{position}"] = tile.start, tile.end
+        arms.append(
+            _TILE.format(
+                interval=tile.interval,
+                start=Placeholder(f"start_{position}"),
+                end=Placeholder(f"end_{position}"),
+            )
+        )
+    return SQL("").join(arms)

@@ -1,0 +1,183 @@
+"""Questions and answers of `/api/v1/events`.
+
+Belongs here: parameters, ranges, and the documented shapes. Does not belong here: SQL (`repository`),
+what an event may be (`analytics_pipeline.events`).
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from pydantic import BaseModel, Field
+
+from api.parameters import END_TIME, START_TIME, Parameter, Query
+from api.times import ceil_time, floor_time, format_time
+
+EVENT_TYPE = Parameter("event_type", "Only events of this type.", "order.placed")
+LIMIT = Parameter("limit", "Most events to return. Default 100.", 100, (("type", "integer"), ("minimum", 1)))
+LIST_PARAMETERS = (START_TIME, END_TIME, EVENT_TYPE, LIMIT)
+STATS_PARAMETERS = (START_TIME, END_TIME)
+
+_MOST_TYPE = 255
+
+
+@dataclass(frozen=True, slots=True)
+class EventList:
+    """Which events are asked for: newest first, at most `limit`."""
+
+    start: datetime
+    end: datetime
+    event_type: str | None
+    limit: int
+
+
+def read_event_list(query_string: bytes, *, now: datetime, default_limit: int, max_results: int) -> EventList:
+    """Understand a query string.
+
+    Raises:
+        BadRequest: a parameter is malformed.
+    """
+    query = Query(query_string, LIST_PARAMETERS)
+    limit = query.number(LIMIT, default=default_limit, low=1, high=max_results)
+    start, end = query.range(now)
+    return EventList(start, end, query.text(EVENT_TYPE, limit=_MOST_TYPE), limit)
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """Whole buckets of one level: `[start, end)`."""
+
+    interval: str
+    start: datetime
+    end: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """A range to count events in, to the microsecond."""
+
+    start: datetime
+    end: datetime
+
+    @property
+    def whole(self) -> tuple[datetime, datetime]:
+        """The whole minutes of the range; empty (equal times) if it has none."""
+        first, last = ceil_time(self.start, 60), floor_time(self.end, 60)
+        return (first, last) if first < last else (self.start, self.start)
+
+    @property
+    def cuts(self) -> tuple[tuple[datetime, datetime], tuple[datetime, datetime]]:
+        """The cut minutes at both ends, to be counted from raw events."""
+        first, last = self.whole
+        if first == last:
+            return (self.start, self.end), (self.end, self.end)
+        return (self.start, first), (last, self.end)
+
+    @property
+    def tiles(self) -> list[Tile]:
+        """The whole minutes, as few buckets as possible: days where they are whole, hours and minutes at the ends."""
+        return _tiles(*self.whole, (("1d", 86_400), ("1h", 3_600), ("1m", 60)))
+
+    @property
+    def canonical(self) -> str:
+        """One text for every way to ask the same."""
+        return f"stats\n{format_time(self.start)}\n{format_time(self.end)}"
+
+
+def read_statistics(query_string: bytes, *, now: datetime) -> Statistics:
+    """Understand a query string.
+
+    Raises:
+        BadRequest: a parameter is malformed.
+    """
+    return Statistics(*Query(query_string, STATS_PARAMETERS).range(now))
+
+
+def _tiles(start: datetime, end: datetime, levels: tuple[tuple[str, int], ...]) -> list[Tile]:
+    if start >= end:
+        return []
+    (interval, seconds), *finer = levels
+    first, last = ceil_time(start, seconds), floor_time(end, seconds)
+    if first >= last:
+        return _tiles(start, end, tuple(finer)) if finer else []
+    middle = [Tile(interval, first, last)]
+    if not finer:
+        return middle
+    return _tiles(start, first, tuple(finer)) + middle + _tiles(last, end, tuple(finer))
+
+
+class PostedEvent(BaseModel):
+    """An event to track."""
+
+    event_type: str = Field(min_length=1, max_length=255, examples=["order.placed"])
+    id: UUID | None = Field(
+        default=None, description="Made here if absent. Send it and `timestamp` to make retries safe."
+    )
+    user_id: str | None = Field(default=None, max_length=255, examples=["user123"])
+    session_id: str | None = Field(default=None, max_length=255, examples=["session456"])
+    properties: dict[str, Any] | None = Field(
+        default=None, examples=[{"symbol": "BTCUSDT", "price": 50000, "quantity": 0.1}]
+    )
+    timestamp: datetime | None = Field(
+        default=None, description="RFC 3339 with a zone; the arrival time if absent."
+    )
+
+
+class PostAnswer(BaseModel):
+    """The event is durable."""
+
+    success: bool = Field(examples=[True])
+    event_id: UUID
+
+
+class StoredEvent(BaseModel):
+    """An event as it is stored; `user_id` and `session_id` only where it has them."""
+
+    id: UUID
+    event_type: str = Field(examples=["order.placed"])
+    user_id: str | None = Field(default=None, examples=["user123"])
+    session_id: str | None = Field(default=None, examples=["session456"])
+    properties: dict[str, Any]
+    timestamp: datetime
+    created_at: datetime = Field(description="When it landed.")
+
+
+class EventsAnswer(BaseModel):
+    """Events, newest first."""
+
+    events: list[StoredEvent]
+    count: int = Field(description="How many are in this answer.", examples=[1])
+    start_time: datetime
+    end_time: datetime
+
+
+class StatisticsAnswer(BaseModel):
+    """Event counts of a range, to the microsecond."""
+
+    start_time: datetime
+    end_time: datetime
+    total_events: int = Field(examples=[10000])
+    by_type: dict[str, int] = Field(
+        examples=[{"order.placed": 4500, "order.filled": 4200, "order.canceled": 300}]
+    )
+
+
+EXAMPLE_EVENT = {
+    "event_type": "order.placed",
+    "user_id": "user123",
+    "session_id": "session456",
+    "properties": {"symbol": "BTCUSDT", "price": 50000, "quantity": 0.1},
+    "timestamp": "2026-01-31T12:00:00Z",
+}
+
+
+def request_body(model: type[BaseModel], example: dict[str, Any]) -> dict[str, Any]:
+    """`openapi_extra` of a route that reads its body itself."""
+    schema = model.model_json_schema()
+    return {
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": schema, "example": example}},
+        }
+    }

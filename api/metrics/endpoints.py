@@ -1,0 +1,81 @@
+"""`GET /api/v1/metrics`: one series of the catalog, through the cache."""
+
+from datetime import datetime
+
+import orjson
+from fastapi import APIRouter, Request, Response
+
+from api.cache import Answer, Question
+from api.database import Database
+from api.dependencies import ServicesDependency
+from api.documentation import errors
+from api.errors import invalid_parameter
+from api.metrics import schemas
+from api.metrics.repository import Point, read_points
+from api.parameters import openapi_parameters
+from api.reads import answer_read
+from api.times import days_of, format_time
+
+router = APIRouter(tags=["Metrics"])
+PATH = "/api/v1/metrics"
+
+
+@router.get(
+    PATH,
+    summary="A metric over time",
+    response_model=schemas.MetricsAnswer,
+    responses=errors(400, 429, 503),
+    openapi_extra=openapi_parameters(schemas.PARAMETERS),
+)
+async def get_metrics(request: Request, services: ServicesDependency) -> Response:
+    """Points of whole buckets whose start lies in `[start_time, end_time)`, the open one included.
+
+    Without `group_by` a point is the total of its bucket. A metric the catalog does not know has no points and
+    a warning.
+    """
+    return await answer_read(request, services, PATH)
+
+
+def question(query_string: bytes, now: datetime, *, max_points: int) -> Question:
+    """The cacheable question behind a query string.
+
+    Raises:
+        BadRequest: it makes no sense.
+    """
+    series = schemas.read_series(query_string, now=now, max_points=max_points)
+
+    async def ask(database: Database) -> Answer:
+        points = await read_points(database, series, limit=max_points + 1)
+        if len(points) > max_points:
+            raise invalid_parameter(
+                "group_by",
+                f"there are more than {max_points} points (analytics.query.max_points); shorten the range",
+            )
+        return _answer(series, points)
+
+    return Question(series.canonical, *days_of(series.start, series.end), ask)
+
+
+def _answer(series: schemas.Series, points: list[Point]) -> Answer:
+    result = {
+        "metric_name": series.metric_name,
+        "interval": series.interval,
+        "start_time": format_time(series.start),
+        "end_time": format_time(series.end),
+        "data_points": [
+            {
+                "timestamp": at,
+                "value": value,
+                "dimensions": orjson.Fragment(dimensions if series.is_grouped else "{}"),
+            }
+            for at, dimensions, value in points
+        ],
+        "total_count": len(points),
+        "aggregation": series.aggregation,
+    }
+    rest: dict[str, object] = {"result": result}
+    if series.metric is None:
+        rest["warnings"] = [schemas.UNKNOWN]
+    return Answer(
+        *(orjson.dumps({"cached": cached} | rest, option=orjson.OPT_UTC_Z) for cached in (False, True)),
+    )

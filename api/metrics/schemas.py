@@ -1,0 +1,175 @@
+"""Questions and answers of `/api/v1/metrics`: parameters, what they mean, and the documented shapes.
+
+Belongs here: turning a query string into a `Selection` of points. Does not belong here: SQL (`repository`).
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from analytics_pipeline.rollups.catalog import Aggregation, Metric, dimension_set_name, resolve
+from analytics_pipeline.rollups.schema import LEVELS
+from api.errors import invalid_parameter
+from api.parameters import END_TIME, START_TIME, Parameter, Query
+from api.times import ceil_time, format_time
+
+METRIC_NAME = Parameter(
+    "metric_name",
+    "A metric of the catalog, such as `trading.total_volume`, or `events.count.<event type>`.",
+    "events.count.order.placed",
+    required=True,
+)
+INTERVAL = Parameter(
+    "interval",
+    "Width of a bucket. Default 1h.",
+    "1h",
+    (("type", "string"), ("enum", list(LEVELS)), ("default", "1h")),
+)
+AGGREGATION = Parameter(
+    "aggregation",
+    "What a point is. Default: the metric's own, such as the sum of a volume or the count of events.",
+    "sum",
+    (("type", "string"), ("enum", [one.value for one in Aggregation])),
+)
+GROUP_BY = Parameter(
+    "group_by",
+    "A declared dimension of the metric: one point per bucket and value instead of the total.",
+    "symbol",
+)
+TIME_ZONE = Parameter("time_zone", "Zone of the buckets; this version knows UTC.", "UTC")
+PARAMETERS = (METRIC_NAME, INTERVAL, START_TIME, END_TIME, AGGREGATION, GROUP_BY, TIME_ZONE)
+
+_LONGEST_NAME = 300
+UNKNOWN = "The catalog has no metric of this name."
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """Which points are asked for.
+
+    Attributes:
+        metric: its declaration, or None if the catalog has none of this name.
+        metric_name: as asked for.
+        interval: a key of `LEVELS`.
+        start: start of the range, UTC.
+        end: end of the range, UTC, not included.
+        aggregation: what a point is.
+        dimension_set: '' for the total, else the stored name of the grouping.
+        is_grouped: whether points carry dimensions.
+    """
+
+    metric: Metric | None
+    metric_name: str
+    interval: str
+    start: datetime
+    end: datetime
+    aggregation: str
+    dimension_set: str
+    is_grouped: bool
+
+    @property
+    def first_bucket(self) -> datetime:
+        """Start of the first bucket that lies in the range."""
+        return ceil_time(self.start, LEVELS[self.interval])
+
+    @property
+    def end_bucket(self) -> datetime:
+        """Start of the first bucket beyond the range."""
+        return ceil_time(self.end, LEVELS[self.interval])
+
+    @property
+    def canonical(self) -> str:
+        """One text for every way to ask the same."""
+        parts = (
+            self.metric_name,
+            self.interval,
+            format_time(self.start),
+            format_time(self.end),
+            self.aggregation,
+        )
+        return "\n".join(("metrics", *parts, self.dimension_set if self.is_grouped else ""))
+
+
+def read_series(query_string: bytes, *, now: datetime, max_points: int) -> Series:
+    """Understand a query string.
+
+    Raises:
+        BadRequest: a parameter is missing, malformed, unknown to the metric, or asks for too many points.
+    """
+    query = Query(query_string, PARAMETERS)
+    name = query.text(METRIC_NAME, limit=_LONGEST_NAME) or ""
+    interval = query.choice(INTERVAL, tuple(LEVELS)) or "1h"
+    start, end = query.range(now)
+    zone = query.text(TIME_ZONE)
+    if zone is not None and zone.upper() not in {"UTC", "ETC/UTC", "Z"}:
+        raise invalid_parameter("time_zone", "this version has buckets of UTC only")
+    if (end - start) / timedelta(seconds=LEVELS[interval]) > max_points:
+        raise invalid_parameter(
+            "interval",
+            f"the range has more than {max_points} buckets of this interval (analytics.query.max_points); "
+            "ask for a longer interval or a shorter range",
+        )
+    aggregation = query.choice(AGGREGATION, [one.value for one in Aggregation])
+    group_by = query.text(GROUP_BY)
+    selection = resolve(name)
+    if selection is None:
+        return Series(None, name, interval, start, end, aggregation or Aggregation.COUNT.value, "", False)
+    metric = selection.metric
+    return Series(
+        metric=metric,
+        metric_name=name,
+        interval=interval,
+        start=start,
+        end=end,
+        aggregation=_aggregation(metric, aggregation),
+        dimension_set=_dimension_set(metric, group_by) if group_by else selection.dimension_set,
+        is_grouped=group_by is not None,
+    )
+
+
+def _aggregation(metric: Metric, asked: str | None) -> str:
+    if asked is None:
+        return metric.default_aggregation.value
+    allowed = [one.value for one in metric.aggregations]
+    if asked not in allowed:
+        raise invalid_parameter("aggregation", f"this metric has {', '.join(allowed)}")
+    return asked
+
+
+def _dimension_set(metric: Metric, asked: str) -> str:
+    name = dimension_set_name(tuple(part.strip() for part in asked.split(",")))
+    allowed = [dimension_set_name(dimensions) for dimensions in metric.dimension_sets if dimensions]
+    if name not in allowed:
+        known = f"has {', '.join(allowed)}" if allowed else "has no dimensions"
+        raise invalid_parameter("group_by", f"this metric {known}")
+    return name
+
+
+class DataPoint(BaseModel):
+    """One bucket."""
+
+    timestamp: datetime = Field(description="Start of the bucket.", examples=["2026-01-31T12:00:00Z"])
+    value: float = Field(examples=[4500])
+    dimensions: dict[str, Any] = Field(description="Empty for totals.", examples=[{"symbol": "BTCUSDT"}])
+
+
+class MetricResult(BaseModel):
+    """The points, oldest first."""
+
+    metric_name: str = Field(examples=["events.count.order.placed"])
+    interval: str = Field(examples=["1h"])
+    start_time: datetime
+    end_time: datetime
+    data_points: list[DataPoint]
+    total_count: int = Field(description="How many points.", examples=[24])
+    aggregation: str = Field(examples=["count"])
+
+
+class MetricsAnswer(BaseModel):
+    """A metric over time: settled rollups plus what has landed since, in one snapshot."""
+
+    cached: bool = Field(description="Whether it came from the cache; it is valid either way.")
+    result: MetricResult
+    warnings: list[str] | None = Field(default=None, description="Only when there is something to say.")

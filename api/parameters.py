@@ -1,0 +1,144 @@
+"""Query parameters: declared once, read strictly, shown in the OpenAPI document from the same declaration.
+
+Belongs here: the parameters that several features share, and how a query string is read.
+Does not belong here: what a feature does with them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import parse_qsl
+
+from api.errors import BadRequest, invalid_parameter
+from api.times import parse_time
+
+MAX_FIELDS = 100
+MAX_TEXT = 512
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One query parameter, as people read about it."""
+
+    name: str
+    description: str
+    example: str | int | None = None
+    schema: tuple[tuple[str, Any], ...] = (("type", "string"),)
+    required: bool = False
+
+    def openapi(self) -> dict[str, Any]:
+        """Its entry in the OpenAPI document."""
+        entry: dict[str, Any] = {
+            "name": self.name,
+            "in": "query",
+            "required": self.required,
+            "description": self.description,
+            "schema": dict(self.schema),
+        }
+        if self.example is not None:
+            entry["example"] = self.example
+        return entry
+
+
+_TIME = (("type", "string"), ("format", "date-time"))
+START_TIME = Parameter(
+    "start_time",
+    "Start of the range, included: RFC 3339 with a zone. Default: 24 hours before the end, or before now.",
+    "2026-01-31T00:00:00Z",
+    _TIME,
+)
+END_TIME = Parameter(
+    "end_time",
+    "End of the range, not included: RFC 3339 with a zone. Default: now.",
+    "2026-02-01T00:00:00Z",
+    _TIME,
+)
+
+
+def openapi_parameters(parameters: Sequence[Parameter]) -> dict[str, Any]:
+    """`openapi_extra` of a route with these parameters."""
+    return {"parameters": [parameter.openapi() for parameter in parameters]}
+
+
+class Query:
+    """The parameters of one request; unknown ones are ignored, an empty value counts as absent."""
+
+    def __init__(self, query_string: bytes, known: Sequence[Parameter]) -> None:
+        names = {parameter.name for parameter in known}
+        self._values: dict[str, str] = {}
+        seen: set[str] = set()
+        for name, value in _fields(query_string):
+            if name not in names:
+                continue
+            if name in seen:
+                raise invalid_parameter(name, "is given more than once")
+            seen.add(name)
+            if value:
+                self._values[name] = value
+
+    def text(self, parameter: Parameter, *, limit: int = MAX_TEXT) -> str | None:
+        """The value, free of control characters.
+
+        Raises:
+            BadRequest: it is longer than `limit` characters or has control characters.
+        """
+        value = self._values.get(parameter.name)
+        if value is None:
+            if parameter.required:
+                raise invalid_parameter(parameter.name, "is required", title=f"{parameter.name} is required")
+            return None
+        if len(value) > limit:
+            raise invalid_parameter(parameter.name, f"is longer than {limit} characters")
+        if any(ord(character) < 32 or ord(character) == 127 for character in value):
+            raise invalid_parameter(parameter.name, "has control characters")
+        return value
+
+    def choice(self, parameter: Parameter, choices: Sequence[str]) -> str | None:
+        """The value, which must be one of `choices`."""
+        value = self.text(parameter)
+        if value is not None and value not in choices:
+            raise invalid_parameter(parameter.name, f"must be one of {', '.join(choices)}")
+        return value
+
+    def number(self, parameter: Parameter, *, default: int, low: int, high: int) -> int:
+        """A whole number from `low` to `high`, plain ASCII digits only."""
+        value = self._values.get(parameter.name)
+        if value is None:
+            return default
+        digits = value.removeprefix("-")
+        if not (digits.isascii() and digits.isdigit()) or len(digits) > 12 or not low <= int(value) <= high:
+            raise invalid_parameter(parameter.name, f"must be a whole number from {low} to {high}")
+        return int(value)
+
+    def time(self, parameter: Parameter) -> datetime | None:
+        """A time in UTC."""
+        value = self._values.get(parameter.name)
+        if value is None:
+            return None
+        try:
+            return parse_time(value)
+        except ValueError as error:
+            raise invalid_parameter(
+                parameter.name, str(error), title=f"Invalid {parameter.name} format"
+            ) from None
+
+    def range(self, now: datetime) -> tuple[datetime, datetime]:
+        """The half-open range asked for; without a start, the 24 hours before the end or before now."""
+        end = self.time(END_TIME) or now
+        start = self.time(START_TIME) or min(now, end) - timedelta(days=1)
+        if start > end:
+            raise invalid_parameter("start_time", "is after end_time")
+        return start, end
+
+
+def _fields(query_string: bytes) -> list[tuple[str, str]]:
+    try:
+        text = query_string.decode("ascii")
+        return parse_qsl(
+            text, keep_blank_values=True, encoding="utf-8", errors="strict", max_num_fields=MAX_FIELDS
+        )
+    except UnicodeDecodeError:
+        raise BadRequest("The query string is not percent-encoded UTF-8.") from None
+    except ValueError:
+        raise BadRequest(f"The query string has more than {MAX_FIELDS} parameters.") from None

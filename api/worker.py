@@ -1,0 +1,23 @@
+"""What granian starts in each worker process.
+
+Belongs here: the order of things in a fresh process. Does not belong here: the application (`app`).
+
+Nothing heavy is imported before `load`: prometheus_client decides at import whether its values live in files that
+all processes share, so the folder has to be in the environment first.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from analytics_pipeline.settings import Settings
+
+
+def load(settings: Settings, metrics_folder: Path) -> Any:
+    """Make the ASGI application of this process."""
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(metrics_folder)  # noqa: TID251 - prometheus_client reads it
+    from analytics_pipeline import logs
+    from api.app import create_app
+
+    logs.configure(settings.logging, service="api")
+    return create_app(settings)

@@ -1,0 +1,235 @@
+"""Numbers of the API: settled + pending, at every interval, the same as SQL on raw events."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import count
+
+import pytest
+
+from tests.integration.api_support import Api, event, iso, land, running, settings_for, settle
+
+LEVELS = ("1m", "5m", "15m", "1h", "1d")
+
+
+@pytest.fixture
+def day() -> datetime:
+    """Midnight of yesterday, UTC: all buckets are over and all partitions there."""
+    return datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=1)
+
+
+@pytest.fixture
+def api(database: str) -> Iterator[Api]:
+    with running(settings_for(database, analytics={"query": {"cache_enabled": False}})) as running_api:
+        yield running_api
+
+
+def orders(at: datetime) -> list[dict]:
+    symbols = ("BTCUSDT", "ETHUSDT")
+    number = count()
+    found = []
+    for minute in range(0, 180, 7):
+        when = at + timedelta(minutes=minute, seconds=minute % 60)
+        symbol = symbols[next(number) % 2]
+        found += [
+            event("order.placed", when, "u1", symbol=symbol, strategy_id="s1", price=100, quantity=2),
+            event("order.placed", when, "u2", symbol=symbol, strategy_id="s2", price=100, quantity=2),
+            event(
+                "order.filled",
+                when,
+                "u1",
+                symbol=symbol,
+                strategy_id="s1",
+                price=100.5,
+                quantity=2,
+                latency_ms=minute + 1,
+            ),
+        ]
+    return found
+
+
+def points(api: Api, name: str, day: datetime, interval: str, **more: str) -> list[dict]:
+    result = api.get(
+        "/api/v1/metrics",
+        metric_name=name, interval=interval, start_time=iso(day), end_time=iso(day + timedelta(days=1)), **more,
+    )["result"]  # fmt: skip
+    assert result["total_count"] == len(result["data_points"])
+    return result["data_points"]
+
+
+@pytest.mark.parametrize("interval", LEVELS)
+def test_pending_settled_and_mixed_give_the_same_numbers(
+    api: Api, database: str, day: datetime, interval: str
+) -> None:
+    events = orders(day)
+    land(database, events[::2])
+    settle(database)
+    land(database, events[1::2])
+
+    def everything() -> list:
+        names = (
+            "events.count", "events.count.order.placed", "trading.orders_filled", "trading.total_volume",
+            "trading.order_fill_rate", "trading.order_latency", "users.active", "strategies.active",
+        )  # fmt: skip
+        found = [points(api, name, day, interval) for name in names]
+        found += [
+            points(api, "trading.order_latency", day, interval, aggregation=a)
+            for a in ("min", "max", "p50", "p95", "p99")
+        ]
+        found += [points(api, "trading.total_volume", day, interval, group_by="symbol")]
+        found += [points(api, "events.count", day, interval, group_by="event_type")]
+        return found
+
+    mixed = everything()
+    settle(database)
+    assert everything() == mixed
+    assert sum(point["value"] for point in mixed[0]) == len(events)
+    assert sum(point["value"] for point in mixed[1]) == 52
+    assert sum(point["value"] for point in mixed[3]) == pytest.approx(26 * 201)
+    assert all(point["value"] == 50 for point in mixed[4])
+    assert all(point["dimensions"] == {} for point in mixed[0])
+    assert {point["dimensions"]["symbol"] for point in mixed[-2]} == {"BTCUSDT", "ETHUSDT"}
+    by_type = {(point["timestamp"], point["dimensions"]["event_type"]): point["value"] for point in mixed[-1]}
+    assert sum(by_type.values()) == len(events)
+
+
+def test_one_day_of_values(api: Api, database: str, day: datetime) -> None:
+    land(database, orders(day))
+    latency = {
+        name: points(api, "trading.order_latency", day, "1d", aggregation=name)[0]["value"]
+        for name in ("count", "sum", "avg", "min", "max", "p50", "p95", "p99")
+    }
+    values = sorted(minute + 1 for minute in range(0, 180, 7))
+    assert (latency["count"], latency["sum"], latency["min"], latency["max"]) == (26, sum(values), 1, 176)
+    assert latency["avg"] == pytest.approx(sum(values) / 26)
+    assert latency["p50"] == pytest.approx(values[12], rel=0.006)
+    assert latency["p95"] == pytest.approx(values[23], rel=0.006)
+    assert points(api, "users.active", day, "1d") == [{"timestamp": iso(day), "value": 2, "dimensions": {}}]
+
+
+def test_points_are_whole_buckets_whose_start_lies_in_the_range(
+    api: Api, database: str, day: datetime
+) -> None:
+    land(database, [event("user.login", day + timedelta(minutes=minute)) for minute in (0, 4, 5, 9, 10)])
+
+    def starts(start: timedelta, end: timedelta) -> list[tuple[str, float]]:
+        found = api.get(
+            "/api/v1/metrics",
+            metric_name="events.count.user.login", interval="5m", start_time=iso(day + start), end_time=iso(day + end),
+        )["result"]["data_points"]  # fmt: skip
+        return [(point["timestamp"], point["value"]) for point in found]
+
+    five, ten = timedelta(minutes=5), timedelta(minutes=10)
+    tick = timedelta(microseconds=1)
+    assert starts(timedelta(0), ten) == [(iso(day), 2), (iso(day + five), 2)]
+    assert starts(tick, ten + tick) == [(iso(day + five), 2), (iso(day + ten), 1)]
+    assert starts(five, five) == []
+    assert starts(five, five + tick) == [(iso(day + five), 2)]
+
+
+def test_an_undefined_ratio_has_no_point(api: Api, database: str, day: datetime) -> None:
+    land(
+        database,
+        [event("order.filled", day, price=1, quantity=1), event("order.placed", day + timedelta(minutes=1))],
+    )
+    assert points(api, "trading.order_fill_rate", day, "1m") == [
+        {"timestamp": iso(day + timedelta(minutes=1)), "value": 0.0, "dimensions": {}}
+    ]
+    assert points(api, "trading.order_fill_rate", day, "1h")[0]["value"] == 100
+
+
+def test_statistics_are_exact_to_the_microsecond(api: Api, database: str, day: datetime) -> None:
+    tick = timedelta(microseconds=1)
+    times = [
+        day + timedelta(seconds=second)
+        for second in (0, 29, 30, 31, 59, 60, 61, 3599, 3600, 7199, 7200, 7230, 7231, 40000, 86399)
+    ]
+    land(database, [event("a" if index % 2 else "b", at) for index, at in enumerate(times[::2])])
+    settle(database)
+    land(database, [event("a", at) for at in times[1::2]])
+    edges = sorted({edge for at in times for edge in (at - tick, at, at + tick)} | {day + timedelta(days=1)})
+    for index, start in enumerate(edges[::4]):
+        for end in edges[index * 4 :: 5]:
+            answer = api.get("/api/v1/events/stats", start_time=iso(start), end_time=iso(end))
+            assert answer["total_events"] == sum(start <= at < end for at in times), (start, end)
+            assert sum(answer["by_type"].values()) == answer["total_events"]
+
+
+def test_dashboard_equals_sql_on_raw_over_its_windows(database: str) -> None:
+    now = datetime.now(UTC).replace(microsecond=0)
+    floor = now.replace(second=0)
+    events = []
+    for minute in range(0, 75):
+        at = floor - timedelta(minutes=minute)
+        events += [
+            event("order.placed", at, f"u{minute}", strategy_id=f"s{minute % 7}", price=2, quantity=3),
+            event("order.filled", at, "u0", strategy_id="s0", price=2, quantity=3, latency_ms=minute),
+        ]
+        if minute % 10 == 0:
+            events.append(event("order.rejected", at, "u0", strategy_id="s0"))
+    land(database, events[:100])
+    settle(database)
+    land(database, events[100:])
+    with running(settings_for(database), clock=lambda: now + timedelta(milliseconds=345)) as api:
+        found = api.get("/api/v1/dashboard/metrics")
+    hour = [e for e in events if e["timestamp"] >= floor - timedelta(minutes=60)]
+    five = [e for e in events if e["timestamp"] >= floor - timedelta(minutes=5)]
+    recent = [e for e in events if e["timestamp"] >= floor - timedelta(minutes=1)]
+    filled = [e for e in hour if e["event_type"] == "order.filled"]
+    assert found == {
+        "active_users": len({e["user_id"] for e in five}),
+        "events_per_second": len(recent) / (now - floor + timedelta(minutes=1)).total_seconds(),
+        "orders_placed": 61,
+        "orders_filled": len(filled),
+        "active_strategies": 6,
+        "total_volume": 6.0 * len(filled),
+        "average_latency": sum(range(61)) / 61,
+        "error_rate": 7 / 61,
+        "custom_metrics": {},
+        "last_updated": iso(now),
+    }
+
+
+def test_dashboard_of_nothing(database: str) -> None:
+    with running(settings_for(database)) as api:
+        found = api.get("/api/v1/dashboard/metrics")
+    assert {key: value for key, value in found.items() if value and key != "last_updated"} == {}
+
+
+def test_events_come_newest_first_and_half_open(api: Api, database: str, day: datetime) -> None:
+    rows = [
+        event("a" if second % 2 else "b", day + timedelta(seconds=second), "u", n=1.50, s='"x"')
+        for second in range(10)
+    ]
+    land(database, rows)
+    start, end = iso(day + timedelta(seconds=2)), iso(day + timedelta(seconds=8))
+    answer = api.get("/api/v1/events", start_time=start, end_time=end, limit=4)
+    assert (answer["count"], answer["start_time"], answer["end_time"]) == (4, start, end)
+    assert [e["timestamp"] for e in answer["events"]] == [
+        iso(day + timedelta(seconds=s)) for s in (7, 6, 5, 4)
+    ]
+    first = answer["events"][0]
+    assert first.keys() == {"id", "event_type", "user_id", "properties", "timestamp", "created_at"}
+    assert (first["user_id"], first["properties"]) == ("u", {"n": 1.5, "s": '"x"'})
+    assert api.get("/api/v1/events", start_time=start, end_time=end, event_type="a")["count"] == 3
+    assert api.get("/api/v1/events", start_time=start, end_time=end, event_type="nobody's")["events"] == []
+
+
+def test_an_unknown_metric_has_no_points_and_a_warning(api: Api) -> None:
+    answer = api.get("/api/v1/metrics", metric_name="no.such.metric")
+    assert answer["result"]["data_points"] == []
+    assert answer["warnings"] == ["The catalog has no metric of this name."]
+    assert "warnings" not in api.get("/api/v1/metrics", metric_name="trading.total_volume")
+
+
+def test_ingestion_metrics_come_from_the_ledger(api: Api, database: str, day: datetime) -> None:
+    path = "/api/v1/internal/ingestion-metrics"
+    assert api.get(path) == {
+        "events_ingested": 0, "events_failed": 0, "batches_processed": 0, "last_batch_size": 0,
+        "last_batch_duration": "0s", "total_latency": "0s",
+    }  # fmt: skip
+    land(database, [event("a", day)] * 0 + [event("a", day)], seconds=1.5)
+    land(database, [event("a", day), event("b", day)], dead=3)
+    assert api.get(path) == {
+        "events_ingested": 3, "events_failed": 3, "batches_processed": 2, "last_batch_size": 5,
+        "last_batch_duration": "61.1ms", "total_latency": "1.5611s",
+    }  # fmt: skip
