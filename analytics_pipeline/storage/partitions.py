@@ -24,6 +24,12 @@ FROM unnest(%(levels)s::text []) AS level,
         date_trunc('month', %(first)s::timestamptz, 'UTC'), %(last)s::timestamptz, interval '1 month'
     ) AS months (month)
 """
+_CREATE_MARTS = """
+SELECT coalesce(sum(create_mart_partitions(months.month)), 0)
+FROM generate_series(
+    date_trunc('month', %(first)s::timestamptz, 'UTC'), %(last)s::timestamptz, interval '1 month'
+) AS months (month)
+"""
 _ATTEMPTS = 20
 
 
@@ -52,7 +58,8 @@ def ensure_range(connection: Connection, first: datetime, last: datetime) -> int
                 span = {"first": first, "last": last, "levels": list(LEVELS)}
                 days = connection.execute(_CREATE_DAYS, span).fetchone()
                 rollups = connection.execute(_CREATE_ROLLUPS, span).fetchone()
-            return int(days[0] if days else 0) + int(rollups[0] if rollups else 0)
+                marts = connection.execute(_CREATE_MARTS, span).fetchone()
+            return sum(int(created[0]) for created in (days, rollups, marts) if created)
         except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
             time.sleep(0.05 * (attempt + 1))
     raise EnvironmentFault(

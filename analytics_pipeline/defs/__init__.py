@@ -1,0 +1,1 @@
+"""The Dagster surface: a folder per area, thin bodies over `storage` and `rollups`; no SQL, no arithmetic."""

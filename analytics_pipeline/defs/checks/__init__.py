@@ -1,0 +1,11 @@
+"""Asset checks: the books of landing and rollups, judged."""
+
+import dagster as dg
+
+from analytics_pipeline.defs.checks.books import books_of_landing, books_of_rollups
+from analytics_pipeline.defs.checks.schedules import checks_schedule
+
+DEFINITIONS = dg.Definitions(
+    asset_checks=[books_of_landing, books_of_rollups],
+    schedules=[checks_schedule],
+)

@@ -1,0 +1,90 @@
+"""Checks of what must always balance, with the numbers as metadata.
+
+Belongs here: judging. Does not belong here: reading (`storage.books`). ERROR = numbers are wrong or will be lost;
+WARN = late, or a producer is to blame.
+"""
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import dagster as dg
+
+from analytics_pipeline.defs.events.assets import EVENTS
+from analytics_pipeline.defs.resources import Pipeline
+from analytics_pipeline.defs.rollups.assets import KEYS
+from analytics_pipeline.defs.rollups.reports import table
+from analytics_pipeline.storage import books
+
+_ERROR = dg.AssetCheckSeverity.ERROR
+_WARN = dg.AssetCheckSeverity.WARN
+_STALE_SECONDS = 300.0
+_DAYS_AHEAD = 2.0
+_DEAD_RATIO = 0.05
+_LEDGER_WINDOW = timedelta(days=1)
+_DEAD_WINDOW = timedelta(hours=1)
+
+
+@dg.multi_asset_check(
+    name="books_of_landing",
+    specs=[
+        dg.AssetCheckSpec(
+            "ledger_is_conserved", asset=EVENTS, description="Offsets follow one another; REST too."
+        ),
+        dg.AssetCheckSpec(
+            "partitions_are_ahead", asset=EVENTS, description="Tomorrow's events have a partition."
+        ),
+        dg.AssetCheckSpec(
+            "dead_letter_ratio", asset=EVENTS, description="Dead letters among the last hour's messages."
+        ),
+    ],
+)
+def books_of_landing(pipeline: Pipeline) -> Iterator[dg.AssetCheckResult]:
+    """The ledger of a day, the partitions ahead, and an hour's dead letters."""
+    now = pipeline.now()
+    with pipeline.connection("checks") as connection:
+        ledger = books.ledger(connection, since=now - _LEDGER_WINDOW)
+        ahead = books.days_ahead(connection, now=now)
+        read, dead = books.read_and_dead(connection, now=now, window=_DEAD_WINDOW)
+    ratio = dead / read if read else 0.0
+    yield _result("ledger_is_conserved", EVENTS, ledger.is_conserved, _ERROR, ledger._asdict())
+    yield _result("partitions_are_ahead", EVENTS, ahead >= _DAYS_AHEAD, _ERROR, {"days": ahead})
+    yield _result(
+        "dead_letter_ratio", EVENTS, ratio <= _DEAD_RATIO, _WARN, {"read": read, "dead": dead, "ratio": ratio}
+    )
+
+
+@dg.multi_asset_check(
+    name="books_of_rollups",
+    specs=[
+        dg.AssetCheckSpec(
+            "equals_raw", asset=KEYS["1h"], description="Four levels of the last closed hour against raw."
+        ),
+        dg.AssetCheckSpec(
+            "is_fresh", asset=KEYS["1m"], description="Nothing waits long to be landed or merged."
+        ),
+    ],
+)
+def books_of_rollups(pipeline: Pipeline) -> Iterator[dg.AssetCheckResult]:
+    """Event counts of the last closed hour, settled plus pending, and the age of what waits."""
+    now = pipeline.now()
+    hour = now.replace(minute=0, second=0, microsecond=0) - timedelta(hours=1)
+    with pipeline.connection("checks") as connection:
+        balances = books.levels_against_raw(connection, hour)
+        freshness = books.freshness(connection, now=now)
+    equal = all(balance.counted == balance.raw for balance in balances)
+    levels = {"hour": hour.isoformat(), "levels": table([balance._asdict() for balance in balances])}
+    yield _result("equals_raw", KEYS["1h"], equal, _ERROR, levels)
+    numbers = {name: age for name, age in freshness._asdict().items() if age is not None}
+    yield _result("is_fresh", KEYS["1m"], freshness.oldest <= _STALE_SECONDS, _WARN, numbers)
+
+
+def _result(
+    name: str,
+    asset: dg.AssetKey,
+    passed: bool,
+    severity: dg.AssetCheckSeverity,
+    numbers: dict[str, dg.MetadataValue | str | int | float],
+) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        check_name=name, asset_key=asset, passed=passed, severity=severity, metadata=numbers
+    )

@@ -1,0 +1,19 @@
+"""When the books are checked.
+
+Belongs here: the schedule. Does not belong here: the checks (`books`).
+"""
+
+import dagster as dg
+
+from analytics_pipeline.defs.checks.books import books_of_landing, books_of_rollups
+
+checks_schedule = dg.ScheduleDefinition(
+    name="checks",
+    job=dg.define_asset_job(
+        "checks", selection=dg.AssetSelection.checks(books_of_landing, books_of_rollups)
+    ),
+    cron_schedule="6-56/10 * * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="The books, every ten minutes.",
+)

@@ -1,0 +1,11 @@
+"""Partitions ahead of time, and expired ones removed."""
+
+import dagster as dg
+
+from analytics_pipeline.defs.maintenance.assets import expired_partitions, partitions_ahead
+from analytics_pipeline.defs.maintenance.schedules import maintenance_schedule, retention_schedule
+
+DEFINITIONS = dg.Definitions(
+    assets=[partitions_ahead, expired_partitions],
+    schedules=[maintenance_schedule, retention_schedule],
+)

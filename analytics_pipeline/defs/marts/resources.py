@@ -1,0 +1,26 @@
+"""dbt's connection: the product's own, handed over in the environment of its process.
+
+Belongs here: the variables that `dbt_models/profiles.yml` names. Does not belong here: the project (`project`).
+"""
+
+from psycopg.conninfo import conninfo_to_dict
+
+from analytics_pipeline.defs.marts.project import dbt_client, dbt_project
+
+PROJECT = dbt_project()
+RESOURCES = {"dbt": dbt_client(PROJECT)}
+
+_VARIABLES = {
+    "host": "ANALYTICS_DBT_HOST",
+    "port": "ANALYTICS_DBT_PORT",
+    "user": "ANALYTICS_DBT_USER",
+    "password": "DBT_ENV_SECRET_ANALYTICS_PASSWORD",
+    "dbname": "ANALYTICS_DBT_DATABASE",
+    "sslmode": "ANALYTICS_DBT_SSL_MODE",
+}
+
+
+def dbt_environment(conninfo: str) -> dict[str, str]:
+    """The variables of a libpq connection string; dbt masks the one with `SECRET` in its name."""
+    parts = conninfo_to_dict(conninfo)
+    return {variable: str(parts[key]) for key, variable in _VARIABLES.items() if parts.get(key)}

@@ -1,0 +1,64 @@
+"""`merge_live`: the run that settles what landings left pending, about once a minute.
+
+Belongs here: its op and job. One run cannot select assets with different partitions, so it is a job of its own
+that reports a materialization of every partition it changed, on all five assets.
+"""
+
+from datetime import timedelta
+
+import dagster as dg
+
+from analytics_pipeline.defs.conventions import LIVE_POOL, LIVE_TAGS
+from analytics_pipeline.defs.partitions import DAILY, HOURLY, START, day_key, hour_key
+from analytics_pipeline.defs.resources import Pipeline
+from analytics_pipeline.defs.rollups.assets import KEYS
+from analytics_pipeline.defs.rollups.merging import Touched, merge_pending, touched_partitions
+from analytics_pipeline.defs.rollups.reports import describe_merge
+from analytics_pipeline.rollups.catalog import catalog_version
+from analytics_pipeline.storage.books import buckets_of_run
+from analytics_pipeline.storage.rollups import finalize_buckets
+
+BUDGET = timedelta(seconds=40)
+
+
+@dg.op(pool=LIVE_POOL, tags={"kind": "postgres"})
+def merge_pending_deltas(context: dg.OpExecutionContext, pipeline: Pipeline) -> None:
+    """Merge every pending hour, newest first, close what is over, and report the partitions that changed."""
+    aggregation = pipeline.settings.analytics.aggregation
+    with pipeline.connection("merge") as connection:
+        merges = list(
+            merge_pending(
+                connection, run_id=context.run_id, max_batches=aggregation.merge_batches, budget=BUDGET
+            )
+        )
+        buckets = buckets_of_run(connection, context.run_id, since=START)
+        closed = finalize_buckets(
+            connection, now=pipeline.now(), grace=aggregation.grace, run_id=context.run_id
+        )
+    for touched in touched_partitions(merges, buckets):
+        if (event := _materialization(touched)) is not None:
+            context.log_event(event)
+    context.log.info(f"{len(merges)} merges, {len(buckets)} buckets written, {closed} closed")
+
+
+def _materialization(touched: Touched) -> dg.AssetMaterialization | None:
+    """None for an hour or day that has no partition (yet): before the fixed start, or in the future."""
+    definition, key = (
+        (DAILY, day_key(touched.start)) if touched.level == "1d" else (HOURLY, hour_key(touched.start))
+    )
+    if not definition.has_partition_key(key):
+        return None
+    return dg.AssetMaterialization(
+        KEYS[touched.level],
+        partition=key,
+        metadata=describe_merge(touched),
+        tags={"dagster/code_version": catalog_version},
+    )
+
+
+@dg.job(
+    tags=LIVE_TAGS, description="Settle pending deltas at all five levels and close buckets that are over."
+)
+def merge_live() -> None:
+    """One op: the order of hours is its business, not the graph's."""
+    merge_pending_deltas()

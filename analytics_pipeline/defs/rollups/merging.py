@@ -1,0 +1,78 @@
+"""The live merge: every pending hour, newest first, within a time budget.
+
+Belongs here: the order of hours and when to stop. Does not belong here: the merge itself (`storage.rollups`),
+and anything of Dagster.
+"""
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from analytics_pipeline.rollups.schema import LEVELS
+from analytics_pipeline.storage.connection import Connection
+from analytics_pipeline.storage.rollups import MergeResult, merge_hour, pending_hours
+
+
+@dataclass
+class Touched:
+    """What was merged into one partition of one level; times in seconds."""
+
+    level: str
+    start: datetime
+    rows: int = 0
+    buckets: int = 0
+    deltas: int = 0
+    events: int = 0
+    late: int = 0
+    seconds: float = 0.0
+    hours: list[datetime] = field(default_factory=list)
+
+
+def merge_pending(
+    connection: Connection, *, run_id: str, max_batches: int, budget: timedelta
+) -> Iterator[tuple[MergeResult, float]]:
+    """Merge until nothing is pending, all that is pending is held by others, or the budget is spent.
+
+    Yields what each transaction did, and its seconds. A busy hour is left to the next run.
+    """
+    deadline = time.monotonic() + budget.total_seconds()
+    moved = True
+    while moved:
+        moved = False
+        for pending in pending_hours(connection):
+            if time.monotonic() > deadline:
+                return
+            began = time.monotonic()
+            merged = merge_hour(connection, pending.hour, run_id=run_id, max_batches=max_batches)
+            if merged is not None and merged.batches:
+                moved = merged.has_more or moved
+                yield merged, time.monotonic() - began
+
+
+def partition_start(level: str, at: datetime) -> datetime:
+    """Start of the partition that holds a time: a day for 1d, else an hour."""
+    hour = at.replace(minute=0, second=0, microsecond=0)
+    return hour.replace(hour=0) if level == "1d" else hour
+
+
+def touched_partitions(
+    merges: Iterable[tuple[MergeResult, float]], buckets: Iterable[tuple[str, datetime]]
+) -> list[Touched]:
+    """Sum merges, and the buckets they wrote, up by the partition they changed."""
+    found: dict[tuple[str, datetime], Touched] = {}
+    for merge, seconds in merges:
+        for level in LEVELS:
+            start = partition_start(level, merge.hour)
+            one = found.setdefault((level, start), Touched(level, start))
+            one.rows += merge.rows.get(level, 0)
+            one.deltas += merge.deltas
+            one.events += merge.events
+            one.late += merge.late
+            one.seconds += seconds
+            if merge.hour not in one.hours:
+                one.hours.append(merge.hour)
+    for level, at in buckets:
+        if (one := found.get((level, partition_start(level, at)))) is not None:
+            one.buckets += 1
+    return sorted(found.values(), key=lambda each: (each.start, each.level))

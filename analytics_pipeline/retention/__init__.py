@@ -1,0 +1,1 @@
+"""Pure retention arithmetic: which partitions go; no clients, no clock."""

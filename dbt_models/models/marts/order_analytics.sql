@@ -1,0 +1,147 @@
+{{ config(unique_key='order_id') }}
+{{- require_migrated() -}}
+
+-- Which orders changed follows from the ledger: batches since the last run name the hours they touched, however old
+-- those are. Each such order is then computed anew from all its events, whose hours its row remembers.
+WITH progress AS (
+    SELECT coalesce(max(landed_at), '-infinity'::timestamptz) - interval '{{ var("landing_overlap") }}' AS since
+    FROM {{ this }}
+),
+
+changed_hours AS (
+    SELECT DISTINCT hours.hour
+    FROM {{ source('analytics', 'ingest_batches') }} AS batch
+    CROSS JOIN progress
+    CROSS JOIN unnest(batch.hours) AS hours (hour)
+    WHERE batch.committed_at >= progress.since
+),
+
+touched AS (
+    SELECT DISTINCT
+        changed_hours.hour,
+        {{ order_id('raw') }} AS order_id
+    FROM changed_hours
+    CROSS JOIN progress
+    INNER JOIN {{ source('analytics', 'events') }} AS raw
+        ON
+            changed_hours.hour <= raw.timestamp
+            AND changed_hours.hour + interval '1 hour' > raw.timestamp
+            AND raw.event_type IN ({{ order_event_types() }})
+            AND progress.since <= raw.created_at
+    WHERE {{ order_id('raw') }} IS NOT NULL
+),
+
+known AS (
+    SELECT
+        mart.order_id,
+        hours.hour
+    FROM {{ this }} AS mart
+    CROSS JOIN unnest(mart.event_hours) AS hours (hour)
+    WHERE mart.order_id IN (SELECT touched.order_id FROM touched)
+),
+
+order_hours AS (
+    SELECT
+        touched.order_id,
+        touched.hour
+    FROM touched
+    UNION
+    SELECT
+        known.order_id,
+        known.hour
+    FROM known
+),
+
+-- An order that began before the raw floor is complete only in its row, so it stays as it is.
+computable AS (
+    SELECT order_hours.order_id
+    FROM order_hours
+    GROUP BY order_hours.order_id
+    HAVING min(order_hours.hour) >= (SELECT state.raw_floor FROM {{ source('analytics', 'retention_state') }} AS state)
+),
+
+needed_hours AS (
+    SELECT DISTINCT order_hours.hour
+    FROM order_hours
+    WHERE order_hours.order_id IN (SELECT computable.order_id FROM computable)
+),
+
+order_events AS (
+    SELECT
+        raw.id AS event_id,
+        raw.event_type,
+        raw.user_id,
+        raw.timestamp,
+        raw.created_at,
+        {{ order_id('raw') }} AS order_id,
+        {{ text_property('raw', 'symbol') }} AS symbol,
+        {{ text_property('raw', 'side', 50) }} AS side,
+        {{ text_property('raw', 'order_type', 50) }} AS order_type,
+        {{ text_property('raw', 'strategy_id') }} AS strategy_id,
+        {{ number_property('raw', 'price') }} AS price,
+        {{ number_property('raw', 'quantity') }} AS quantity,
+        {{ number_property('raw', 'latency_ms') }} AS latency_ms,
+        {{ number_property('raw', 'commission') }} AS commission,
+        {{ number_property('raw', 'pnl') }} AS pnl,
+        {{ boolean_property('raw', 'is_maker') }} AS is_maker
+    FROM needed_hours
+    INNER JOIN {{ source('analytics', 'events') }} AS raw
+        ON
+            needed_hours.hour <= raw.timestamp
+            AND needed_hours.hour + interval '1 hour' > raw.timestamp
+            AND raw.event_type IN ({{ order_event_types() }})
+    WHERE {{ order_id('raw') }} IN (SELECT computable.order_id FROM computable)
+),
+
+orders AS (
+    SELECT
+        order_id,
+        {{ first_value('user_id') }} AS user_id,
+        {{ first_value('symbol') }} AS symbol,
+        {{ first_value('side') }} AS side,
+        {{ first_value('order_type') }} AS order_type,
+        {{ first_value('price') }} AS price,
+        {{ first_value('quantity') }} AS quantity,
+        {{ first_value('strategy_id') }} AS strategy_id,
+        coalesce(sum(quantity) FILTER (WHERE event_type = 'order.filled'), 0) AS filled_quantity,
+        max(latency_ms) FILTER (WHERE event_type = 'order.filled') AS latency_ms,
+        bool_and(is_maker) FILTER (WHERE event_type = 'order.filled') AS is_maker,
+        sum(commission) FILTER (WHERE event_type = 'order.filled') AS commission,
+        sum(pnl) FILTER (WHERE event_type = 'order.filled') AS pnl,
+        bool_or(event_type = 'order.rejected') AS is_rejected,
+        bool_or(event_type = 'order.canceled') AS is_canceled,
+        bool_or(event_type = 'order.filled') AS is_filled,
+        min(timestamp) AS first_event_at,
+        max(created_at) AS landed_at,
+        array_agg(DISTINCT date_trunc('hour', timestamp, 'UTC')) AS event_hours
+    FROM order_events
+    GROUP BY order_id
+)
+
+SELECT
+    order_id,
+    user_id,
+    symbol,
+    side,
+    order_type,
+    price,
+    quantity,
+    filled_quantity,
+    strategy_id,
+    is_maker,
+    commission,
+    pnl,
+    landed_at,
+    event_hours,
+    first_event_at AS timestamp,
+    latency_ms::double precision AS latency_ms,
+    md5(order_id)::uuid AS id,
+    now() AS created_at,
+    CASE
+        WHEN is_rejected THEN 'rejected'
+        WHEN is_canceled THEN 'canceled'
+        WHEN is_filled AND filled_quantity < quantity THEN 'partially_filled'
+        WHEN is_filled THEN 'filled'
+        ELSE 'placed'
+    END AS status
+FROM orders
