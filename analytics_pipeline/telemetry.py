@@ -8,6 +8,8 @@ of them can serve the sum. `configure` has to run before this module's series ar
 therefore `analytics` sets the folder in the environment of every process it starts.
 """
 
+import os
+import socket
 from collections.abc import Callable
 from typing import Any
 from wsgiref.types import StartResponse, WSGIEnvironment
@@ -21,6 +23,11 @@ from prometheus_client import (
     multiprocess,
     values,
 )
+
+if values.ValueClass.__name__ == "MmapedValue":
+    # Containers that share the folder have the same process ids, but never the same host name.
+    _HOST = socket.gethostname().replace("_", "-")
+    values.ValueClass = values.MultiProcessValue(lambda: f"{_HOST}-{os.getpid()}")  # type: ignore[no-untyped-call]
 
 LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
