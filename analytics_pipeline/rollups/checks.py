@@ -13,7 +13,7 @@ from analytics_pipeline.rollups.catalog import Kind
 from analytics_pipeline.rollups.levels import LEVEL_SCHEMA
 from analytics_pipeline.rollups.schema import SERIES
 
-_VALUES = pandera.DataFrameSchema(  # type: ignore[no-untyped-call]
+_VALUES = pandera.DataFrameSchema(
     {
         "count": pandera.Column(checks=pandera.Check.ge(0)),
         "kind": pandera.Column(checks=pandera.Check.isin([kind.value for kind in Kind])),

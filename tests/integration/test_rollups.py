@@ -1,0 +1,231 @@
+"""Merge and recompute against real Postgres: settled + pending = truth, at every level and moment."""
+
+import itertools
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from analytics_pipeline.errors import ConfigurationError
+from analytics_pipeline.rollups.schema import LEVELS
+from analytics_pipeline.storage import recompute, rollups
+from analytics_pipeline.storage.connection import Connection, connect
+from tests.integration.rollup_data import land, live, settled
+from tests.unit.rollups.events import batch
+from tests.waiting import wait_for
+
+DAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=1)
+HOUR = DAY + timedelta(hours=10)
+NEXT = DAY + timedelta(hours=11)
+STATES = """
+SELECT interval, time_bucket, metric_id, dimension_set, dimensions::text, state FROM metric_states
+ORDER BY 1, 2, 3, 4, 5
+"""
+
+
+@pytest.fixture
+def connection(database: str) -> Iterator[Connection]:
+    opened = connect(database, name="test", autocommit=True)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def other(database: str) -> Iterator[Connection]:
+    opened = connect(database, name="test-other", autocommit=True)
+    yield opened
+    opened.close()
+
+
+def test_a_merge_changes_nothing_that_a_reader_sees(connection):
+    for number in range(4):
+        land(connection, batch(400, seed=number, start=HOUR), number)
+    before = live(connection)
+    result = rollups.merge_hour(connection, HOUR, run_id="run", max_batches=3)
+    assert result is not None
+    assert (result.batches, result.events, result.has_more) == (3, 1200, True)
+    assert live(connection) == before
+    assert rollups.merge_hour(connection, HOUR, run_id="run").events == 400
+    assert live(connection) == before
+    assert rollups.pending_hours(connection) == []
+    assert all(settled(connection, level, DAY if level == "1d" else HOUR) for level in ("1h", "1d"))
+
+
+def test_states_and_register_are_the_same_merged_in_pieces_or_at_once(connection):
+    register = (
+        "SELECT interval, time_bucket, event_count, late_count, set_hash FROM metric_buckets ORDER BY 1, 2"
+    )
+    for number in range(5):
+        land(connection, batch(200, seed=number, start=HOUR), number)
+        rollups.merge_hour(connection, HOUR, run_id="run")
+    pieces = connection.execute(STATES).fetchall(), connection.execute(register).fetchall()
+    for table in ("metric_states", "metric_aggregations", "metric_buckets", "events"):
+        connection.execute(f"TRUNCATE {table}")
+    for number in range(5):
+        land(connection, batch(200, seed=number, start=HOUR), number)
+    rollups.merge_hour(connection, HOUR, run_id="run")
+    assert (connection.execute(STATES).fetchall(), connection.execute(register).fetchall()) == pieces
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations([0, 1])))
+def test_two_hours_of_a_day_merged_at_once_leave_the_right_day(connection, other, database, order):
+    """Both are inside their transactions before either commits; the day lock puts them in line."""
+    hours = [HOUR, NEXT]
+    land(connection, batch(300, seed=1, start=HOUR), 1)
+    land(connection, batch(500, seed=2, start=NEXT), 2)
+    land(connection, batch(7, seed=3, start=DAY), 3)
+    rollups.merge_hour(connection, DAY, run_id="run")
+    truth = live(connection)
+
+    # The first stops inside its transaction, after it wrote the day; the second starts meanwhile.
+    reached, go_on = threading.Event(), threading.Event()
+    bump = rollups.bump_days
+
+    def stop_here(at: Connection, times: list[datetime]) -> None:
+        bump(at, times)
+        if times == [hours[order[0]]]:
+            reached.set()
+            assert go_on.wait(20)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rollups, "bump_days", stop_here)
+        threads = []
+        for position, opened in zip(order, (connection, other), strict=True):
+            thread = threading.Thread(
+                target=rollups.merge_hour, args=(opened, hours[position]), kwargs={"run_id": "run"}
+            )
+            thread.start()
+            threads.append(thread)
+            if position == order[0]:
+                assert reached.wait(20)
+        with connect(database, name="watch", autocommit=True) as watch:
+            wait_for(
+                lambda: (
+                    watch.execute(
+                        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+                    ).fetchone()[0]
+                    == 1
+                ),
+                timeout=10,
+                message="the second merge waits for the day",
+            )
+            go_on.set()
+            for thread in threads:
+                thread.join(20)
+            assert settled(watch, "1d", DAY) == 807
+            assert live(watch) == truth
+
+
+def test_a_busy_hour_is_skipped_and_keeps_its_deltas(connection, other):
+    land(connection, batch(100, seed=1, start=HOUR), 1)
+    with rollups.hour_lock(other, HOUR, wait=True) as is_held:
+        assert is_held
+        assert rollups.merge_hour(connection, HOUR, run_id="run") is None
+    assert rollups.merge_hour(connection, HOUR, run_id="run").events == 100
+
+
+def test_a_merge_that_fails_keeps_everything(connection, monkeypatch):
+    land(connection, batch(100, seed=1, start=HOUR), 1)
+    before = live(connection)
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("stopped before COMMIT")
+
+    monkeypatch.setattr(rollups, "bump_days", fail)
+    with pytest.raises(RuntimeError):
+        rollups.merge_hour(connection, HOUR, run_id="run")
+    monkeypatch.undo()
+    assert live(connection) == before
+    assert settled(connection, "1h", HOUR) is None
+    assert rollups.merge_hour(connection, HOUR, run_id="run").events == 100
+
+
+def test_late_events_restate_final_buckets(connection):
+    land(connection, batch(100, seed=1, start=HOUR, minutes=1), 1)
+    rollups.merge_hour(connection, HOUR, run_id="run")
+    now = datetime.now(UTC)
+    assert rollups.finalize_buckets(connection, now=now, grace=timedelta(seconds=30), run_id="run") == len(
+        LEVELS
+    ) - 1 + (now - DAY >= timedelta(days=1, seconds=30))
+    state = (
+        "SELECT state, revision, event_count FROM metric_buckets WHERE interval = '1m' AND time_bucket = %s"
+    )
+    assert connection.execute(state, (HOUR,)).fetchone() == ("final", 1, 100)
+    land(connection, batch(5, seed=2, start=HOUR, minutes=1), 2)
+    rollups.merge_hour(connection, HOUR, run_id="run")
+    assert connection.execute(state, (HOUR,)).fetchone() == ("restated", 2, 105)
+
+
+def test_lag_keeps_buckets_from_becoming_final(connection):
+    land(connection, batch(100, seed=1, start=HOUR, minutes=1), 1)
+    rollups.merge_hour(connection, HOUR, run_id="run")
+    connection.execute("INSERT INTO ingest_offsets VALUES ('t', 0, 0, 1, %s)", (HOUR,))
+    close = {"now": datetime.now(UTC), "grace": timedelta(seconds=30), "run_id": "run"}
+    assert rollups.finalize_buckets(connection, **close) == 0
+    connection.execute("UPDATE ingest_offsets SET caught_up_at = now()")
+    connection.execute("INSERT INTO http_inbox (payload, received_at) VALUES ('', %s)", (HOUR,))
+    assert rollups.finalize_buckets(connection, **close) == 0
+    connection.execute("DELETE FROM http_inbox")
+    land(connection, batch(1, seed=2, start=HOUR, minutes=1), 2)
+    assert rollups.finalize_buckets(connection, **close) == 0
+    rollups.merge_hour(connection, HOUR, run_id="run")
+    assert rollups.finalize_buckets(connection, **close) >= 4
+
+
+def test_a_recompute_of_right_numbers_finds_no_difference_and_settles_what_was_pending(connection, database):
+    for number in range(3):
+        land(connection, batch(300, seed=number, start=HOUR), number)
+    rollups.merge_hour(connection, HOUR, run_id="run", max_batches=2)
+    truth = live(connection)
+    preview = recompute.recompute_hour(database, HOUR, run_id="preview", write=False)
+    assert (preview.events, preview.differences, preview.is_written) == (900, [], False)
+    assert len(rollups.pending_hours(connection)) == 1
+    result = recompute.recompute_hour(database, HOUR, run_id="backfill")
+    assert result.differences == []
+    assert live(connection) == truth
+    assert rollups.pending_hours(connection) == []
+    after = connection.execute(STATES).fetchall()
+    recompute.recompute_hour(database, HOUR, run_id="again")
+    assert connection.execute(STATES).fetchall() == after
+
+
+@pytest.mark.parametrize("level", list(LEVELS))
+def test_a_recompute_repairs_every_level(connection, database, level):
+    land(connection, batch(300, seed=1, start=HOUR), 1)
+    land(connection, batch(200, seed=2, start=NEXT), 2)
+    rollups.merge_hour(connection, HOUR, run_id="run")
+    rollups.merge_hour(connection, NEXT, run_id="run")
+    truth = live(connection)
+    connection.execute("UPDATE metric_aggregations SET count = count + 1 WHERE interval = %s", (level,))
+    assert live(connection) != truth
+    for hour in (HOUR, NEXT):
+        recompute.recompute_hour(database, hour, run_id="repair")
+    assert live(connection) == truth
+
+
+def test_deltas_that_land_during_a_recompute_stay_pending(connection, other, database, monkeypatch):
+    land(connection, batch(300, seed=1, start=HOUR), 1)
+    rollups.merge_hour(connection, HOUR, run_id="run")
+    replace = recompute._replace
+
+    def land_meanwhile(*arguments: object, **named: object) -> None:
+        land(other, batch(50, seed=2, start=HOUR), 2)
+        assert rollups.merge_hour(other, HOUR, run_id="live") is None
+        land(other, batch(60, seed=3, start=NEXT), 3)
+        assert rollups.merge_hour(other, NEXT, run_id="live").events == 60
+        replace(*arguments, **named)
+
+    monkeypatch.setattr(recompute, "_replace", land_meanwhile)
+    assert recompute.recompute_hour(database, HOUR, run_id="backfill").events == 300
+    assert settled(connection, "1d", DAY) == 360
+    assert [pending.hour for pending in rollups.pending_hours(connection)] == [HOUR]
+    rollups.merge_hour(connection, HOUR, run_id="run")
+    assert settled(connection, "1d", DAY) == 410
+
+
+def test_an_hour_whose_raw_events_are_going_is_not_recomputed(connection, database):
+    land(connection, batch(10, seed=1, start=HOUR), 1)
+    connection.execute("UPDATE retention_state SET raw_floor = %s", (NEXT,))
+    with pytest.raises(ConfigurationError, match="beyond the raw retention line"):
+        recompute.recompute_hour(database, HOUR, run_id="backfill")

@@ -1,0 +1,196 @@
+import json
+from collections import defaultdict
+from decimal import Decimal
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from analytics_pipeline.errors import InvariantBroken
+from analytics_pipeline.rollups import levels, states
+from analytics_pipeline.rollups.catalog import CATALOG, resolve
+from analytics_pipeline.rollups.checks import check_rows
+from analytics_pipeline.rollups.compare import compare_rows
+from analytics_pipeline.rollups.deltas import compute_deltas
+from analytics_pipeline.rollups.schema import DELTAS_SCHEMA, LEVELS
+from tests.unit.rollups.events import SCHEMA, START, batch
+
+KEY = [
+    (name, "ascending") for name in ("time_bucket", "metric_id", "metric_name", "dimension_set", "dimensions")
+]
+
+
+def rows_of(events: pa.Table, metric_name: str, level: str = "1d") -> dict[str, dict]:
+    found = levels.roll_up_all(compute_deltas(events))[level].to_pylist()
+    return {row["dimensions"]: row for row in found if row["metric_name"] == metric_name}
+
+
+def properties_of(events: pa.Table) -> list[tuple[str, dict]]:
+    return [(row["event_type"], json.loads(row["properties"])) for row in events.to_pylist()]
+
+
+def number(value: object) -> float | None:
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def test_event_counts_equal_a_plain_count():
+    events = batch(3000, seed=1)
+    expected = defaultdict(int)
+    for event_type, _ in properties_of(events):
+        expected[event_type] += 1
+    for event_type, count in expected.items():
+        name = f"events.count.{event_type}"
+        assert (
+            rows_of(events, name)[json.dumps({"event_type": event_type}, separators=(",", ":"))]["count"]
+            == count
+        )
+    assert rows_of(events, "events.count")["{}"]["count"] == 3000
+
+
+def test_volume_is_summed_in_decimals_and_skips_text():
+    events = batch(3000, seed=2)
+    expected, counted = Decimal(0), 0
+    for event_type, found in properties_of(events):
+        price, quantity = number(found["price"]), number(found["quantity"])
+        if event_type == "order.filled" and price is not None and quantity is not None:
+            expected += round(Decimal(price * quantity), 9)
+            counted += 1
+    row = rows_of(events, "trading.total_volume")["{}"]
+    assert row["count"] == counted
+    assert float(row["sum"]) == pytest.approx(float(expected), abs=1e-6)
+    parts = [part["sum"] for key, part in rows_of(events, "trading.total_volume").items() if "symbol" in key]
+    assert sum(parts) == row["sum"]
+
+
+def test_fill_rate_is_a_ratio_of_sums():
+    events = batch(3000, seed=3)
+    kinds = [event_type for event_type, _ in properties_of(events)]
+    row = rows_of(events, "trading.order_fill_rate")["{}"]
+    assert row["count"] == kinds.count("order.placed")
+    assert row["sum"] == 100 * kinds.count("order.filled")
+
+
+def test_latency_keeps_a_histogram_for_each_series():
+    events = batch(3000, seed=4)
+    values = sorted(
+        found["latency_ms"] for event_type, found in properties_of(events) if event_type == "order.filled"
+    )
+    row = rows_of(events, "trading.order_latency")["{}"]
+    assert row["count"] == len(values)
+    assert states.quantile_value(row["state"], 0.99) == pytest.approx(
+        values[int(0.99 * (len(values) - 1))], rel=0.005
+    )
+    assert sum(
+        int(states.quantile_unpack(part["state"])[1].sum())
+        for key, part in rows_of(events, "trading.order_latency").items()
+        if "symbol" in key
+    ) == len(values)
+
+
+def test_distinct_users_are_counted_exactly():
+    events = batch(3000, seed=5)
+    expected = {row["user_id"] for row in events.to_pylist()} - {None}
+    assert states.distinct_count(rows_of(events, "users.active")["{}"]["state"]) == len(expected)
+
+
+def test_the_register_counts_events_and_late_ones():
+    events = batch(500, seed=6)
+    row = rows_of(events, "_register")["{}"]
+    assert (row["count"], row["sum"]) == (500, sum(event["is_late"] for event in events.to_pylist()))
+    other = rows_of(events.slice(1), "_register")["{}"]
+    assert other["state"] != row["state"]
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.integers(0, 10_000), st.integers(150, 700), st.randoms())
+def test_any_batching_gives_the_same_bytes_at_every_level(seed, width, chance):
+    events = batch(1200, seed=seed)
+    once = levels.roll_up_all(compute_deltas(events))
+    order = list(range(events.num_rows))
+    chance.shuffle(order)
+    shuffled = events.take(order)
+    parts = [compute_deltas(shuffled.slice(at, width)) for at in range(0, events.num_rows, width)]
+    many = levels.roll_up_all(pa.concat_tables(parts))
+    for level in LEVELS:
+        assert once[level].sort_by(KEY).equals(many[level].sort_by(KEY)), level
+        assert compare_rows(once[level], many[level]) == []
+
+
+def test_buckets_are_half_open():
+    at = int(START.timestamp() * 1e6)
+    rows = [
+        {
+            "id": bytes([n]) * 16,
+            "event_type": "x",
+            "properties": "{}",
+            "timestamp": at + offset,
+            "is_late": False,
+        }
+        for n, offset in enumerate([-1, 0, 59_999_999, 60_000_000])
+    ]
+    deltas = compute_deltas(pa.Table.from_pylist(rows, SCHEMA))
+    minutes = levels.roll_up(deltas, "1m").to_pylist()
+    counts = {row["time_bucket"]: row["count"] for row in minutes if row["metric_name"] == "events.count"}
+    assert [counts[bucket] for bucket in sorted(counts)] == [1, 2, 1]
+    assert sorted({hour.hour for hour in deltas.column("hour").to_pylist()}) == [START.hour - 1, START.hour]
+
+
+def test_no_events_give_no_rows():
+    deltas = compute_deltas(SCHEMA.empty_table())
+    assert deltas.schema == DELTAS_SCHEMA
+    assert levels.roll_up_all(deltas)["1d"].num_rows == 0
+
+
+def test_hostile_properties_neither_fail_nor_count():
+    hostile = [
+        '{"price": 1e300, "quantity": 1e300}',
+        '{"price": {"a": 1}, "quantity": [1]}',
+        '{"price": true, "quantity": 1}',
+        '{"price": 2e18, "quantity": 1}',
+        '{"symbol": {"a": "b"}, "strategy_id": 5, "price": "1", "quantity": null, "latency_ms": "3"}',
+        "{}",
+    ]
+    at = int(START.timestamp() * 1e6)
+    rows = [
+        {
+            "id": bytes([n]) * 16,
+            "event_type": "order.filled",
+            "properties": text,
+            "timestamp": at,
+            "is_late": False,
+        }
+        for n, text in enumerate(hostile)
+    ]
+    events = pa.Table.from_pylist(rows, SCHEMA)
+    assert rows_of(events, "trading.total_volume") == {}
+    assert rows_of(events, "trading.orders_filled")["{}"]["count"] == len(hostile)
+    check_rows(levels.roll_up(compute_deltas(events), "1m"))
+
+
+def test_checks_refuse_rows_that_contradict_themselves():
+    rows = levels.roll_up(compute_deltas(batch(200, seed=8)), "1m")
+    check_rows(rows)
+    negative = rows.set_column(6, rows.schema.field("count"), pa.array([-1] * rows.num_rows))
+    swapped = rows.set_column(8, rows.schema.field("min"), pa.array([1e30] * rows.num_rows))
+    for broken in (negative, swapped, pa.concat_tables([rows, rows]), rows.drop_columns(["state"])):
+        with pytest.raises(InvariantBroken):
+            check_rows(broken)
+
+
+def test_every_metric_has_a_name_an_id_and_a_description_of_its_own():
+    assert len({metric.name for metric in CATALOG}) == len(CATALOG)
+    assert len({metric.metric_id for metric in CATALOG}) == len(CATALOG)
+    assert all(metric.description.endswith(".") and metric.unit for metric in CATALOG)
+    assert all(() in metric.dimension_sets for metric in CATALOG)
+
+
+def test_names_resolve_to_the_rows_that_hold_them():
+    total = resolve("events.count")
+    one = resolve("events.count.order.placed")
+    assert total is not None
+    assert one is not None
+    assert (total.metric_name, total.dimension_set) == ("events.count", "")
+    assert (one.metric_name, one.dimension_set) == ("events.count.order.placed", "event_type")
+    assert one.metric is total.metric
+    assert resolve("trading.nothing") is None

@@ -1,0 +1,98 @@
+import math
+import random
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from analytics_pipeline.rollups import states
+
+bins = st.dictionaries(st.integers(-8000, 8000), st.integers(1, 1000), min_size=1, max_size=60)
+
+
+def histogram(counts: dict[int, int]) -> bytes:
+    keys = sorted(counts)
+    return states.quantile_pack(
+        np.array(keys, dtype=np.int16), np.array([counts[key] for key in keys], dtype=np.int64)
+    )
+
+
+def keys_of(values: list[float]) -> dict[int, int]:
+    found: dict[int, int] = {}
+    for value in values:
+        key = 0
+        if value:
+            key = math.ceil(math.log(abs(value)) / states.LN_GAMMA) + states.BIN_OFFSET
+            key = key if value > 0 else -key
+        found[key] = found.get(key, 0) + 1
+    return found
+
+
+@given(st.lists(bins, min_size=2, max_size=8), st.randoms())
+def test_histograms_merge_to_the_same_bytes_in_any_order_and_grouping(parts, chance):
+    packed = [histogram(part) for part in parts]
+    together = states.quantile_merge(packed)
+    chance.shuffle(packed)
+    cut = chance.randrange(1, len(packed))
+    grouped = states.quantile_merge(
+        [states.quantile_merge(packed[:cut]), states.quantile_merge(packed[cut:])]
+    )
+    assert together == grouped
+    assert states.quantile_unpack(together)[1].sum() == sum(sum(part.values()) for part in parts)
+
+
+@pytest.mark.parametrize(
+    ("name", "draw"),
+    [
+        ("log-normal", lambda chance: chance.lognormvariate(2, 1.5)),
+        ("bimodal", lambda chance: chance.gauss(5, 0.1) if chance.random() < 0.7 else chance.gauss(900, 20)),
+        ("heavy-tailed", lambda chance: chance.paretovariate(0.8)),
+        ("negative", lambda chance: -chance.lognormvariate(0, 2)),
+        ("constant", lambda chance: 42.0),
+        ("zero and both signs", lambda chance: chance.choice([0.0, -3.0, 8.0])),
+    ],
+)
+def test_quantiles_are_within_half_a_percent(name, draw):
+    chance = random.Random(5)
+    values = [draw(chance) for _ in range(20_000)]
+    state = states.quantile_merge([histogram(keys_of(values[i::7])) for i in range(7)])
+    ordered = sorted(values)
+    for quantile in (0.0, 0.01, 0.25, 0.5, 0.9, 0.95, 0.99, 1.0):
+        true = ordered[math.floor(quantile * (len(values) - 1))]
+        assert states.quantile_value(state, quantile) == pytest.approx(
+            true, rel=states.RELATIVE_ERROR * 1.0001, abs=0
+        )
+
+
+def test_quantile_of_nothing_is_not_a_number():
+    empty = states.quantile_pack(np.array([], dtype=np.int16), np.array([], dtype=np.int64))
+    assert math.isnan(states.quantile_value(empty, 0.5))
+
+
+@given(st.lists(st.sets(st.integers(0, 2**64 - 1), max_size=900), min_size=2, max_size=5), st.randoms())
+def test_distinct_sets_merge_to_the_same_bytes_in_any_order(parts, chance):
+    packed = [states.distinct_pack(np.sort(np.array(list(part), dtype=np.uint64))) for part in parts]
+    together = states.distinct_merge(packed)
+    chance.shuffle(packed)
+    assert together == states.distinct_merge([packed[0], states.distinct_merge(packed[1:])])
+    true = len(set().union(*parts))
+    if true <= states.DISTINCT_SIZE:
+        assert states.distinct_count(together) == true
+
+
+def test_distinct_is_exact_up_to_the_size_and_an_estimate_above():
+    chance = random.Random(9)
+    hashes = np.array([chance.randrange(2**64) for _ in range(200_000)], dtype=np.uint64)
+    exact = states.distinct_pack(np.sort(hashes[: states.DISTINCT_SIZE]))
+    assert states.distinct_count(exact) == states.DISTINCT_SIZE
+    merged = states.distinct_merge([states.distinct_pack(np.sort(hashes[i::50])) for i in range(50)])
+    assert states.distinct_count(merged) == pytest.approx(200_000, rel=0.1)
+
+
+def test_event_hashes_differ_for_every_part_of_the_identity():
+    ids = np.array([[1, 2], [2, 1], [1, 2]], dtype=np.uint64)
+    high, low = states.event_hashes(ids, np.array([5, 5, 6], dtype=np.int64))
+    assert len(set(high.tolist())) == 3
+    assert len(set(low.tolist())) == 3
+    assert not set(high.tolist()) & set(low.tolist())
