@@ -118,22 +118,23 @@ orders AS (
     GROUP BY order_id
 )
 
+-- The widths are the table's: dbt would widen the table to a wider model.
 SELECT
-    order_id,
-    user_id,
-    symbol,
-    side,
-    order_type,
+    filled_quantity,
     price,
     quantity,
-    filled_quantity,
-    strategy_id,
     is_maker,
     commission,
     pnl,
     landed_at,
     event_hours,
     first_event_at AS timestamp,
+    order_id::varchar(255) AS order_id,
+    user_id::varchar(255) AS user_id,
+    symbol::varchar(255) AS symbol,
+    side::varchar(50) AS side,
+    order_type::varchar(50) AS order_type,
+    strategy_id::varchar(255) AS strategy_id,
     latency_ms::double precision AS latency_ms,
     md5(order_id)::uuid AS id,
     now() AS created_at,
@@ -143,5 +144,5 @@ SELECT
         WHEN is_filled AND filled_quantity < quantity THEN 'partially_filled'
         WHEN is_filled THEN 'filled'
         ELSE 'placed'
-    END AS status
+    END::varchar(50) AS status
 FROM orders

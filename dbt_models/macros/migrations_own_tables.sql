@@ -6,3 +6,10 @@
         ) }}
     {% endif %}
 {% endmacro %}
+
+{#- Called by dbt when a model's text column is wider than the table's; it would add, copy and drop a column. -#}
+{% macro postgres__alter_column_type(relation, column_name, new_column_type) %}
+    {{ exceptions.raise_compiler_error(
+        "the model's column " ~ column_name ~ " is wider than that of " ~ relation ~ ": cast it to the table's type"
+    ) }}
+{% endmacro %}
