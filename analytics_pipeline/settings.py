@@ -413,9 +413,8 @@ def adopt(variables: Mapping[str, str]) -> None:
 
 def _read_file(path: Path | None) -> dict[str, Any]:
     if path is None:
-        named = environment().get("B25_CONFIG")
-        path = Path(named) if named else Path("config.yaml")
-        if not named and not path.exists():
+        path = config_file() or Path("config.yaml")
+        if not config_file() and not path.exists():
             return {}
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -432,6 +431,12 @@ def _read_file(path: Path | None) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ConfigurationError(f"the configuration file {path} must be a mapping of sections")
     return content
+
+
+def config_file() -> Path | None:
+    """The file that `B25_CONFIG` or `--config` names; None: config.yaml in the working directory, if it is there."""
+    named = environment().get("B25_CONFIG")
+    return Path(named) if named else None
 
 
 def load_settings(path: Path | None = None) -> Settings:

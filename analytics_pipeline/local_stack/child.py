@@ -4,21 +4,27 @@ Belongs here: start, wait until ready, stop, kill, and what the log said last.
 Does not belong here: order, restarts and back-off (`supervisor`).
 """
 
-import os
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import psutil
 
-from analytics_pipeline.errors import EnvironmentFault
+from analytics_pipeline.errors import AnalyticsError, EnvironmentFault
 from analytics_pipeline.local_stack.service import Service
+from analytics_pipeline.local_stack.state import end_session
 
 _LOG_LIMIT = 10 * 1024 * 1024
 _LOGS_KEPT = 3
 _PROBE_INTERVAL = 0.1
+_STOP_INTERVAL = 0.02
+
+
+class Interrupted(AnalyticsError):
+    """The service was stopped while it started."""
 
 
 class Child:
@@ -74,14 +80,17 @@ class Child:
         with suppress(psutil.Error):
             self.created = psutil.Process(self._process.pid).create_time()
 
-    def wait_until_ready(self) -> None:
+    def wait_until_ready(self, is_cancelled: Callable[[], bool] = lambda: False) -> None:
         """Block until the service answers.
 
         Raises:
+            Interrupted: `is_cancelled` became true.
             EnvironmentFault: it ended or did not answer in time; the text names the log and its last line.
         """
         limit = time.monotonic() + self.service.ready_timeout
         while True:
+            if is_cancelled():
+                raise Interrupted
             if not self.is_running:
                 raise EnvironmentFault(
                     f"{self.service.name} ended while starting ({describe_exit(self.exit_code)}): "
@@ -102,25 +111,28 @@ class Child:
             with suppress(ProcessLookupError):
                 self._process.send_signal(self.service.stop_signal)
 
-    def stop(self) -> bool:
-        """Stop in an orderly way, by force after the time limit; False when force was needed.
+    def stop(self, is_forced: Callable[[], bool] = lambda: False) -> bool:
+        """Stop in an orderly way, by force after the time limit or once `is_forced`; False when force was needed.
 
         Whatever the process left behind in its session ends too.
         """
+        if self._process is None:
+            return True
         self.ask_to_stop()
-        orderly = True
-        if self._process is not None:
-            try:
-                self._process.wait(self.service.stop_timeout)
-            except subprocess.TimeoutExpired:
-                orderly = False
-            self._kill_group()
-            self._process.wait()
+        limit = time.monotonic() + self.service.stop_timeout
+        while self._process.poll() is None and time.monotonic() < limit and not is_forced():
+            time.sleep(_STOP_INTERVAL)
+        orderly = self._process.poll() is not None
+        if not orderly:
+            self._process.kill()
+        self._process.wait()
+        self.end_session()
         return orderly
 
-    def reap_group(self) -> None:
-        """After the process has died by itself: end what it started."""
-        self._kill_group()
+    def end_session(self) -> None:
+        """After the process has ended: end what it started."""
+        if self._process is not None:
+            end_session(self._process.pid, self.created)
 
     def last_words(self) -> str:
         """The last line of the log that says something, shortened."""
@@ -132,11 +144,6 @@ class Child:
                 if line.strip():
                     return line.strip()[:300]
         return "it wrote nothing to its log"
-
-    def _kill_group(self) -> None:
-        if self._process is not None:
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._process.pid, signal.SIGKILL)
 
 
 def describe_exit(code: int | None) -> str:

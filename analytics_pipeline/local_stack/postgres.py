@@ -153,23 +153,25 @@ class Postgres:
             self._refuse_other_version()
             return
         say("creating the database folder")
-        shutil.rmtree(self._data, ignore_errors=True)
-        self._data.mkdir(mode=0o700)
+        fresh = self._data.with_name("data.new")  # renamed when complete: PG_VERSION is written early
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.mkdir(mode=0o700)
         if self._account is not None:
-            os.chown(self._data, self._account.uid, self._account.gid)
+            os.chown(fresh, self._account.uid, self._account.gid)
         with tempfile.NamedTemporaryFile("w", dir="/tmp", prefix="b25-pw-") as file:
             file.write(password(self.folder / "superuser.password") + "\n")
             file.flush()
             if self._account is not None:
                 os.fchown(file.fileno(), self._account.uid, self._account.gid)
-            self._initdb(file.name)
+            self._initdb(fresh, file.name)
+        fresh.rename(self._data)
 
-    def _initdb(self, password_file: str) -> None:
+    def _initdb(self, data: Path, password_file: str) -> None:
         account = self._account
         result = subprocess.run(
             [
                 str(self._programs / "initdb"),
-                f"--pgdata={self._data}",
+                f"--pgdata={data}",
                 f"--username={_SUPERUSER}",
                 f"--pwfile={password_file}",
                 "--auth=scram-sha-256",
@@ -188,7 +190,7 @@ class Postgres:
             extra_groups=[] if account else None,
         )
         if result.returncode != 0:
-            shutil.rmtree(self._data, ignore_errors=True)
+            shutil.rmtree(data, ignore_errors=True)
             last = (result.stderr.strip() or result.stdout.strip() or "no output").splitlines()[-1]
             raise EnvironmentFault(f"Postgres could not create its folder {self._data}: {last}")
 

@@ -14,6 +14,7 @@ def password(path: Path) -> str:
     try:
         return path.read_text(encoding="ascii").strip()
     except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
         made = secrets.token_urlsafe(24)
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(made + "\n")

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-
 Say = Callable[[str], None]
 """Tells the person who waits what takes long."""
 

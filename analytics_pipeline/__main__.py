@@ -1,0 +1,7 @@
+"""`python -m analytics_pipeline` is `analytics`."""
+
+import sys
+
+from analytics_pipeline.cli import main
+
+sys.exit(main())

@@ -1,0 +1,84 @@
+"""What all commands of `analytics` share: the application, and the options every command has.
+
+Belongs here: reading arguments. Does not belong here: any command (`stack`, `workers`).
+"""
+
+import functools
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, cast
+
+import typer
+
+from analytics_pipeline.settings import adopt
+
+app = typer.Typer(
+    name="analytics",
+    help="B25 Analytics: events from Kafka and REST, exactly once into Postgres, rolled up and served.\n\n"
+    "On one machine, `analytics up` starts everything; `analytics status` shows it, `analytics down` stops it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class Shown:
+    """Whether a person asked for tracebacks."""
+
+    tracebacks = False
+
+
+def _use_config(path: Path | None) -> Path | None:
+    if path is not None:
+        adopt({"B25_CONFIG": str(path.resolve())})
+    return path
+
+
+def _use_folder(path: Path | None) -> Path | None:
+    if path is not None:
+        adopt({"B25_LOCAL_STACK__STATE_FOLDER": str(path.resolve())})
+    return path
+
+
+def _show_tracebacks(value: bool) -> bool:
+    Shown.tracebacks = Shown.tracebacks or value
+    return value
+
+
+Config = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", help="Configuration file [default: config.yaml]", callback=_use_config),
+]
+Folder = Annotated[
+    Path | None,
+    typer.Option(
+        "--state-folder", help="Where the stack keeps its data [default: .analytics]", callback=_use_folder
+    ),
+]
+Debug = Annotated[
+    bool, typer.Option("--debug", help="Show the traceback of an error.", callback=_show_tracebacks)
+]
+
+Command = TypeVar("Command", bound=Callable[..., None])
+
+
+def everywhere(command: Command) -> Command:
+    """Give a command the options that all have; their callbacks do the work while arguments are read."""
+
+    @functools.wraps(command)
+    def wrapper(config: object = None, state_folder: object = None, debug: object = None, **own: Any) -> None:  # noqa: ARG001
+        command(**own)
+
+    common = [
+        inspect.Parameter("config", inspect.Parameter.KEYWORD_ONLY, annotation=Config, default=None),
+        inspect.Parameter("state_folder", inspect.Parameter.KEYWORD_ONLY, annotation=Folder, default=None),
+        inspect.Parameter("debug", inspect.Parameter.KEYWORD_ONLY, annotation=Debug, default=False),
+    ]
+    signature = inspect.signature(command)
+    shown = signature.replace(parameters=[*signature.parameters.values(), *common])
+    wrapper.__signature__ = shown  # type: ignore[attr-defined]
+    wrapper.__annotations__ = {one.name: one.annotation for one in shown.parameters.values()}
+    return cast(Command, wrapper)

@@ -1,0 +1,149 @@
+"""Commands for the stack on this machine: up, down, status, stop, start, restart, clean.
+
+Belongs here: arguments and words. Does not belong here: the work (`local_stack`), imported when a command runs.
+"""
+
+import json
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from analytics_pipeline.cli.options import app, everywhere
+from analytics_pipeline.settings import config_file, settings
+
+PANEL = "The stack on this machine"
+_NOT_RUNNING = 1
+
+ServiceName = Annotated[str, typer.Argument(help="kafka, postgres, redis, ingest, api, dagster-…, simulator")]
+
+
+@app.command(rich_help_panel=PANEL)
+@everywhere
+def up(
+    detach: Annotated[
+        bool,
+        typer.Option("--detach", "-d", help="Return when everything is ready; it goes on in the background."),
+    ] = False,
+    simulator: Annotated[
+        bool | None,
+        typer.Option(
+            help="Send simulated trading events [default: unless Kafka is your own]", show_default=False
+        ),
+    ] = None,
+) -> None:
+    """Start everything: Kafka, Postgres, Redis, ingest, Dagster, the API, and a simulator.
+
+    A server whose address you set (`kafka.brokers`, `database.host`, `redis.host`) is used as it is; the others are
+    started here. Ctrl-C stops everything in order.
+    """
+    from analytics_pipeline.local_stack import detached
+    from analytics_pipeline.local_stack.display import Display
+    from analytics_pipeline.local_stack.plan import Plan
+    from analytics_pipeline.local_stack.supervisor import Supervisor
+
+    folder, found, display = _folder(), settings(), Display()
+    if detach:
+        flags = [] if simulator is None else ["--simulator" if simulator else "--no-simulator"]
+        detached.up(folder, ["up", *flags], display.say)
+        return
+    Supervisor(
+        folder,
+        lambda: Plan.make(found, folder, config=config_file(), with_simulator=simulator),
+        display,
+    ).run()
+
+
+@app.command(rich_help_panel=PANEL)
+@everywhere
+def down() -> None:
+    """Stop everything, in order; what was accepted is kept."""
+    from analytics_pipeline.local_stack import detached
+
+    was_running = detached.down(_folder(), typer.echo)
+    typer.echo("everything is stopped" if was_running else "no stack was running")
+
+
+@app.command(rich_help_panel=PANEL)
+@everywhere
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="For programs; passwords included.")] = False,
+) -> None:
+    """Show addresses, and the state of every process. Exit code 1 when no stack runs."""
+    from analytics_pipeline.local_stack import detached
+
+    found = detached.status(_folder())
+    if as_json:
+        typer.echo(json.dumps(found, indent=2))
+    else:
+        _show_status(found)
+    if not found["is_running"]:
+        raise typer.Exit(_NOT_RUNNING)
+
+
+@app.command(rich_help_panel=PANEL)
+@everywhere
+def stop(service: ServiceName) -> None:
+    """Stop one service of the running stack; `analytics start` brings it back."""
+    _command("stop", service)
+
+
+@app.command(rich_help_panel=PANEL)
+@everywhere
+def start(service: ServiceName) -> None:
+    """Start one service that was stopped."""
+    _command("start", service)
+
+
+@app.command(rich_help_panel=PANEL)
+@everywhere
+def restart(service: ServiceName) -> None:
+    """Stop one service, in order, and start it again."""
+    _command("restart", service)
+
+
+@app.command(rich_help_panel=PANEL)
+@everywhere
+def clean() -> None:
+    """Stop the stack and delete its state folder: all events, rollups and logs of this machine's stack."""
+    from analytics_pipeline.local_stack import detached
+
+    detached.down(_folder(), typer.echo)
+    existed = _folder().path.exists()
+    _folder().remove()
+    typer.echo(f"{_folder().path} is deleted" if existed else "there was nothing to delete")
+
+
+def _folder() -> Any:
+    from analytics_pipeline.local_stack.state import StateFolder
+
+    return StateFolder(settings().local_stack.state_folder)
+
+
+def _command(command: str, service: str) -> None:
+    from analytics_pipeline.local_stack.control import ask
+
+    answer = ask(_folder(), command, service=service)
+    typer.echo(f"{service} is {answer['state']}" + (f" (pid {answer['pid']})" if answer["pid"] else ""))
+
+
+def _show_status(found: dict[str, Any]) -> None:
+    from analytics_pipeline.local_stack.display import Display
+
+    display = Display()
+    if not found["is_running"]:
+        display.say(f"no stack is running in {found['state_folder']}: `analytics up` starts one")
+        return
+    display.addresses(found["addresses"], f"{found['state_folder']}/logs")
+    table = Table("service", "state", "pid", "restarts", "since")
+    for name, process in found["processes"].items():
+        table.add_row(
+            name,
+            process["state"],
+            str(process["pid"] or ""),
+            str(process["restarts"]),
+            process["since"] or "",
+        )
+    display.console.print(table)
+    if not found["is_ready"]:
+        display.say("it is starting, or stopping")

@@ -1,0 +1,106 @@
+"""Commands that are one process of the product, or one task on its database: what services and schedulers start.
+
+Belongs here: arguments and words. Does not belong here: the work, imported when a command runs.
+"""
+
+from datetime import datetime
+from typing import Annotated
+
+import typer
+
+from analytics_pipeline.cli.options import app, everywhere
+from analytics_pipeline.errors import ConfigurationError
+from analytics_pipeline.settings import Settings, adopt, parse_duration, settings
+
+PROCESSES, DATABASE = "One process of it", "The database"
+
+
+@app.command(rich_help_panel=PROCESSES)
+@everywhere
+def ingest() -> None:
+    """Land events from Kafka and from the API's inbox until stopped."""
+    found = _joined()
+    from analytics_pipeline.ingest.__main__ import run
+
+    raise typer.Exit(run(found))
+
+
+@app.command(rich_help_panel=PROCESSES)
+@everywhere
+def api(
+    reload: Annotated[bool, typer.Option(help="Restart on every change of the source.")] = False,
+) -> None:
+    """Serve the REST API, its metrics and its health until stopped."""
+    found = _joined()
+    from api.__main__ import run
+
+    raise typer.Exit(run(found, reload=reload))
+
+
+@app.command(rich_help_panel=PROCESSES)
+@everywhere
+def simulate(
+    rate: Annotated[
+        float | None, typer.Option(min=0.001, help="Events a second [default: simulator.rate]")
+    ] = None,
+    duration: Annotated[str | None, typer.Option(help="Such as 10m [default: until stopped]")] = None,
+    seed: Annotated[int | None, typer.Option(help="The same seed gives the same events.")] = None,
+    history: Annotated[
+        bool, typer.Option("--history", help="Send the past (simulator.history) first.")
+    ] = False,
+    history_until: Annotated[str | None, typer.Option(hidden=True)] = None,
+) -> None:
+    """Send believable trading events to Kafka."""
+    found = _joined()
+    from analytics_pipeline import logs
+    from analytics_pipeline.simulator.run import produce_history, run
+
+    logs.configure(found.logging, service="simulator")
+    if history_until is not None:
+        produce_history(found, datetime.fromisoformat(history_until), seed=seed)
+        return
+    try:
+        length = parse_duration(duration) if duration else None
+    except ValueError as error:
+        raise ConfigurationError(f"--duration: {error}") from None
+    raise typer.Exit(run(found, rate=rate, duration=length, history=history, seed=seed))
+
+
+@app.command(rich_help_panel=DATABASE)
+@everywhere
+def migrate(
+    url: Annotated[
+        str | None,
+        typer.Option(help="postgres://user:password@host/database [default: the settings' database]"),
+    ] = None,
+) -> None:
+    """Bring the database to this version: migrations, partitions ahead, Dagster's schema. Safe to repeat."""
+    if url is not None:
+        adopt({"B25_DATABASE__URL": url})
+    found = _joined()
+    from analytics_pipeline.local_stack.schema import bring_up_to_date
+
+    applied, partitions = bring_up_to_date(found)
+    for name in applied:
+        typer.echo(f"applied {name}")
+    typer.echo(
+        f"the database is up to date: {len(applied)} migrations applied, {partitions} partitions created"
+    )
+
+
+@app.command(rich_help_panel=DATABASE)
+@everywhere
+def maintain() -> None:
+    """Create the partitions of the coming days; Dagster does it daily, this does it now."""
+    found = _joined()
+    from analytics_pipeline.local_stack.schema import create_partitions
+
+    typer.echo(f"{create_partitions(found)} partitions created")
+
+
+def _joined() -> Settings:
+    """The settings, with the addresses of the stack that runs here, unless they point elsewhere."""
+    from analytics_pipeline.local_stack.detached import join
+
+    join(settings())
+    return settings()

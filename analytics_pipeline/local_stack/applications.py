@@ -1,0 +1,125 @@
+"""The processes of the product itself, as the stack runs them: ingest, API, Dagster, simulator.
+
+Belongs here: their commands, when each is ready, and the order in which all stop.
+Does not belong here: the embedded servers (`postgres`, `kafka`, `redis`).
+"""
+
+import shutil
+import sys
+from pathlib import Path
+
+from analytics_pipeline.local_stack import probes
+from analytics_pipeline.local_stack.addresses import Listener
+from analytics_pipeline.local_stack.plan import Plan
+from analytics_pipeline.local_stack.service import Say, Service
+from analytics_pipeline.settings import environment, project_file
+
+STOP_ORDER = (
+    ("simulator", "history"),
+    ("api", "dagster-webserver", "dagster-daemon"),
+    ("dagster-code", "ingest"),
+    ("kafka", "redis"),
+    ("postgres",),
+)
+"""Producers first, and each server after everything that writes to it."""
+
+_READY_TIMEOUT = 120.0
+
+
+def applications(plan: Plan, partitions: int) -> list[Service]:
+    """What starts once the servers are ready; `partitions`: of all topics together."""
+    code, web = plan.listeners["local_stack.dagster_code_port"], plan.listeners["dagster.port"]
+    topics = plan.settings.kafka.topics if plan.settings.kafka.enabled else []
+    workspace = ["-w", str((plan.folder.dagster / "workspace.yaml").resolve())]
+    environment = _environment(plan)
+
+    def prepare_dagster(_: Say) -> None:
+        _write_dagster_home(plan.folder.dagster, code)
+
+    return [
+        Service(
+            "ingest",
+            _analytics("ingest"),
+            Path.cwd(),
+            environment,
+            is_ready=probes.landing(plan.resolved.database.conninfo(), topics, partitions),
+            ready_timeout=_READY_TIMEOUT,
+        ),
+        Service(
+            "api",
+            _analytics("api"),
+            Path.cwd(),
+            environment,
+            is_ready=probes.http_ok(*_reach(plan.listeners["server.port"]), "/ready"),
+            ready_timeout=_READY_TIMEOUT,
+            stop_timeout=plan.settings.server.shutdown_timeout.total_seconds() + 10,
+        ),
+        Service(
+            "dagster-code",
+            [
+                *_module("dagster", "api", "grpc", "--module-name", "analytics_pipeline.definitions"),
+                *("--host", code.host, "--port", str(code.port), "--location-name", "analytics"),
+            ],
+            Path.cwd(),
+            environment,
+            prepare=prepare_dagster,
+            is_ready=probes.answers(*_reach(code)),
+            ready_timeout=_READY_TIMEOUT,
+        ),
+        Service(
+            "dagster-webserver",
+            [*_module("dagster_webserver", "--host", web.host, "--port", str(web.port)), *workspace],
+            Path.cwd(),
+            environment,
+            prepare=prepare_dagster,
+            is_ready=probes.dagster_location(*_reach(web)),
+            ready_timeout=_READY_TIMEOUT,
+        ),
+        Service(
+            "dagster-daemon",
+            [*_module("dagster._daemon", "run"), *workspace],
+            Path.cwd(),
+            environment,
+            prepare=prepare_dagster,
+            is_ready=probes.dagster_daemons(*_reach(web)),
+            ready_timeout=_READY_TIMEOUT,
+        ),
+    ]
+
+
+def simulator(plan: Plan) -> Service:
+    """Sends events for as long as it runs."""
+    return Service("simulator", _analytics("simulate"), Path.cwd(), _environment(plan))
+
+
+def history(plan: Plan, until: str) -> Service:
+    """Runs once, before the simulator: a day of the past up to `until`, so that the first view isn't empty."""
+    return Service(
+        "history", _analytics("simulate", "--history-until", until), Path.cwd(), _environment(plan)
+    )
+
+
+def _environment(plan: Plan) -> dict[str, str]:
+    return {**environment(), **plan.variables(), "PYTHONUNBUFFERED": "1"}
+
+
+def _analytics(*arguments: str) -> list[str]:
+    return _module("analytics_pipeline", *arguments)
+
+
+def _module(name: str, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", name, *arguments]
+
+
+def _write_dagster_home(home: Path, code: Listener) -> None:
+    """Dagster's own settings, and a workspace with one code server for webserver and daemon, watched like all else."""
+    shutil.copyfile(project_file("dagster.yaml"), home / "dagster.yaml")
+    (home / "workspace.yaml").write_text(
+        f"load_from:\n  - grpc_server:\n      host: {code.host}\n      port: {code.port}\n"
+        "      location_name: analytics\n"
+    )
+
+
+def _reach(listener: Listener) -> tuple[str, int]:
+    host, _, port = listener.address.rpartition(":")
+    return host.strip("[]"), int(port)

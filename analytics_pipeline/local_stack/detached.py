@@ -1,0 +1,107 @@
+"""Running the stack in the background, and speaking to one that runs.
+
+Belongs here: starting and awaiting another process that supervises. Does not belong here: supervising.
+"""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from analytics_pipeline.errors import AnalyticsError, EnvironmentFault
+from analytics_pipeline.local_stack.child import rotate
+from analytics_pipeline.local_stack.control import ask
+from analytics_pipeline.local_stack.plan import embedded_servers
+from analytics_pipeline.local_stack.state import NotRunning, StateFolder
+from analytics_pipeline.settings import Settings, adopt
+
+_TICK = 0.2
+_STOPS_WITHIN = 180.0
+
+
+class StartFailed(AnalyticsError):
+    """The background process ended before everything was ready; its own output says why."""
+
+
+def up(folder: StateFolder, arguments: list[str], say: Callable[[str], None]) -> None:
+    """Start `analytics up` in the background and return when everything is ready.
+
+    Args:
+        folder: of the stack.
+        arguments: of `analytics`, the command `up` included.
+        say: is given the lines of its output while it starts.
+
+    Raises:
+        StartFailed: it ended; `exit_code` is its own.
+    """
+    folder.create()
+    with folder.lock():
+        log = folder.logs / "stack.log"
+        rotate(log, limit=0)
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "analytics_pipeline", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    with log.open(encoding="utf-8", errors="replace") as lines:
+        while True:
+            code = process.poll()
+            is_ready = _is_ready(folder, process.pid)
+            for line in lines:
+                say(line.rstrip("\n"))
+            if code is not None:
+                failure = StartFailed("the stack did not start")
+                failure.exit_code = code or 1
+                raise failure
+            if is_ready:
+                return
+            time.sleep(_TICK)
+
+
+def down(folder: StateFolder, say: Callable[[str], None]) -> bool:
+    """Stop the stack that runs in `folder` and wait for its end; False when none runs.
+
+    Raises:
+        EnvironmentFault: it did not end in time.
+    """
+    try:
+        ask(folder, "down")
+    except NotRunning:
+        return False
+    say("stopping, in order")
+    limit = time.monotonic() + _STOPS_WITHIN
+    while folder.is_locked:
+        if time.monotonic() > limit:
+            raise EnvironmentFault(
+                f"the stack in {folder.path} is still stopping after {_STOPS_WITHIN:.0f} s: see {folder.logs}"
+            )
+        time.sleep(_TICK)
+    return True
+
+
+def status(folder: StateFolder) -> dict[str, Any]:
+    """Addresses, and state, pid and restarts of every process; `is_running` is False when no stack runs."""
+    empty: dict[str, Any] = {"is_ready": False, "addresses": {}, "processes": {}}
+    place = {"state_folder": str(folder.path.resolve())}
+    try:
+        answer = ask(folder, "status", timeout=10.0)
+    except NotRunning:
+        return {"is_running": False, **empty, **place}
+    supervisor = folder.read().supervisor
+    return {"is_running": True, **empty, **answer, "pid": supervisor.pid if supervisor else None, **place}
+
+
+def join(settings: Settings) -> None:
+    """Let this process use the stack that runs in the state folder, unless its settings point elsewhere."""
+    folder = StateFolder(settings.local_stack.state_folder)
+    if embedded_servers(settings) and folder.is_locked:
+        adopt(folder.read().variables)
+
+
+def _is_ready(folder: StateFolder, pid: int) -> bool:
+    record = folder.read()
+    return record.is_ready and record.supervisor is not None and record.supervisor.pid == pid

@@ -1,0 +1,150 @@
+"""The numbers of the status line, from the ledger in Postgres and the ends of the topics in Kafka.
+
+Belongs here: reading them about once a second, cheaply, however long the stack runs.
+Does not belong here: showing them (`display`).
+"""
+
+import threading
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
+
+from analytics_pipeline.local_stack.topics import admin
+from analytics_pipeline.settings import Settings
+
+_WINDOW = 10
+_SETTLED_AFTER = timedelta(seconds=60)  # no landing transaction lasts longer
+
+_SUMS = """
+SELECT
+    coalesce(sum(stored), 0), coalesce(sum(duplicate), 0), coalesce(sum(dead), 0),
+    coalesce(sum(read) FILTER (WHERE committed_at > %(now)s - make_interval(secs => %(window)s)), 0)
+FROM ingest_batches WHERE committed_at > %(after)s AND committed_at <= %(until)s
+"""
+_OFFSETS = """
+SELECT source, partition, next_offset, extract(epoch FROM clock_timestamp() - caught_up_at)
+FROM ingest_offsets WHERE NOT is_retired AND source = ANY(%s)
+"""
+_INBOX = "SELECT count(*) FROM http_inbox"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One moment.
+
+    Attributes:
+        rate: messages read a second, over the last ten.
+        stored, duplicate, dead: of the whole ledger.
+        lag: messages in Kafka, and rows of the inbox, that have not landed; None: Kafka does not answer.
+        fresh: seconds since which every source had landed completely; None: not known yet.
+        problem: why there are no numbers, else empty.
+        read_at: when reading this sample began.
+    """
+
+    rate: float = 0.0
+    stored: int = 0
+    duplicate: int = 0
+    dead: int = 0
+    lag: int | None = None
+    fresh: float | None = None
+    problem: str = ""
+    read_at: datetime | None = None
+
+
+class Pulse:
+    """Reads samples in a thread of its own; `latest` never blocks."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._conninfo = settings.database.conninfo()
+        self._kafka = settings.kafka
+        self._sources = self._kafka.topics if self._kafka.enabled else []
+        self._sample = Sample(problem="no numbers yet")
+        self._settled = (0, 0, 0)
+        self._settled_until = datetime.min.replace(tzinfo=UTC, year=1970)
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="pulse", daemon=True)
+
+    @property
+    def latest(self) -> Sample:
+        """The newest sample."""
+        return self._sample
+
+    def start(self) -> None:
+        """Begin to read."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Read no more."""
+        self._ended.set()
+
+    def _run(self) -> None:
+        client = admin(self._kafka) if self._kafka.enabled else None
+        while not self._ended.is_set():
+            try:
+                with psycopg.connect(
+                    self._conninfo, autocommit=True, application_name="analytics-status", connect_timeout=3
+                ) as connection:
+                    connection.execute("SET statement_timeout = '5s'")
+                    while not self._ended.wait(1.0):
+                        self._sample = self.read(connection, client)
+            except psycopg.Error:
+                self._sample = Sample(problem="Postgres does not answer")
+                self._ended.wait(1.0)
+
+    def read(self, connection: "psycopg.Connection[Any]", client: AdminClient | None) -> Sample:
+        """One sample.
+
+        Raises:
+            psycopg.Error: Postgres does not answer.
+        """
+        now = datetime.now(UTC)
+        boundary = now - _SETTLED_AFTER
+        if boundary - self._settled_until > _SETTLED_AFTER:
+            row = self._sum(connection, now, self._settled_until, boundary)
+            self._settled = (self._settled[0] + row[0], self._settled[1] + row[1], self._settled[2] + row[2])
+            self._settled_until = boundary
+        recent = self._sum(connection, now, self._settled_until, now + timedelta(days=1))
+        offsets = connection.execute(_OFFSETS, (self._sources,)).fetchall()
+        waiting = connection.execute(_INBOX).fetchone()
+        ages = [row[3] for row in offsets]
+        known = bool(ages) and None not in ages
+        landed = {(source, partition): next_offset for source, partition, next_offset, _ in offsets}
+        lag = self._lag(client, landed) if client else 0
+        return Sample(
+            rate=recent[3] / _WINDOW,
+            stored=self._settled[0] + recent[0],
+            duplicate=self._settled[1] + recent[1],
+            dead=self._settled[2] + recent[2],
+            lag=None if lag is None or waiting is None else lag + int(waiting[0]),
+            fresh=max(0.0, float(max(ages))) if known else None,
+            read_at=now,
+        )
+
+    @staticmethod
+    def _sum(
+        connection: "psycopg.Connection[Any]", now: datetime, after: datetime, until: datetime
+    ) -> tuple[int, int, int, int]:
+        row = connection.execute(
+            _SUMS, {"now": now, "window": _WINDOW, "after": after, "until": until}
+        ).fetchone()
+        return (int(row[0]), int(row[1]), int(row[2]), int(row[3])) if row else (0, 0, 0, 0)
+
+    @staticmethod
+    def _lag(client: AdminClient, landed: dict[tuple[str, int], int]) -> int | None:
+        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+        wanted = {TopicPartition(source, partition): latest for source, partition in landed}
+        if not wanted:
+            return 0
+        try:
+            ends = client.list_offsets(wanted, request_timeout=3.0)
+            found = {
+                (at.topic, at.partition): int(future.result(timeout=4.0).offset)
+                for at, future in ends.items()
+            }
+        except (KafkaException, TimeoutError):
+            return None
+        return sum(max(0, found[key] - next_offset) for key, next_offset in landed.items())
