@@ -1,0 +1,294 @@
+"""The landing transaction: events, dead letters, deltas, ledger and offsets, all or nothing.
+
+Belongs here: the one transaction by which anything enters `events`, and what its failures mean.
+Does not belong here: reading Kafka, waiting, retrying with back-off (`ingest`), decoding (`events`).
+
+Errors of `Lander`:
+    Moved           somebody else owns a partition, or its offset is another: drop the buffer, seek
+    TimedOut        a statement took too long: try half of the batch
+    CommitUnknown   COMMIT got no answer: ask `resolve`
+    MissingPartition, EnvironmentFault   wait and try again
+    InvariantBroken the books do not balance: stop
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+import psycopg
+import pyarrow as pa
+
+from analytics_pipeline.errors import AnalyticsError, EnvironmentFault, InvariantBroken, MissingPartition
+from analytics_pipeline.events.decode import Decoded
+from analytics_pipeline.events.errors import Rejected
+from analytics_pipeline.events.messages import DeadLetter, Message, dead_letter
+from analytics_pipeline.events.reasons import Reason
+from analytics_pipeline.events.times import micros
+from analytics_pipeline.rollups.deltas import compute_deltas
+from analytics_pipeline.storage import inbox, ledger, offsets
+from analytics_pipeline.storage.backends import Backend, backend_of, end_and_wait
+from analytics_pipeline.storage.connection import Connection, Lock, connect, is_retryable
+from analytics_pipeline.storage.copying import Cursor
+from analytics_pipeline.storage.event_rows import EventRows, is_row_fault
+from analytics_pipeline.storage.offsets import Moved, Span
+
+_LOCK_FLOOR = "SELECT pg_advisory_xact_lock_shared(%s, 0)"
+# A statement of its own: its snapshot must be younger than the lock.
+_START = "SELECT raw_floor, nextval('ingest_batch_id_seq') FROM retention_state"
+_TIMEOUT = "4s"
+_ATTEMPTS = 5
+_QUERY_CANCELED = "57014"
+_CHECK_VIOLATION = "23514"
+
+
+class TimedOut(EnvironmentFault):
+    """A statement took longer than its timeout: half of the batch may pass."""
+
+
+class CommitUnknown(EnvironmentFault):
+    """The connection broke while COMMIT was on its way: ask `Lander.resolve` before anything else."""
+
+
+@dataclass
+class Landed:
+    """What one committed transaction did."""
+
+    batch_id: int
+    lines: list[ledger.Line]
+    dead: list[DeadLetter]
+    unknown_fields: int = 0
+    used_fallback: bool = False
+    seconds: float = 0.0
+
+
+@dataclass
+class _Work:
+    """The state of one attempt; `spans` is empty for the inbox."""
+
+    spans: Sequence[Span]
+    decoded: Decoded
+    deltas: pa.Table | None
+
+
+class Lander:
+    """One landing connection; not for use by several threads.
+
+    Connects when needed, and again after a failure. Name and timeouts are those that `backends` knows.
+    """
+
+    def __init__(self, conninfo: str, *, name: str) -> None:
+        self._conninfo = conninfo
+        self._name = name
+        self._connection: Connection | None = None
+        self._backend: Backend | None = None
+        self._rows = EventRows()
+
+    @property
+    def connection(self) -> Connection:
+        """The connection, opened anew if it was lost.
+
+        Raises:
+            EnvironmentFault: Postgres cannot be reached.
+        """
+        if self._connection is None or self._connection.closed:
+            opened = connect(
+                self._conninfo,
+                name=self._name,
+                statement_timeout=_TIMEOUT,
+                idle_in_transaction_session_timeout=_TIMEOUT,
+            )
+            try:
+                self._backend = backend_of(opened)
+                self._rows.prepare(opened)
+            except psycopg.Error as error:
+                opened.close()
+                raise EnvironmentFault(f"Postgres refused a landing connection ({error.sqlstate})") from error
+            self._connection = opened
+        return self._connection
+
+    def close(self) -> None:
+        """Close the connection; an open transaction rolls back."""
+        if self._connection is not None:
+            self._connection.close()
+
+    def land(self, spans: Sequence[Span], decoded: Decoded) -> Landed:
+        """Land a batch of messages from Kafka.
+
+        Args:
+            spans: one per partition; each message of `decoded` lies in one of them.
+            decoded: the messages, decoded.
+
+        Raises:
+            See the module.
+        """
+        # Outside the transaction, for the rows that are expected to be stored; done again if others are.
+        deltas = None if self._rows.expects_duplicates else compute_deltas(decoded.events)
+        landed = self._transact(lambda _cursor: _Work(spans, decoded, deltas), spans)
+        assert landed is not None
+        return landed
+
+    def land_inbox(self, limit: int, decode: Callable[[Sequence[Message]], Decoded]) -> Landed | None:
+        """Land up to `limit` posted events; None when nothing waits.
+
+        Args:
+            limit: rows.
+            decode: for the messages of the inbox, source `http`, partition 0.
+
+        Raises:
+            See the module.
+        """
+
+        def take(cursor: Cursor) -> _Work | None:
+            messages = inbox.take(cursor, limit)
+            return _Work([], decode(messages), None) if messages else None
+
+        return self._transact(take, [])
+
+    def resolve(self, spans: Sequence[Span]) -> bool:
+        """After `CommitUnknown`: whether the batch landed.
+
+        Reconnects, ends the server process that had the COMMIT and waits until it is gone; then the offsets
+        tell. A partition that has moved to another owner counts as landed: its buffer is worthless either way.
+
+        Raises:
+            EnvironmentFault: Postgres cannot be reached; ask again.
+        """
+        lost, self._connection = self._backend, None
+        connection = self.connection
+        try:
+            if lost is not None:
+                end_and_wait(connection, lost)
+            rows = offsets.read(connection, [span.key for span in spans])
+            connection.commit()
+        except psycopg.Error as error:
+            self._backend = lost
+            connection.close()
+            raise EnvironmentFault(f"Postgres did not tell what was committed ({error.sqlstate})") from error
+        return all(span.key in rows and rows[span.key].next_offset >= span.next_offset for span in spans)
+
+    def _transact(self, begin: Callable[[Cursor], _Work | None], spans: Sequence[Span]) -> Landed | None:
+        attempt = 1
+        while True:
+            connection, started = self.connection, time.perf_counter()
+            try:
+                landed = self._steps(connection, begin, started)
+            except psycopg.Error as error:
+                self._roll_back(connection, spans)
+                if is_retryable(error) and attempt < _ATTEMPTS:
+                    attempt += 1
+                    continue
+                raise _meaning(error) from error
+            except BaseException:
+                self._roll_back(connection, spans)
+                raise
+            try:
+                # 6  COMMIT: from here on everything above is true, or nothing is.
+                connection.commit()
+            except psycopg.Error as error:
+                if connection.broken or connection.closed:
+                    connection.close()
+                    raise CommitUnknown("COMMIT got no answer") from error
+                self._roll_back(connection, spans)
+                raise _meaning(error) from error
+            if landed is not None:
+                landed.seconds = time.perf_counter() - started
+            return landed
+
+    def _roll_back(self, connection: Connection, spans: Sequence[Span]) -> None:
+        """Undo, and read the offsets again before anybody judges the error.
+
+        Raises:
+            Moved: the batch is not ours any more, whatever the error was.
+        """
+        try:
+            connection.rollback()
+            if spans:
+                offsets.verify(connection, spans)
+                connection.rollback()
+        except psycopg.Error:
+            connection.close()
+        except Moved:
+            connection.rollback()
+            raise
+
+    def _steps(
+        self, connection: Connection, begin: Callable[[Cursor], _Work | None], started: float
+    ) -> Landed | None:
+        with connection.cursor() as cursor:
+            # 0  Retention cannot raise the floor while we hold it shared: no row lands in a day that is going away.
+            cursor.execute(_LOCK_FLOOR, (Lock.FLOOR,))
+            work = begin(cursor)
+            if work is None:
+                return None
+            start = cursor.execute(_START).fetchone()
+            if start is None:
+                raise InvariantBroken("retention_state has no row")
+            floor, batch_id = start
+            events, dead = _split_at_floor(work.decoded, floor)
+
+            # 1  Events: each key once, whoever landed it; what Postgres refuses becomes a dead letter.
+            used_fallback = self._rows.expects_duplicates
+            stored = self._rows.store(cursor, events, lambda: offsets.verify(cursor, work.spans))
+            for row, state in stored.refused:
+                dead.append(
+                    _dead(work.decoded, row, Rejected(Reason.REFUSED_BY_DATABASE, f"SQLSTATE {state}"))
+                )
+
+            # 2  Dead letters: with the bytes as they came.
+            ledger.write_dead_letters(cursor, batch_id, dead)
+
+            # 3  Deltas: of exactly the rows stored above, so that metrics are as exact as events.
+            is_as_expected = stored.rows.num_rows == work.decoded.events.num_rows
+            deltas = (
+                work.deltas if work.deltas is not None and is_as_expected else compute_deltas(stored.rows)
+            )
+            hours = ledger.write_deltas(cursor, batch_id, deltas)
+
+            # 4  Ledger: every message read is stored, duplicate or dead.
+            lines = ledger.balance(work.spans, work.decoded, stored.rows, dead)
+            ledger.write_lines(cursor, batch_id, lines, hours, time.perf_counter() - started)
+
+            # 5  Offsets: only from where this batch began, and only while we own the partitions.
+            if not offsets.advance(cursor, work.spans):
+                raise Moved({span.key for span in work.spans}, {})
+        return Landed(
+            batch_id,
+            lines,
+            dead,
+            unknown_fields=work.decoded.unknown_fields,
+            used_fallback=used_fallback or self._rows.expects_duplicates,
+        )
+
+
+def _split_at_floor(decoded: Decoded, floor: datetime) -> tuple[pa.Table, list[DeadLetter]]:
+    """Events from the retention floor on, and all dead letters: those of decode and the events below the floor."""
+    events, dead = decoded.events, list(decoded.dead)
+    times = events["timestamp"].cast(pa.int64()).to_numpy()
+    below = int(np.searchsorted(times, micros(floor)))  # sorted by time
+    dead += [
+        _dead(decoded, events.slice(row, 1), Rejected(Reason.TOO_OLD, path="$.timestamp"))
+        for row in range(below)
+    ]
+    return events.slice(below), dead
+
+
+def _dead(decoded: Decoded, row: pa.Table, rejected: Rejected) -> DeadLetter:
+    """The dead letter of an accepted event (a table of one row)."""
+    source, number = row["source"][0].as_py(), row["source_partition"][0].as_py()
+    rejected.event_type = row["event_type"][0].as_py()
+    message = decoded.message(source, number, row["source_offset"][0].as_py())
+    return dead_letter(source, number, message, rejected)
+
+
+def _meaning(error: psycopg.Error) -> AnalyticsError:
+    """What a failed transaction means to the caller; row faults of events were dealt with before."""
+    state = error.sqlstate or "connection lost"
+    if error.sqlstate == _QUERY_CANCELED:
+        return TimedOut("a statement of the landing transaction took longer than 4 s")
+    if error.sqlstate == _CHECK_VIOLATION and error.diag.constraint_name is None:
+        return MissingPartition("an event has no partition to land in: run `analytics migrate`")
+    if is_row_fault(error):
+        return InvariantBroken(f"Postgres refused what landing writes beside the events ({state})")
+    return EnvironmentFault(f"Postgres could not land a batch ({state})")

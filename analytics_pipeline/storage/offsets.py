@@ -1,0 +1,200 @@
+"""`ingest_offsets`: the truth of what has landed, and who may land more.
+
+Belongs here: claiming a partition, the compare-and-set that moves it, reading it back.
+Does not belong here: Kafka's own group offsets, which are only for lag tools.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
+
+from analytics_pipeline.errors import AnalyticsError
+from analytics_pipeline.storage.backends import backend_of, blockers_ended
+from analytics_pipeline.storage.connection import Connection
+from analytics_pipeline.storage.copying import Cursor
+
+_CLAIM = """
+UPDATE ingest_offsets SET epoch = epoch + 1, is_retired = false, updated_at = clock_timestamp()
+WHERE source = %s AND partition = %s
+RETURNING next_offset, epoch
+"""
+_FIRST_CLAIM = """
+INSERT INTO ingest_offsets (source, partition, next_offset, epoch) VALUES (%s, %s, %s, 1)
+ON CONFLICT DO NOTHING
+RETURNING next_offset, epoch
+"""
+_IS_KNOWN_SOURCE = "SELECT EXISTS (SELECT FROM ingest_offsets WHERE source = %s)"
+_READ = """
+SELECT row.source, row.partition, row.next_offset, row.epoch
+FROM ingest_offsets AS row
+INNER JOIN unnest(%s::text [], %s::integer []) AS wanted (source, partition)
+    ON row.source = wanted.source AND row.partition = wanted.partition
+"""
+_ADVANCE = """
+UPDATE ingest_offsets AS row SET
+    next_offset = step.next_offset,
+    caught_up_at = greatest(row.caught_up_at, step.caught_up_at),
+    updated_at = clock_timestamp()
+FROM unnest(
+    %s::text [], %s::integer [], %s::bigint [], %s::bigint [], %s::bigint [], %s::timestamptz []
+) AS step (source, partition, first_offset, next_offset, epoch, caught_up_at)
+WHERE row.source = step.source AND row.partition = step.partition
+    AND row.next_offset = step.first_offset AND row.epoch = step.epoch
+"""
+_CAUGHT_UP = """
+UPDATE ingest_offsets AS row SET caught_up_at = note.caught_up_at, updated_at = clock_timestamp()
+FROM unnest(
+    %s::text [], %s::integer [], %s::bigint [], %s::bigint [], %s::timestamptz []
+) AS note (source, partition, next_offset, epoch, caught_up_at)
+WHERE row.source = note.source AND row.partition = note.partition
+    AND row.next_offset = note.next_offset AND row.epoch = note.epoch
+    AND (row.caught_up_at IS NULL OR row.caught_up_at < note.caught_up_at)
+"""
+_CLAIM_TIMEOUT = "20s"
+
+Partition = tuple[str, int]
+"""(source, partition number)."""
+
+
+class Claim(NamedTuple):
+    """Where to go on, and the epoch that every landing of this owner must carry."""
+
+    next_offset: int
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """What a batch takes from one partition: offsets `[first_offset, next_offset)`, of which `read` held messages.
+
+    `caught_up_at`: everything that Kafka held at this time lies before `next_offset`.
+    """
+
+    source: str
+    partition: int
+    first_offset: int
+    next_offset: int
+    read: int
+    epoch: int
+    caught_up_at: datetime | None = None
+
+    @property
+    def key(self) -> Partition:
+        """(source, partition)."""
+        return self.source, self.partition
+
+    @property
+    def skipped(self) -> int:
+        """Offsets without a message: compacted, aborted, or control records."""
+        return self.next_offset - self.first_offset - self.read
+
+
+class Moved(AnalyticsError):
+    """Other offsets or epochs are in the table than this owner expects: nothing was landed.
+
+    Attributes:
+        lost: partitions that have a new owner (or no row any more); their buffers are worthless.
+        elsewhere: partitions that are still ours, with the offset at which to go on.
+    """
+
+    def __init__(self, lost: set[Partition], elsewhere: dict[Partition, int]) -> None:
+        super().__init__(f"lost {sorted(lost)}, moved {sorted(elsewhere.items())}")
+        self.lost = lost
+        self.elsewhere = elsewhere
+
+
+def claim(
+    connection: Connection, conninfo: str, partition: Partition, first_offset: Callable[[bool], int]
+) -> Claim:
+    """Become the owner of a partition, in a transaction of its own.
+
+    Waits for the previous owner's open transaction; one that is stuck is ended after 2 s.
+
+    Args:
+        connection: idle.
+        conninfo: for ending what blocks the claim.
+        partition: what to own.
+        first_offset: asked when the partition has never been claimed; its argument tells whether another
+            partition of the same source has been.
+
+    Raises:
+        psycopg.Error: Postgres.
+    """
+    own_name = connection.info.parameter_status("application_name") or ""
+    with blockers_ended(conninfo, backend_of(connection).pid, own_name):
+        connection.rollback()
+        while True:
+            with connection.transaction():
+                connection.execute(f"SET LOCAL statement_timeout = '{_CLAIM_TIMEOUT}'")
+                row = connection.execute(_CLAIM, partition).fetchone()
+            if row is not None:
+                return Claim(*row)
+            with connection.transaction():
+                known = connection.execute(_IS_KNOWN_SOURCE, partition[:1]).fetchone()
+            start = first_offset(bool(known and known[0]))
+            with connection.transaction():
+                row = connection.execute(_FIRST_CLAIM, (*partition, start)).fetchone()
+            if row is not None:
+                return Claim(*row)
+
+
+def read(connection: Connection | Cursor, partitions: Iterable[Partition]) -> Mapping[Partition, Claim]:
+    """The rows of some partitions; those without a row are left out."""
+    sources, numbers = _columns(partitions)
+    return {
+        (source, number): Claim(next_offset, epoch)
+        for source, number, next_offset, epoch in connection.execute(_READ, (sources, numbers)).fetchall()
+    }
+
+
+def verify(connection: Connection | Cursor, spans: Sequence[Span]) -> None:
+    """Make sure that a batch could still be landed.
+
+    Raises:
+        Moved: it could not.
+    """
+    rows = read(connection, [span.key for span in spans])
+    lost, elsewhere = set(), {}
+    for span in spans:
+        row = rows.get(span.key)
+        if row is None or row.epoch != span.epoch:
+            lost.add(span.key)
+        elif row.next_offset != span.first_offset:
+            elsewhere[span.key] = row.next_offset
+    if lost or elsewhere:
+        raise Moved(lost, elsewhere)
+
+
+def advance(cursor: Cursor, spans: Sequence[Span]) -> bool:
+    """Compare-and-set all partitions of a batch, inside the landing transaction.
+
+    Returns:
+        Whether every one of them matched; if not, the caller must roll back and `verify`.
+    """
+    if not spans:
+        return True
+    sources, numbers = _columns(span.key for span in spans)
+    firsts, nexts = [span.first_offset for span in spans], [span.next_offset for span in spans]
+    epochs, caught_up = [span.epoch for span in spans], [span.caught_up_at for span in spans]
+    cursor.execute(_ADVANCE, (sources, numbers, firsts, nexts, epochs, caught_up))
+    return cursor.rowcount == len(spans)
+
+
+def note_caught_up(connection: Connection, notes: Mapping[Partition, tuple[Claim, datetime]]) -> None:
+    """Say of idle partitions that all which Kafka held at a time has landed: one statement for all of them.
+
+    Args:
+        connection: autocommit or idle; committed here.
+        notes: per partition, the offset and epoch at which that is true, and the time.
+    """
+    sources, numbers = _columns(notes)
+    offsets = [claimed.next_offset for claimed, _ in notes.values()]
+    epochs = [claimed.epoch for claimed, _ in notes.values()]
+    with connection.transaction():
+        connection.execute(_CAUGHT_UP, (sources, numbers, offsets, epochs, [at for _, at in notes.values()]))
+
+
+def _columns(partitions: Iterable[Partition]) -> tuple[list[str], list[int]]:
+    found = list(partitions)
+    return [source for source, _ in found], [number for _, number in found]

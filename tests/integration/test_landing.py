@@ -1,0 +1,357 @@
+"""The landing transaction on a real Postgres."""
+
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import psycopg
+import pytest
+
+from analytics_pipeline.errors import MissingPartition
+from analytics_pipeline.events.limits import Limits
+from analytics_pipeline.events.messages import RawBatch
+from analytics_pipeline.storage import offsets
+from analytics_pipeline.storage.connection import connection
+from analytics_pipeline.storage.landing import Lander, TimedOut
+from analytics_pipeline.storage.offsets import Claim, Moved
+from tests.integration.landing_rig import (
+    SOURCE,
+    check_books,
+    claim,
+    decode,
+    event,
+    execute,
+    land,
+    message,
+    rows,
+    span,
+    value,
+)
+from tests.waiting import wait_for
+
+
+@pytest.fixture
+def lander(database: str) -> Iterator[Lander]:
+    made = Lander(database, name="landing-test")
+    yield made
+    made.close()
+
+
+def test_a_batch_lands_with_its_books(database: str, lander: Lander) -> None:
+    owner = claim(database)
+    sent = [event(number) for number in range(100)]
+    landed, owner = land(lander, owner, [message(at, sent[at]) for at in range(100)])
+    assert [(line.read, line.stored, line.duplicate, line.dead) for line in landed.lines] == [
+        (100, 100, 0, 0)
+    ]
+    found = rows(
+        database, "SELECT id::text, event_type, user_id, properties, source, source_offset FROM events"
+    )
+    assert sorted(found, key=lambda row: row[5]) == [
+        (e["id"], e["event_type"], e["user_id"], e["properties"], SOURCE, at) for at, e in enumerate(sent)
+    ]
+    assert rows(database, "SELECT next_offset, epoch FROM ingest_offsets") == [(100, 1)]
+    assert value(database, "SELECT sum(count) FROM rollup_deltas WHERE metric_name = 'events.count'") == 100
+    check_books(database)
+
+
+def test_batches_follow_each_other_without_a_gap(database: str, lander: Lander) -> None:
+    owner = claim(database, start=7)
+    for first in (7, 20, 33):
+        _, owner = land(lander, owner, [message(at, event(at)) for at in range(first, first + 10)])
+    ledger = rows(database, "SELECT first_offset, next_offset, read, skipped FROM ingest_batches ORDER BY 1")
+    assert ledger == [(7, 17, 10, 0), (17, 30, 10, 3), (30, 43, 10, 3)]
+    check_books(database)
+
+
+def test_a_broken_message_becomes_a_dead_letter_with_its_bytes(database: str, lander: Lander) -> None:
+    broken = message(1, b"\x00\xffnot json", name=b"k\x00ey", extra=(("a", b"\x00"), ("a", None)))
+    landed, _ = land(lander, claim(database), [message(0, event(0)), broken, message(2, event(2))])
+    assert [letter.reason for letter in landed.dead] == ["not_json"]
+    found = rows(
+        database,
+        "SELECT source, partition, source_offset, reason, key, value, convert_from(headers, 'UTF8')"
+        " FROM dead_letter_events",
+    )
+    assert found == [
+        (SOURCE, 0, 1, "not_json", b"k\x00ey", b"\x00\xffnot json", '[["a", "AA=="], ["a", null]]')
+    ]
+    assert rows(database, "SELECT source_offset FROM events ORDER BY 1") == [(0,), (2,)]
+    check_books(database)
+
+
+def test_a_duplicate_inside_a_batch_is_stored_once_and_the_first_stays(database: str, lander: Lander) -> None:
+    twin = event(1)
+    first, second = message(0, {**twin, "user_id": "first"}), message(1, {**twin, "user_id": "second"})
+    landed, _ = land(lander, claim(database), [first, second])
+    assert (landed.lines[0].stored, landed.lines[0].duplicate) == (1, 1)
+    assert rows(database, "SELECT user_id FROM events") == [("first",)]
+    check_books(database)
+
+
+def test_duplicates_of_an_earlier_batch_are_counted_and_change_nothing(database: str, lander: Lander) -> None:
+    sent = [event(number) for number in range(50)]
+    _, owner = land(lander, claim(database), [message(at, e) for at, e in enumerate(sent)])
+    changed = [{**e, "user_id": "changed"} for e in sent[10:20]] + [event(number) for number in range(60, 70)]
+    landed, owner = land(lander, owner, [message(50 + at, e) for at, e in enumerate(changed)])
+    assert landed.used_fallback
+    assert (landed.lines[0].stored, landed.lines[0].duplicate) == (10, 10)
+    assert value(database, "SELECT count(*) FROM events WHERE user_id = 'changed'") == 0
+    check_books(database)
+
+    again, owner = land(lander, owner, [message(70 + at, event(100 + at)) for at in range(10)])
+    assert again.used_fallback, "the stream has duplicates: the next batch starts in fallback mode"
+    assert again.lines[0].stored == 10
+    check_books(database)
+
+
+def test_fallback_mode_ends_when_the_duplicates_end(database: str, lander: Lander) -> None:
+    twin = event(0)
+    _, owner = land(lander, claim(database), [message(0, twin)])
+    _, owner = land(lander, owner, [message(1, twin)])
+    modes = []
+    for at in range(2, 30):
+        landed, owner = land(lander, owner, [message(at, event(at))])
+        modes.append(landed.used_fallback)
+    assert modes[0]
+    assert not modes[-1]
+    check_books(database)
+
+
+def test_twins_in_a_fallback_batch_are_told_apart(database: str, lander: Lander) -> None:
+    """A key cannot tell which of two rows was stored, the source coordinates can."""
+    stored_before, twin = event(0), event(1)
+    _, owner = land(lander, claim(database), [message(0, stored_before)])
+    batch = [stored_before, {**twin, "user_id": "a"}, {**twin, "user_id": "b"}, event(2)]
+    landed, _ = land(lander, owner, [message(1 + at, e) for at, e in enumerate(batch)])
+    assert (landed.lines[0].stored, landed.lines[0].duplicate) == (2, 2)
+    assert value(database, "SELECT count(*) FROM events WHERE user_id = 'a'") == 1
+    check_books(database)
+
+
+def test_the_same_key_from_two_partitions_is_stored_once(database: str, lander: Lander) -> None:
+    twin = event(1)
+    owners = [claim(database, (SOURCE, number)) for number in (0, 1)]
+    batches = [RawBatch(SOURCE, number, [message(0, twin)]) for number in (0, 1)]
+    spans = [
+        span(owner, batch.messages, partition=number)
+        for number, (owner, batch) in enumerate(zip(owners, batches, strict=True))
+    ]
+    landed = lander.land(spans, decode(batches))
+    assert [(line.partition, line.stored, line.duplicate) for line in landed.lines] == [(0, 1, 0), (1, 0, 1)]
+    check_books(database)
+
+
+@pytest.mark.parametrize("position", [0, 1, 7, 15, 16, 31])
+@pytest.mark.parametrize("state", ["22023", "23514"])
+def test_a_row_that_only_postgres_refuses_becomes_a_dead_letter(
+    database: str, lander: Lander, position: int, state: str
+) -> None:
+    if state == "23514":
+        execute(database, "ALTER TABLE events ADD CONSTRAINT no_poison CHECK (user_id <> 'poison')")
+    else:
+        execute(
+            database,
+            """
+            CREATE FUNCTION refuse_poison() RETURNS trigger LANGUAGE plpgsql AS $$
+            BEGIN
+                IF new.user_id = 'poison' THEN RAISE 'poison' USING ERRCODE = '22023'; END IF;
+                RETURN new;
+            END $$;
+            CREATE TRIGGER refuse BEFORE INSERT ON events FOR EACH ROW EXECUTE FUNCTION refuse_poison();
+            """,
+        )
+    sent = [event(number) for number in range(32)]
+    sent[position]["user_id"] = "poison"
+    landed, _ = land(lander, claim(database), [message(at, e) for at, e in enumerate(sent)])
+    assert (landed.lines[0].stored, landed.lines[0].dead) == (31, 1)
+    [(offset, reason, detail)] = rows(
+        database, "SELECT source_offset, reason, detail FROM dead_letter_events"
+    )
+    assert (offset, reason) == (position, "refused_by_database")
+    assert state in detail
+    check_books(database)
+
+
+def test_refused_and_duplicate_rows_in_one_batch(database: str, lander: Lander) -> None:
+    execute(database, "ALTER TABLE events ADD CONSTRAINT no_poison CHECK (user_id <> 'poison')")
+    sent = [event(number) for number in range(20)]
+    _, owner = land(lander, claim(database), [message(at, e) for at, e in enumerate(sent[:5])])
+    bad = [{**e, "user_id": "poison"} if number in (8, 19) else e for number, e in enumerate(sent)]
+    landed, _ = land(lander, owner, [message(5 + at, e) for at, e in enumerate(bad)])
+    line = landed.lines[0]
+    assert (line.read, line.stored, line.duplicate, line.dead) == (20, 13, 5, 2)
+    check_books(database)
+
+
+def test_a_missing_partition_is_not_the_fault_of_the_event(database: str, lander: Lander) -> None:
+    owner, at = claim(database), datetime.now(UTC) - timedelta(days=20)
+    batch = RawBatch(SOURCE, 0, [message(0, event(timestamp=at.isoformat())), message(1, event(1))])
+    decoded = decode([batch], Limits(raw_retention=timedelta(days=30)))
+    with pytest.raises(MissingPartition):
+        lander.land([span(owner, batch.messages)], decoded)
+    assert value(database, "SELECT count(*) FROM events") == 0
+    execute(database, "SELECT create_event_partition(%s::date)", at.date())
+    assert lander.land([span(owner, batch.messages)], decoded).lines[0].stored == 2
+    check_books(database)
+
+
+def test_events_below_the_retention_floor_are_too_old(database: str, lander: Lander) -> None:
+    floor = datetime.now(UTC) - timedelta(hours=2)
+    execute(database, "UPDATE retention_state SET raw_floor = %s", floor)
+    old = event(0, timestamp=(floor - timedelta(microseconds=1)).isoformat())
+    edge = event(1, timestamp=floor.isoformat())
+    landed, _ = land(lander, claim(database), [message(0, old), message(1, edge), message(2, event(2))])
+    assert (landed.lines[0].stored, landed.lines[0].dead) == (2, 1)
+    assert rows(database, "SELECT source_offset, reason, value IS NOT NULL FROM dead_letter_events") == [
+        (0, "too_old", True)
+    ]
+    check_books(database)
+
+
+def test_a_replay_after_the_epoch_moved_is_refused(database: str, lander: Lander) -> None:
+    old, messages = claim(database), [message(at, event(at)) for at in range(10)]
+    new = claim(database)
+    assert new == Claim(0, old.epoch + 1)
+    with pytest.raises(Moved) as moved:
+        land(lander, old, messages)
+    assert moved.value.lost == {(SOURCE, 0)}
+    assert value(database, "SELECT count(*) FROM events") == 0
+    land(lander, new, messages)
+    check_books(database)
+
+
+def test_a_batch_landed_twice_is_refused_and_told_where_to_go_on(database: str, lander: Lander) -> None:
+    owner, messages = claim(database), [message(at, event(at)) for at in range(10)]
+    land(lander, owner, messages)
+    with pytest.raises(Moved) as moved:
+        land(lander, owner, messages)
+    assert moved.value.elsewhere == {(SOURCE, 0): 10}
+    assert moved.value.lost == set()
+    assert value(database, "SELECT count(*) FROM dead_letter_events") == 0
+    check_books(database)
+
+
+def test_one_lost_partition_keeps_the_whole_batch_out(database: str, lander: Lander) -> None:
+    owners = [claim(database, (SOURCE, number)) for number in (0, 1)]
+    claim(database, (SOURCE, 1))
+    batches = [RawBatch(SOURCE, number, [message(0, event(number))]) for number in (0, 1)]
+    spans = [
+        span(owner, batch.messages, partition=number)
+        for number, (owner, batch) in enumerate(zip(owners, batches, strict=True))
+    ]
+    with pytest.raises(Moved) as moved:
+        lander.land(spans, decode(batches))
+    assert moved.value.lost == {(SOURCE, 1)}
+    assert value(database, "SELECT count(*) FROM events") == 0
+
+
+def test_a_claim_ends_a_stuck_owner(database: str) -> None:
+    """A process stopped in the middle of COPY holds its rows, and no timeout ends it."""
+    old = claim(database)
+    stuck = psycopg.connect(database, application_name="analytics-landing-gone")
+    stuck.execute("UPDATE ingest_offsets SET next_offset = 5 WHERE source = %s", (SOURCE,))
+    stuck.pgconn.exec_(b"COPY events (event_type) FROM STDIN")
+    stuck.pgconn.put_copy_data(b"half a row")
+    assert claim(database).epoch == old.epoch + 1
+    stuck.close()
+    assert value(database, "SELECT next_offset FROM ingest_offsets") == 0
+
+
+def test_a_claim_waits_for_a_connection_of_its_own_process(database: str) -> None:
+    claim(database)
+    busy = psycopg.connect(database, application_name="analytics-landing-test")
+    busy.execute("UPDATE ingest_offsets SET next_offset = 5 WHERE source = %s", (SOURCE,))
+    done: list[Claim] = []
+    waiting = threading.Thread(target=lambda: done.append(claim(database)))
+    waiting.start()
+    wait_for(
+        lambda: value(
+            database,
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+            " AND query_start < clock_timestamp() - interval '3 s'",
+        ),
+        timeout=10,
+    )
+    busy.commit()
+    waiting.join(timeout=10)
+    assert done == [Claim(5, 2)]
+    busy.close()
+
+
+def test_a_new_partition_of_a_known_topic_is_told_apart(database: str) -> None:
+    asked: list[bool] = []
+
+    def first(known: bool) -> int:
+        asked.append(known)
+        return 3
+
+    with connection(database, name="landing-test") as opened:
+        offsets.claim(opened, database, (SOURCE, 0), first)
+        offsets.claim(opened, database, (SOURCE, 1), first)
+        offsets.claim(opened, database, (SOURCE, 1), first)
+    assert asked == [False, True]
+
+
+def test_a_statement_that_takes_too_long_is_told_apart(database: str, lander: Lander) -> None:
+    owner = claim(database)
+    lander.connection.execute("SET statement_timeout = '300ms'")
+    lander.connection.commit()
+    with psycopg.connect(database) as other:
+        other.execute("LOCK TABLE events IN ACCESS EXCLUSIVE MODE")
+        with pytest.raises(TimedOut):
+            land(lander, owner, [message(0, event(0))])
+    land(lander, owner, [message(0, event(0))])
+    check_books(database)
+
+
+def test_a_deadlock_is_tried_again(database: str, lander: Lander) -> None:
+    """Somebody else inserts our second key, then wants our first."""
+    owner = claim(database)
+    early, later = event(1), event(2)
+    insert = "INSERT INTO events (id, event_type, timestamp) VALUES (%s, 'x', %s) ON CONFLICT DO NOTHING"
+    other = psycopg.connect(database)
+    other.execute(insert, (later["id"], later["timestamp"]))
+    result: list[object] = []
+    landing = threading.Thread(
+        target=lambda: result.append(land(lander, owner, [message(0, early), message(1, later)])[0])
+    )
+    landing.start()
+    wait_for(
+        lambda: value(
+            database,
+            "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'analytics-landing-test'"
+            " AND wait_event_type = 'Lock'",
+        )
+    )
+    # Landing waits longer, so Postgres ends its transaction, not this one.
+    other.execute(insert, (early["id"], early["timestamp"]))
+    other.rollback()
+    landing.join(timeout=20)
+    assert len(result) == 1
+    other.close()
+    check_books(database)
+
+
+def test_the_watermark_note_goes_with_the_batch(database: str, lander: Lander) -> None:
+    owner, at = claim(database), datetime(2024, 1, 2, tzinfo=UTC)
+    messages = [message(0, event(0))]
+    lander.land([replace(span(owner, messages), caught_up_at=at)], decode([RawBatch(SOURCE, 0, messages)]))
+    assert value(database, "SELECT caught_up_at FROM ingest_offsets") == at
+    later = at + timedelta(seconds=5)
+    with connection(database, name="landing-test") as opened:
+        offsets.note_caught_up(opened, {(SOURCE, 0): (Claim(1, owner.epoch), later)})
+        offsets.note_caught_up(opened, {(SOURCE, 0): (Claim(0, owner.epoch), later + timedelta(days=1))})
+        offsets.note_caught_up(opened, {(SOURCE, 0): (Claim(1, owner.epoch), at)})
+    assert value(database, "SELECT caught_up_at FROM ingest_offsets") == later
+
+
+def test_an_empty_stretch_of_offsets_is_recorded(database: str, lander: Lander) -> None:
+    """Compaction, aborted transactions: offsets pass without messages."""
+    owner = claim(database)
+    lander.land([offsets.Span(SOURCE, 0, 0, 12, 0, owner.epoch)], decode([]))
+    assert rows(database, "SELECT first_offset, next_offset, read, skipped FROM ingest_batches") == [
+        (0, 12, 0, 12)
+    ]
+    check_books(database)
