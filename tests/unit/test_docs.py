@@ -1,0 +1,112 @@
+"""The documentation says what the code does: tables are compared with the declarations, links with the files."""
+
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from analytics_pipeline import telemetry
+from analytics_pipeline.events.reasons import Reason
+from analytics_pipeline.rollups.catalog import CATALOG
+from analytics_pipeline.settings import ORIGINAL_VARIABLES, Section, Settings, parse_duration
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def rows(page: str, first_cell: str = r"`[^`]+`") -> Iterator[list[str]]:
+    """Cells of the table rows whose first cell looks like that."""
+    for line in (ROOT / page).read_text().splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split(" | ")]
+        if line.startswith("|") and re.fullmatch(first_cell, cells[0]):
+            yield cells
+
+
+def keys(section: Section, prefix: str = "") -> Iterator[tuple[str, object]]:
+    for name in type(section).model_fields:
+        value = getattr(section, name)
+        if isinstance(value, Section):
+            yield from keys(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def is_shown(value: object, text: str) -> bool:
+    """Whether the cell of a default says the value."""
+    if value is None or value in ([], {}) or (isinstance(value, SecretStr) and not value):
+        return text == "–"
+    inner = text.strip("`")
+    match value:
+        case bool():
+            return inner == str(value).lower()
+        case timedelta():
+            return parse_duration(inner) == value
+        case list():
+            return inner == ", ".join(value)
+        case float():
+            return float(inner) == value
+        case _:
+            return inner == str(value)
+
+
+def test_every_setting_is_described_with_its_default() -> None:
+    described = {cells[0].strip("`"): cells for cells in rows("docs/configuration.md")}
+    known = dict(keys(Settings()))
+    assert described.keys() == known.keys()
+    wrong = {key: described[key][1] for key, value in known.items() if not is_shown(value, described[key][1])}
+    assert wrong == {}
+    assert all(cells[2] for cells in described.values())
+
+
+def test_the_originals_variables_are_named() -> None:
+    text = (ROOT / "docs/configuration.md").read_text()
+    assert all(f"`{name}`" in text for name in ORIGINAL_VARIABLES)
+
+
+def test_the_readme_names_settings_that_exist_with_their_defaults() -> None:
+    known = dict(keys(Settings()))
+    described = [cells for cells in rows("README.md", r"`[a-z_]+(\.[a-z_]+)+`") if len(cells) == 3]
+    assert described
+    for key, default, _ in described:
+        assert is_shown(known[key.strip("`")], default), key
+
+
+def test_every_metric_is_described() -> None:
+    described = {cells[0].strip("`"): cells for cells in rows("docs/metrics.md", r"`[a-z]+\.[a-z_]+`")}
+    assert described.keys() == {metric.name for metric in CATALOG}
+    for metric in CATALOG:
+        _, unit, events, groups, aggregations = described[metric.name]
+        assert unit == metric.unit
+        assert events == (", ".join(f"`{name}`" for name in metric.event_types) or "all")
+        assert groups == (", ".join(f"`{','.join(one)}`" for one in metric.dimension_sets if one) or "–")
+        assert aggregations == ", ".join(f"`{one.value}`" for one in metric.aggregations)
+
+
+def test_every_reason_is_described_in_its_own_words() -> None:
+    described = {cells[0].strip("`"): cells[1] for cells in rows("docs/events.md") if len(cells) == 2}
+    assert described == {reason.value: reason.meaning for reason in Reason}
+
+
+def test_every_series_is_described() -> None:
+    text = (ROOT / "docs/operations.md").read_text()
+    source = Path(telemetry.__file__).read_text()
+    series = re.findall(r'"(analytics_\w+)"', source)
+    assert len(series) > 10
+    assert [name for name in series if f"`{name}" not in text] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
+        assert target.startswith("http://localhost") or (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_named_in_the_text_exist(page: Path) -> None:
+    named = re.findall(
+        r"`((?:analytics_pipeline|api|sql|docs|deploy|dbt_models|tests)/[\w./-]+)`", page.read_text()
+    )
+    assert [name for name in named if not (ROOT / name).exists()] == []
