@@ -16,6 +16,7 @@ from analytics_pipeline.local_stack.ports import free_port
 from analytics_pipeline.settings import Settings, environment
 from analytics_pipeline.simulator.delivery import Delivery
 from analytics_pipeline.simulator.envelope import TOPICS
+from analytics_pipeline.simulator.envelope import Message as SimulatedMessage
 from analytics_pipeline.simulator.run import produce_history, run
 from tests.waiting import wait_for
 
@@ -138,6 +139,36 @@ def test_it_waits_for_kafka_and_can_be_stopped_while_it_waits() -> None:
     stop.set()
     thread.join(timeout=20)
     assert answers == [0]
+
+
+def test_a_full_queue_holds_the_sender_until_it_is_stopped() -> None:
+    stop, began = Event(), Event()
+    kafka = Settings.model_validate(
+        {
+            "kafka": {
+                "brokers": [f"127.0.0.1:{free_port()}"],
+                "options": {"queue.buffering.max.messages": 10, "log_level": 0},
+            }
+        }
+    ).kafka
+    delivery = Delivery(kafka, stop)
+    message = SimulatedMessage("market.data", b"BTCUSDT", b"{}", 0)
+
+    def send() -> None:
+        for _ in range(11):
+            delivery.send(message)
+            began.set()
+
+    thread = Thread(target=send)
+    thread.start()
+    assert began.wait(10)
+    wait_for(lambda: delivery.sent.total() == 10, message="the queue is full")
+    thread.join(timeout=0.3)
+    assert thread.is_alive()
+    stop.set()
+    thread.join(timeout=10)
+    assert not thread.is_alive()
+    assert delivery.close(timedelta(0)) == 10
 
 
 def test_without_kafka_it_says_so() -> None:
