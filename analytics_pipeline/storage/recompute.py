@@ -19,7 +19,7 @@ from analytics_pipeline.rollups.checks import check_rows
 from analytics_pipeline.rollups.compare import Difference, compare_rows
 from analytics_pipeline.rollups.deltas import compute_deltas
 from analytics_pipeline.rollups.schema import DELTAS_SCHEMA, LEVELS
-from analytics_pipeline.storage import rollups
+from analytics_pipeline.storage import buckets, rollups
 from analytics_pipeline.storage.connection import Connection, connection
 
 _HOUR_LEVELS = [level for level, seconds in LEVELS.items() if seconds <= 3600]
@@ -142,7 +142,7 @@ def recompute_hour(
         differences = compare_rows(snapshot.before, snapshot.after)
         if write:
             _replace(main, hour, ids, snapshot, run_id, changed=bool(differences))
-    events, late = rollups.register_totals(snapshot.after)
+    events, late = buckets.register_totals(snapshot.after)
     rows = {level: levels.roll_up(snapshot.after, level).num_rows for level in _HOUR_LEVELS}
     return RecomputeResult(hour, events, late, rows, differences, is_written=write)
 
@@ -231,7 +231,7 @@ def _replace_rows(
     rollups.write_rows(main, level, rows.to_pylist())
     if REGISTER_ID in ids:
         main.execute(_CLEAR_BUCKETS, span)
-        rollups.replace_buckets(main, level, rows, run_id=run_id, changed=changed)
+        buckets.replace_buckets(main, level, rows, run_id=run_id, changed=changed)
 
 
 def settled_rows(

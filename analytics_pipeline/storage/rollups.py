@@ -1,14 +1,15 @@
-"""Settled rollups in Postgres: merging pending deltas, replacing recomputed hours, closing buckets.
+"""Settled rollups in Postgres: merging pending deltas, writing rows.
 
-Belongs here: the statements on `rollup_deltas`, `metric_aggregations`, `metric_states`, `metric_buckets`, and the
+Belongs here: the statements on `rollup_deltas`, `metric_aggregations` and `metric_states`, and the
 locks that keep *settled(level) + pending = truth* at every level and moment.
-Does not belong here: arithmetic of states (`rollups`), reading raw events (`storage.recompute`), landing.
+Does not belong here: arithmetic of states (`rollups`), the register of buckets (`storage.buckets`), reading raw
+events (`storage.recompute`), landing.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -16,7 +17,8 @@ import pyarrow as pa
 
 from analytics_pipeline.rollups import levels, states
 from analytics_pipeline.rollups.catalog import Kind
-from analytics_pipeline.rollups.schema import DELTAS_SCHEMA, LEVELS, canonical_dimensions
+from analytics_pipeline.rollups.schema import DELTAS_SCHEMA, canonical_dimensions
+from analytics_pipeline.storage import buckets
 from analytics_pipeline.storage.connection import Connection, Lock
 
 _PENDING = """
@@ -66,48 +68,11 @@ SELECT metric_id, %s, time_bucket, dimension_set, dimensions, kind, state
 FROM rollup_stage WHERE state IS NOT NULL AND kind <> 'register'
 ON CONFLICT (metric_id, dimension_set, time_bucket, dimensions, interval) DO UPDATE SET state = excluded.state
 """
-_UPSERT_BUCKET = """
-INSERT INTO metric_buckets AS register (interval, time_bucket, event_count, late_count, set_hash, run_id)
-VALUES (%(level)s, %(bucket)s, %(events)s, %(late)s, %(set_hash)s, %(run_id)s)
-ON CONFLICT (interval, time_bucket) DO UPDATE SET
-    revision = register.revision + 1,
-    state = CASE WHEN register.state IN ('final', 'restated') THEN 'restated' ELSE register.state END,
-    event_count = register.event_count + excluded.event_count,
-    late_count = register.late_count + excluded.late_count,
-    set_hash = mod(register.set_hash + excluded.set_hash, 340282366920938463463374607431768211456),
-    computed_at = clock_timestamp(),
-    run_id = excluded.run_id
-"""
-_REPLACE_BUCKET = """
-INSERT INTO metric_buckets AS register (interval, time_bucket, event_count, late_count, set_hash, run_id)
-VALUES (%(level)s, %(bucket)s, %(events)s, %(late)s, %(set_hash)s, %(run_id)s)
-ON CONFLICT (interval, time_bucket) DO UPDATE SET
-    revision = register.revision + %(changed)s::int,
-    state = CASE WHEN %(changed)s AND register.state = 'final' THEN 'restated' ELSE register.state END,
-    event_count = excluded.event_count,
-    late_count = excluded.late_count,
-    set_hash = excluded.set_hash,
-    computed_at = clock_timestamp(),
-    run_id = excluded.run_id
-"""
 _BUMP_DAY = """
 INSERT INTO rollup_days AS days (day, revision) VALUES (%(day)s, 1)
 ON CONFLICT (day) DO UPDATE SET revision = days.revision + 1, changed_at = clock_timestamp()
 """
 _NOTIFY = "SELECT pg_notify('merged', %s)"
-_DUE = """
-UPDATE metric_buckets SET state = %(state)s, run_id = %(run_id)s, computed_at = clock_timestamp()
-WHERE interval = %(level)s AND state = ANY(%(from)s) AND time_bucket < %(over)s
-    AND time_bucket NOT IN (
-        SELECT bucket_start(%(level)s, minute) FROM rollup_deltas WHERE kind = 'register' AND %(state)s = 'final'
-    )
-"""
-_HORIZON = """
-SELECT least(
-    (SELECT min(coalesce(caught_up_at, 'epoch')) FROM ingest_offsets WHERE NOT is_retired),
-    (SELECT min(received_at) FROM http_inbox)
-)
-"""
 
 
 class PendingHour(NamedTuple):
@@ -201,10 +166,10 @@ def merge_hour(
             for level, rows in levels.roll_up_all(deltas).items():
                 written[level] = rows.num_rows
                 add_rows(connection, level, rows)
-                add_buckets(connection, level, rows, run_id=run_id)
+                buckets.add_buckets(connection, level, rows, run_id=run_id)
             if batches:
                 bump_days(connection, [hour])
-            events, late = register_totals(deltas)
+            events, late = buckets.register_totals(deltas)
             return MergeResult(
                 hour, len(batches), deltas.num_rows, events, late, written, len(batches) == max_batches
             )
@@ -233,69 +198,12 @@ def write_rows(connection: Connection, level: str, rows: Iterable[dict[str, Any]
         cursor.execute("DELETE FROM rollup_stage")
 
 
-def add_buckets(connection: Connection, level: str, rows: pa.Table, *, run_id: str) -> None:
-    """Add the register rows of one level to the buckets and raise their revisions."""
-    with connection.cursor() as cursor:
-        cursor.executemany(_UPSERT_BUCKET, _buckets(level, rows, run_id))
-
-
-def replace_buckets(
-    connection: Connection, level: str, rows: pa.Table, *, run_id: str, changed: bool
-) -> None:
-    """Put the register rows of one level in the place of the buckets; revisions rise only if numbers `changed`."""
-    with connection.cursor() as cursor:
-        cursor.executemany(
-            _REPLACE_BUCKET, [{**bucket, "changed": changed} for bucket in _buckets(level, rows, run_id)]
-        )
-
-
-def _buckets(level: str, rows: pa.Table, run_id: str) -> list[dict[str, Any]]:
-    return [
-        {
-            "level": level,
-            "bucket": row["time_bucket"],
-            "events": row["count"],
-            "late": int(row["sum"] or 0),
-            "set_hash": Decimal(states.register_value(row["state"])),
-            "run_id": run_id,
-        }
-        for row in rows.to_pylist()
-        if row["kind"] == Kind.REGISTER
-    ]
-
-
 def bump_days(connection: Connection, times: Sequence[datetime]) -> None:
     """Raise the revision of the UTC days of `times` and tell the caches at COMMIT."""
     days = sorted({at.astimezone(UTC).date() for at in times})
     for day in days:
         connection.execute(_BUMP_DAY, {"day": day})
     connection.execute(_NOTIFY, (",".join(day.isoformat() for day in days),))
-
-
-def finalize_buckets(connection: Connection, *, now: datetime, grace: timedelta, run_id: str) -> int:
-    """Move buckets on: over → settling; over by the grace, all sources past it and nothing pending → final.
-
-    Every source must have been caught up at some time past the bucket's end, and the inbox must hold no older
-    row: so lag can delay `final`, but never make it lie. Returns how many buckets became final.
-    """
-    row = connection.execute(_HORIZON).fetchone()
-    horizon = min(now, row[0]) if row and row[0] is not None else now
-    closed = 0
-    for level, seconds in LEVELS.items():
-        width = timedelta(seconds=seconds)
-        common = {"level": level, "run_id": run_id}
-        connection.execute(
-            _DUE, {**common, "state": "settling", "from": ["open"], "over": now - width + _TICK}
-        )
-        over = min(now - grace, horizon) - width + _TICK
-        done = connection.execute(
-            _DUE, {**common, "state": "final", "from": ["open", "settling"], "over": over}
-        )
-        closed += done.rowcount
-    return closed
-
-
-_TICK = timedelta(microseconds=1)
 
 
 def fetch(
@@ -318,24 +226,13 @@ def _array(values: Iterable[Any], kind: pa.DataType) -> pa.Array:
     return pa.array(values, kind)
 
 
-def register_totals(deltas: pa.Table) -> tuple[int, int]:
-    """Events and late events that the register rows of a table count."""
-    events = late = 0
-    for kind, count, total in zip(
-        *(deltas.column(name).to_pylist() for name in ("kind", "count", "sum")), strict=True
-    ):
-        if kind == Kind.REGISTER:
-            events, late = events + count, late + int(total or 0)
-    return events, late
-
-
 def _settled_states(
     connection: Connection, level: str, rows: list[dict[str, Any]]
 ) -> dict[tuple[datetime, str, str, str], bytes]:
     with_state = [row for row in rows if row["state"] is not None and row["kind"] != Kind.REGISTER]
-    buckets = list({row["time_bucket"] for row in with_state})
+    starts = list({row["time_bucket"] for row in with_state})
     metric_ids = list({row["metric_id"] for row in with_state})
-    settled = fetch(connection, _STATES, (level, buckets, metric_ids), _STATES_SCHEMA)
+    settled = fetch(connection, _STATES, (level, starts, metric_ids), _STATES_SCHEMA)
     return {_key(row): row["state"] for row in settled.to_pylist()}
 
 

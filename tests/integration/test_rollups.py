@@ -9,7 +9,7 @@ import pytest
 
 from analytics_pipeline.errors import ConfigurationError
 from analytics_pipeline.rollups.schema import LEVELS
-from analytics_pipeline.storage import recompute, rollups
+from analytics_pipeline.storage import buckets, recompute, rollups
 from analytics_pipeline.storage.connection import Connection, connect
 from tests.integration.rollup_data import land, live, settled
 from tests.unit.rollups.events import batch
@@ -145,7 +145,7 @@ def test_late_events_restate_final_buckets(connection):
     land(connection, batch(100, seed=1, start=HOUR, minutes=1), 1)
     rollups.merge_hour(connection, HOUR, run_id="run")
     now = datetime.now(UTC)
-    assert rollups.finalize_buckets(connection, now=now, grace=timedelta(seconds=30), run_id="run") == len(
+    assert buckets.finalize_buckets(connection, now=now, grace=timedelta(seconds=30), run_id="run") == len(
         LEVELS
     ) - 1 + (now - DAY >= timedelta(days=1, seconds=30))
     state = (
@@ -162,15 +162,15 @@ def test_lag_keeps_buckets_from_becoming_final(connection):
     rollups.merge_hour(connection, HOUR, run_id="run")
     connection.execute("INSERT INTO ingest_offsets VALUES ('t', 0, 0, 1, %s)", (HOUR,))
     close = {"now": datetime.now(UTC), "grace": timedelta(seconds=30), "run_id": "run"}
-    assert rollups.finalize_buckets(connection, **close) == 0
+    assert buckets.finalize_buckets(connection, **close) == 0
     connection.execute("UPDATE ingest_offsets SET caught_up_at = now()")
     connection.execute("INSERT INTO http_inbox (payload, received_at) VALUES ('', %s)", (HOUR,))
-    assert rollups.finalize_buckets(connection, **close) == 0
+    assert buckets.finalize_buckets(connection, **close) == 0
     connection.execute("DELETE FROM http_inbox")
     land(connection, batch(1, seed=2, start=HOUR, minutes=1), 2)
-    assert rollups.finalize_buckets(connection, **close) == 0
+    assert buckets.finalize_buckets(connection, **close) == 0
     rollups.merge_hour(connection, HOUR, run_id="run")
-    assert rollups.finalize_buckets(connection, **close) >= 4
+    assert buckets.finalize_buckets(connection, **close) >= 4
 
 
 def test_a_recompute_of_right_numbers_finds_no_difference_and_settles_what_was_pending(connection, database):

@@ -16,7 +16,7 @@ from analytics_pipeline.defs.rollups.merging import Touched, merge_pending, touc
 from analytics_pipeline.defs.rollups.reports import describe_merge
 from analytics_pipeline.rollups.catalog import catalog_version
 from analytics_pipeline.storage.books import buckets_of_run
-from analytics_pipeline.storage.rollups import finalize_buckets
+from analytics_pipeline.storage.buckets import finalize_buckets
 
 BUDGET = timedelta(seconds=40)
 

@@ -1,0 +1,120 @@
+"""The register of buckets: how many events each holds, how often it changed, and whether it is final.
+
+Belongs here: the statements on `metric_buckets`, and the rule by which a bucket becomes final or restated.
+Does not belong here: the numbers of metrics (`storage.rollups`).
+"""
+
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pyarrow as pa
+
+from analytics_pipeline.rollups import states
+from analytics_pipeline.rollups.catalog import Kind
+from analytics_pipeline.rollups.schema import LEVELS
+from analytics_pipeline.storage.connection import Connection
+
+_UPSERT_BUCKET = """
+INSERT INTO metric_buckets AS register (interval, time_bucket, event_count, late_count, set_hash, run_id)
+VALUES (%(level)s, %(bucket)s, %(events)s, %(late)s, %(set_hash)s, %(run_id)s)
+ON CONFLICT (interval, time_bucket) DO UPDATE SET
+    revision = register.revision + 1,
+    state = CASE WHEN register.state IN ('final', 'restated') THEN 'restated' ELSE register.state END,
+    event_count = register.event_count + excluded.event_count,
+    late_count = register.late_count + excluded.late_count,
+    set_hash = mod(register.set_hash + excluded.set_hash, 340282366920938463463374607431768211456),
+    computed_at = clock_timestamp(),
+    run_id = excluded.run_id
+"""
+_REPLACE_BUCKET = """
+INSERT INTO metric_buckets AS register (interval, time_bucket, event_count, late_count, set_hash, run_id)
+VALUES (%(level)s, %(bucket)s, %(events)s, %(late)s, %(set_hash)s, %(run_id)s)
+ON CONFLICT (interval, time_bucket) DO UPDATE SET
+    revision = register.revision + %(changed)s::int,
+    state = CASE WHEN %(changed)s AND register.state = 'final' THEN 'restated' ELSE register.state END,
+    event_count = excluded.event_count,
+    late_count = excluded.late_count,
+    set_hash = excluded.set_hash,
+    computed_at = clock_timestamp(),
+    run_id = excluded.run_id
+"""
+_DUE = """
+UPDATE metric_buckets SET state = %(state)s, run_id = %(run_id)s, computed_at = clock_timestamp()
+WHERE interval = %(level)s AND state = ANY(%(from)s) AND time_bucket < %(over)s
+    AND time_bucket NOT IN (
+        SELECT bucket_start(%(level)s, minute) FROM rollup_deltas WHERE kind = 'register' AND %(state)s = 'final'
+    )
+"""
+_HORIZON = """
+SELECT least(
+    (SELECT min(coalesce(caught_up_at, 'epoch')) FROM ingest_offsets WHERE NOT is_retired),
+    (SELECT min(received_at) FROM http_inbox)
+)
+"""
+_TICK = timedelta(microseconds=1)
+
+
+def add_buckets(connection: Connection, level: str, rows: pa.Table, *, run_id: str) -> None:
+    """Add the register rows of one level to the buckets and raise their revisions."""
+    with connection.cursor() as cursor:
+        cursor.executemany(_UPSERT_BUCKET, _buckets(level, rows, run_id))
+
+
+def replace_buckets(
+    connection: Connection, level: str, rows: pa.Table, *, run_id: str, changed: bool
+) -> None:
+    """Put the register rows of one level in the place of the buckets; revisions rise only if numbers `changed`."""
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            _REPLACE_BUCKET, [{**bucket, "changed": changed} for bucket in _buckets(level, rows, run_id)]
+        )
+
+
+def finalize_buckets(connection: Connection, *, now: datetime, grace: timedelta, run_id: str) -> int:
+    """Move buckets on: over → settling; over by the grace, all sources past it and nothing pending → final.
+
+    Every source must have been caught up at some time past the bucket's end, and the inbox must hold no older
+    row: so lag can delay `final`, but never make it lie. Returns how many buckets became final.
+    """
+    row = connection.execute(_HORIZON).fetchone()
+    horizon = min(now, row[0]) if row and row[0] is not None else now
+    closed = 0
+    for level, seconds in LEVELS.items():
+        width = timedelta(seconds=seconds)
+        common = {"level": level, "run_id": run_id}
+        connection.execute(
+            _DUE, {**common, "state": "settling", "from": ["open"], "over": now - width + _TICK}
+        )
+        over = min(now - grace, horizon) - width + _TICK
+        done = connection.execute(
+            _DUE, {**common, "state": "final", "from": ["open", "settling"], "over": over}
+        )
+        closed += done.rowcount
+    return closed
+
+
+def register_totals(deltas: pa.Table) -> tuple[int, int]:
+    """Events and late events that the register rows of a table count."""
+    events = late = 0
+    for kind, count, total in zip(
+        *(deltas.column(name).to_pylist() for name in ("kind", "count", "sum")), strict=True
+    ):
+        if kind == Kind.REGISTER:
+            events, late = events + count, late + int(total or 0)
+    return events, late
+
+
+def _buckets(level: str, rows: pa.Table, run_id: str) -> list[dict[str, Any]]:
+    return [
+        {
+            "level": level,
+            "bucket": row["time_bucket"],
+            "events": row["count"],
+            "late": int(row["sum"] or 0),
+            "set_hash": Decimal(states.register_value(row["state"])),
+            "run_id": run_id,
+        }
+        for row in rows.to_pylist()
+        if row["kind"] == Kind.REGISTER
+    ]
