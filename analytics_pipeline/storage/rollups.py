@@ -127,7 +127,7 @@ def hour_lock(connection: Connection, hour: datetime, *, wait: bool) -> Iterator
     try:
         yield is_held
     finally:
-        if is_held:
+        if is_held and not connection.closed:
             connection.execute("SELECT pg_advisory_unlock(%s, %s)", key)
 
 
