@@ -31,6 +31,9 @@ def up(
             help="Send simulated trading events [default: unless Kafka is your own]", show_default=False
         ),
     ] = None,
+    reload: Annotated[
+        bool, typer.Option("--reload", help="Restart processes when their source changes.")
+    ] = False,
 ) -> None:
     """Start everything: Kafka, Postgres, Redis, ingest, Dagster, the API, and a simulator.
 
@@ -51,6 +54,7 @@ def up(
         folder,
         lambda: Plan.make(found, folder, config=config_file(), with_simulator=simulator),
         display,
+        reload=reload,
     ).run()
 
 

@@ -6,6 +6,7 @@ Does not belong here: the embedded servers (`postgres`, `kafka`, `redis`).
 
 import shutil
 import sys
+import time
 from pathlib import Path
 
 from analytics_pipeline.local_stack import probes
@@ -33,7 +34,10 @@ def applications(plan: Plan, partitions: int) -> list[Service]:
     workspace = ["-w", str((plan.folder.dagster / "workspace.yaml").resolve())]
     environment = _environment(plan)
 
+    prepared_at = [0.0]
+
     def prepare_dagster(_: Say) -> None:
+        prepared_at[0] = time.time()  # heartbeats of an earlier daemon are older
         _write_dagster_home(plan.folder.dagster, code)
 
     return [
@@ -81,7 +85,7 @@ def applications(plan: Plan, partitions: int) -> list[Service]:
             Path.cwd(),
             environment,
             prepare=prepare_dagster,
-            is_ready=probes.dagster_daemons(*_reach(web)),
+            is_ready=probes.dagster_daemons(*_reach(web), lambda: prepared_at[0]),
             ready_timeout=_READY_TIMEOUT,
         ),
     ]

@@ -24,7 +24,7 @@ SELECT
 _DAGSTER = """
 {
   workspaceOrError { __typename ... on Workspace { locationEntries { locationOrLoadError { __typename } } } }
-  instance { daemonHealth { allDaemonStatuses { required healthy } } }
+  instance { daemonHealth { allDaemonStatuses { required healthy lastHeartbeatTime } } }
 }
 """
 
@@ -77,13 +77,15 @@ def dagster_location(host: str, port: int) -> Callable[[], bool]:
     return probe
 
 
-def dagster_daemons(host: str, port: int) -> Callable[[], bool]:
-    """Every daemon Dagster needs has a fresh heartbeat."""
+def dagster_daemons(host: str, port: int, since: Callable[[], float]) -> Callable[[], bool]:
+    """Every daemon Dagster needs is healthy, and gave a sign of life after `since()` (seconds since 1970)."""
 
     def probe() -> bool:
         daemons: dict[str, Any] = _ask_dagster(host, port).get("instance", {}).get("daemonHealth", {})
         required = [status for status in daemons.get("allDaemonStatuses", []) if status["required"]]
-        return bool(required) and all(status["healthy"] for status in required)
+        return bool(required) and all(
+            status["healthy"] and (status["lastHeartbeatTime"] or 0) >= since() for status in required
+        )
 
     return probe
 

@@ -1,4 +1,4 @@
-"""Bringing a database to what this program needs: migrations, partitions ahead, Dagster's own schema.
+"""Bringing a database to what this program needs: migrations, policies, partitions, Dagster's own schema.
 
 Belongs here: the order of these steps, for `up` and for `analytics migrate`. Does not belong here: any of the steps.
 """
@@ -10,6 +10,7 @@ from analytics_pipeline.storage.connection import connection
 from analytics_pipeline.storage.dagster_schema import create_dagster_schema
 from analytics_pipeline.storage.migrations import migrate
 from analytics_pipeline.storage.partitions import ensure_partitions
+from analytics_pipeline.storage.retention import write_policies
 
 
 def bring_up_to_date(settings: Settings) -> tuple[list[str], int]:
@@ -22,6 +23,7 @@ def bring_up_to_date(settings: Settings) -> tuple[list[str], int]:
         applied = [migration.name for migration in migrate(opened)]
         opened.commit()
         create_dagster_schema(opened, settings.dagster.schema_name)
+        write_policies(opened, settings.analytics.retention)
     return applied, create_partitions(settings)
 
 

@@ -25,6 +25,7 @@ from analytics_pipeline.local_stack.display import Display
 from analytics_pipeline.local_stack.past import Past
 from analytics_pipeline.local_stack.plan import Plan
 from analytics_pipeline.local_stack.pulse import Pulse
+from analytics_pipeline.local_stack.reload import RELOADED, on_change
 from analytics_pipeline.local_stack.runner import Runner, State
 from analytics_pipeline.local_stack.schema import bring_up_to_date
 from analytics_pipeline.local_stack.service import Service
@@ -41,7 +42,10 @@ class Stopped(Exception):
 class Supervisor:
     """One run of the stack; `run` blocks until it was asked to stop."""
 
-    def __init__(self, folder: StateFolder, make_plan: Callable[[], Plan], display: Display) -> None:
+    def __init__(
+        self, folder: StateFolder, make_plan: Callable[[], Plan], display: Display, *, reload: bool = False
+    ) -> None:
+        self._reload = reload
         self._folder = folder
         self._make_plan = make_plan
         self._display = display
@@ -80,6 +84,8 @@ class Supervisor:
             self._write()
             try:
                 self._start(plan)
+                if self._reload:
+                    on_change(self._stop, self._restart_product)
                 self._watch()
             except Stopped:
                 pass
@@ -123,6 +129,12 @@ class Supervisor:
         while waiting := [runner.service.name for runner in runners if not runner.is_running]:
             self._display.step(f"starting {', '.join(waiting)}")
             self._nap()
+
+    def _restart_product(self) -> None:
+        for name in RELOADED:
+            self._display.event(name, "its source changed; restarting it")
+            self._runners[name].stop()
+            self._runners[name].request_start()
 
     def _watch(self) -> None:
         while not self._stop.is_set():

@@ -1,0 +1,110 @@
+# Needs Python 3.11 or newer and the package registries; everything else is installed below .venv first.
+# `make help` lists the targets.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+ARGS ?=
+DB_URL ?=
+PYTHON ?=
+IMAGE ?= b25/analytics:latest
+BIN := .venv/bin
+CODE := analytics_pipeline api tests
+
+.PHONY: help up down clean test test-coverage fmt lint build run dev migrate-up docker-build docker-run
+
+help: ## Show this list
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+up: .venv/.local ## Start everything on this machine; flags: make up ARGS='--no-simulator'
+	@$(BIN)/analytics up $(ARGS)
+
+down: .venv/.local ## Stop what `make up` started, also in the background
+	@$(BIN)/analytics down $(ARGS)
+
+clean: .venv/.local ## Stop it and delete its data, .analytics/
+	@$(BIN)/analytics clean $(ARGS)
+
+run: .venv/.local ## Start everything without the simulator, with the servers that config.yaml names
+	@$(BIN)/analytics up --no-simulator $(ARGS)
+
+dev: .venv/.dev ## Like up; processes restart when their source changes
+	@$(BIN)/analytics up --reload $(ARGS)
+
+migrate-up: .venv/.local ## Bring a database to this version: make migrate-up DB_URL=postgres://user:password@host/name
+	@$(BIN)/analytics migrate $(if $(DB_URL),--url '$(DB_URL)') $(ARGS)
+
+test: lint ## Check style, types, imports and SQL, then run all tests
+	@$(BIN)/pytest $(ARGS)
+
+test-coverage: .venv/.dev ## Run all tests and show which lines they reach
+	@$(BIN)/pytest --cov --cov-report=term --cov-report=html $(ARGS)
+
+lint: .venv/.dev ## Check style, types, imports and SQL
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/sqlfluff lint --disable-progress-bar sql
+
+fmt: .venv/.dev ## Format the source
+	@$(BIN)/ruff check --fix-only --quiet
+	@$(BIN)/ruff format
+
+build: .venv/.dev ## Build wheel and source archive in dist/
+	@$(BIN)/python -m build --no-isolation
+
+docker-build: ## Build the image
+	@docker build --tag $(IMAGE) .
+
+docker-run: ## Start the product and its servers in containers
+	@docker compose up --build $(ARGS)
+
+# --- installing ---------------------------------------------------------------------------------------------------
+
+.venv/.local: requirements/local.lock pyproject.toml | .venv/.made
+	@$(call install,requirements/local.lock)
+	@touch $@
+
+.venv/.dev: requirements/dev.lock pyproject.toml | .venv/.made
+	@$(call install,requirements/dev.lock)
+	@touch $@ .venv/.local
+
+.venv/.made:
+	@python=''; seen=''; \
+	for name in $(or $(PYTHON),python3.11 python3.12 python3.13 python3 python); do \
+	  version=$$($$name -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) || continue; \
+	  seen="$$seen $$name is $$version;"; \
+	  if $$name -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 15))'; then python=$$name; break; fi; \
+	done; \
+	if [ -z "$$python" ]; then \
+	  echo "error: Python 3.11 or newer is needed ($${seen:- none was found}): install one, or name it: make PYTHON=/path/to/python" >&2; \
+	  exit 1; \
+	fi; \
+	echo "making .venv with $$($$python --version)"; \
+	if ! $$python -m venv .venv; then \
+	  rm -rf .venv; \
+	  echo "error: $$python cannot make a virtual environment: on Debian or Ubuntu, install python3-venv" >&2; \
+	  exit 1; \
+	fi
+	@touch $@
+
+# Packages with the hashes of the lock file, then this checkout itself. Shows how far it is; tries a bad network again.
+define install
+count=$$(grep -c '^[A-Za-z0-9]' $(1)); \
+echo "installing $$count packages of $(1), once"; \
+for attempt in 1 2 3; do \
+  if $(BIN)/python -m pip install --disable-pip-version-check --no-input --retries 5 --timeout 60 \
+      --require-hashes --requirement $(1) \
+    | awk -v total=$$count '/^(Collecting|Requirement already satisfied)/ { if (++n % 10 == 0) { printf "  %d of %d\n", n, total; fflush() } } \
+        /^Installing collected/ { print "  writing them to .venv"; fflush() }'; then \
+    $(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .; \
+    exit 0; \
+  fi; \
+  if [ $$attempt -lt 3 ]; then echo "a download failed; trying again ($$attempt of 2)" >&2; sleep $$((attempt * 5)); fi; \
+done; \
+echo "error: the packages of $(1) could not be installed (pip's own message is above): check the network, a proxy or pip's index settings, then run make again" >&2; \
+exit 1
+endef
