@@ -6,7 +6,7 @@ noted in `retention_removals`, so that a run killed anywhere is continued by the
 1. planned   the floor is above the partition: nothing below it is in flight or will be accepted
 2. merged    no delta of its time is pending
 3. frozen    its day is never recomputed from live raw again (raw events only)
-4. detached  out of the table, CONCURRENTLY: neither readers nor landings wait
+4. detached  out of the table, CONCURRENTLY (`detaching` before): neither readers nor landings wait
 5. dropped   (an archive is written and verified between 4 and 5: states `archived` and `verified`)
 
 Does not belong here: which partitions go (`retention.plan`), and removal by plain SQL (`cleanup_old_data()`).
@@ -76,8 +76,10 @@ WHERE (policy.kind, policy.keep, policy.must_archive)
 _POLICIES = "SELECT parent, kind, keep, must_archive FROM retention_policies ORDER BY parent"
 _PARTITIONS = "SELECT parent, partition, lower_bound, upper_bound FROM time_partitions"
 _LEFT_OVER = """
-SELECT parent, partition, lower_bound, upper_bound FROM retention_removals
-WHERE state IN ('detached', 'archived', 'verified') ORDER BY lower_bound, partition
+SELECT parent, partition, lower_bound, upper_bound FROM retention_removals AS removal
+WHERE state IN ('detaching', 'detached', 'archived', 'verified')
+    AND NOT EXISTS (SELECT FROM time_partitions AS known WHERE known.partition = removal.partition)
+ORDER BY lower_bound, partition
 """
 _FLOOR = "SELECT raw_floor FROM retention_state"
 _HOLD_FLOOR = "SELECT pg_advisory_xact_lock(%s, 0)"
@@ -200,6 +202,7 @@ def _remove(connection: Connection, partition: Partition, kind: Kind, run_id: st
             if kind is Kind.RAW:
                 _freeze(connection, partition)
                 note("frozen")
+            note("detaching")
             _detach(connection, partition, is_detaching=is_attached[0])
             note("detached")
         name = sql.Identifier(partition.name)
@@ -248,7 +251,9 @@ def _detach(connection: Connection, partition: Partition, *, is_detaching: bool)
     try:
         connection.execute(sql.SQL("ALTER TABLE {} DETACH PARTITION {} {}").format(*names))
     except psycopg.errors.LockNotAvailable:
-        raise Held(f"a query has been reading it for more than {_DETACH_PATIENCE}") from None
+        raise Held(f"a query has been reading its table for more than {_DETACH_PATIENCE}") from None
+    except psycopg.errors.ObjectNotInPrerequisiteState:  # Postgres detaches one partition of a table at a time
+        raise Held("another partition of its table is still being detached") from None
     finally:
         connection.execute("RESET lock_timeout")
 

@@ -16,7 +16,9 @@ CREATE TABLE retention_removals (
     parent text NOT NULL,
     lower_bound timestamptz NOT NULL,
     upper_bound timestamptz NOT NULL,
-    state text NOT NULL CHECK (state IN ('planned', 'merged', 'frozen', 'detached', 'archived', 'verified', 'dropped')),
+    state text NOT NULL CHECK (
+        state IN ('planned', 'merged', 'frozen', 'detaching', 'detached', 'archived', 'verified', 'dropped')
+    ),
     bytes bigint,
     run_id text,
     changed_at timestamptz NOT NULL DEFAULT clock_timestamp()
@@ -132,7 +134,9 @@ BEGIN
         SELECT removal.parent, removal.partition, removal.lower_bound, removal.upper_bound
         FROM retention_removals AS removal
         INNER JOIN retention_policies AS policy ON removal.parent = policy.parent
-        WHERE removal.state = CASE WHEN policy.must_archive THEN 'verified' ELSE 'detached' END
+        WHERE
+            removal.state = ANY(CASE WHEN policy.must_archive THEN '{verified}' ELSE '{detaching, detached, verified}' END::text [])
+            AND NOT EXISTS (SELECT FROM time_partitions AS known WHERE known.partition = removal.partition)
     LOOP
         parent := candidate.parent;
         partition := candidate.partition;

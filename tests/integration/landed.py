@@ -58,7 +58,16 @@ def _write(connection: Connection, events: list[Event], source: str) -> int:
             "INSERT INTO events (id, event_type, user_id, session_id, properties, timestamp, source, source_partition,"
             " source_offset) VALUES (%s, %s, %s, %s, %s, %s, %s, 0, %s)",
             [
-                (e.id, e.event_type, e.user_id, e.session_id, json.dumps(e.properties), e.timestamp, source, offset + n)
+                (
+                    e.id,
+                    e.event_type,
+                    e.user_id,
+                    e.session_id,
+                    json.dumps(e.properties),
+                    e.timestamp,
+                    source,
+                    offset + n,
+                )
                 for n, e in enumerate(events)
             ],
         )
@@ -67,7 +76,9 @@ def _write(connection: Connection, events: list[Event], source: str) -> int:
         with cursor.copy(f"COPY rollup_deltas ({', '.join(names)}, batch_id) FROM STDIN") as copy:
             for row in deltas.to_pylist():
                 copy.write_row((*row.values(), batch_id))
-    hours = sorted({event.timestamp.astimezone(UTC).replace(minute=0, second=0, microsecond=0) for event in events})
+    hours = sorted(
+        {event.timestamp.astimezone(UTC).replace(minute=0, second=0, microsecond=0) for event in events}
+    )
     for hour in hours:
         connection.execute("INSERT INTO pending_batches (hour, batch_id) VALUES (%s, %s)", (hour, batch_id))
     connection.execute(
@@ -83,9 +94,17 @@ def _write(connection: Connection, events: list[Event], source: str) -> int:
     return int(batch_id)
 
 
-def order(order_id: str, at: datetime, *, filled_after: timedelta | None = timedelta(seconds=1)) -> list[Event]:
+def order(
+    order_id: str, at: datetime, *, filled_after: timedelta | None = timedelta(seconds=1)
+) -> list[Event]:
     """An order placed at a time and, unless told otherwise, filled a second later."""
-    common = {"order_id": order_id, "symbol": "BTCUSDT", "side": "BUY", "order_type": "LIMIT", "strategy_id": "s1"}
+    common = {
+        "order_id": order_id,
+        "symbol": "BTCUSDT",
+        "side": "BUY",
+        "order_type": "LIMIT",
+        "strategy_id": "s1",
+    }
     placed = Event("order.placed", at, {**common, "price": 100.5, "quantity": 2}, user_id="u1")
     if filled_after is None:
         return [placed]

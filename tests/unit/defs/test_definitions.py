@@ -1,0 +1,86 @@
+"""The code location, as Dagster loads it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from analytics_pipeline.rollups.catalog import catalog_version
+
+PROGRAM = """
+from analytics_pipeline.definitions import definitions
+repository = definitions.get_repository_def()
+repository.load_all_definitions()
+print(len(list(repository.asset_graph.get_all_asset_keys())))
+"""
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> dg.RepositoryDefinition:
+    monkeypatch = pytest.MonkeyPatch()
+    monkeypatch.setenv("B25_LOCAL_STACK__STATE_FOLDER", str(tmp_path_factory.mktemp("state")))
+    from analytics_pipeline.settings import settings
+
+    settings.cache_clear()
+    from analytics_pipeline.definitions import definitions
+
+    monkeypatch.undo()
+    found = definitions.get_repository_def()
+    found.load_all_definitions()
+    return found
+
+
+def test_definitions_load_with_no_service_and_an_empty_environment(tmp_path: Path):
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM], env={}, cwd=tmp_path, capture_output=True, text=True, timeout=100
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) >= 9
+
+
+def test_rollups_descend_from_events_and_carry_the_catalogs_version(repository):
+    graph = repository.asset_graph
+    for level in ("1m", "5m", "15m", "1h"):
+        node = graph.get(dg.AssetKey(f"metric_rollups_{level}"))
+        assert node.parent_keys == {dg.AssetKey("events")}
+        assert node.code_version == catalog_version
+        assert isinstance(node.partitions_def, dg.HourlyPartitionsDefinition)
+        assert node.backfill_policy == dg.BackfillPolicy.single_run()
+    days = graph.get(dg.AssetKey("metric_rollups_1d"))
+    assert isinstance(days.partitions_def, dg.DailyPartitionsDefinition)
+    assert days.parent_keys == {dg.AssetKey("metric_rollups_1h")}
+
+
+def test_events_are_external_and_the_order_mart_descends_from_them(repository):
+    graph = repository.asset_graph
+    assert not graph.get(dg.AssetKey("events")).is_materializable
+    assert graph.get(dg.AssetKey("order_analytics")).parent_keys == {dg.AssetKey("events")}
+
+
+def test_every_asset_says_what_it_is_whose_and_where(repository):
+    graph = repository.asset_graph
+    for key in graph.get_all_asset_keys():
+        node = graph.get(key)
+        assert node.owners, key
+        assert node.group_name != "default", key
+        assert len(node.description or "") > 40, key
+        assert node.kinds, key
+
+
+def test_all_automation_runs_by_default(repository):
+    assert {sensor.name for sensor in repository.sensor_defs} == {"closed_minutes"}
+    assert {schedule.name for schedule in repository.schedule_defs} == {
+        "checks",
+        "maintenance",
+        "marts",
+        "merge_hourly",
+        "retention",
+    }
+    assert all(sensor.default_status is dg.DefaultSensorStatus.RUNNING for sensor in repository.sensor_defs)
+    assert all(each.default_status is dg.DefaultScheduleStatus.RUNNING for each in repository.schedule_defs)
+
+
+def test_runs_use_one_process(repository):
+    assert repository.get_job("merge_live").executor_def.name == "in_process"
