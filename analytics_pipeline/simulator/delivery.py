@@ -3,7 +3,6 @@
 Belongs here: the producer and its errors. What is sent, and when, comes from the caller.
 """
 
-import logging
 from collections import Counter
 from datetime import timedelta
 from threading import Event
@@ -20,6 +19,13 @@ from analytics_pipeline.simulator.envelope import TOPICS, Message
 log = structlog.get_logger()
 
 MAX_QUEUED = 50_000
+AWAY = {
+    KafkaError._TRANSPORT,
+    KafkaError._ALL_BROKERS_DOWN,
+    KafkaError._TIMED_OUT,
+    KafkaError._RESOLVE,
+}
+"""Errors that mean: Kafka cannot be reached now."""
 ATTEMPT = 2.0
 """Seconds that one question to Kafka may take."""
 
@@ -48,23 +54,25 @@ class Delivery:
         """Messages handed over, per topic."""
         self.failed = 0
         """Messages that Kafka did not take."""
+        self._is_away = False
         common = {
             "bootstrap.servers": ",".join(kafka.brokers),
             "client.id": "analytics-simulator",
+            # It repeats itself while Kafka is away; the callbacks below say it once.
+            "log_level": 0,
             **kafka.options,
         }
-        logger = logging.getLogger("librdkafka")
-        self._admin = AdminClient(common, logger=logger)
+        self._admin = AdminClient(common)
         self._producer = Producer(
             {
                 "linger.ms": 20,
                 "compression.type": "lz4",
                 "enable.idempotence": True,
                 "queue.buffering.max.messages": MAX_QUEUED,
+                "reconnect.backoff.max.ms": 2000,
                 **common,
                 "error_cb": self._on_error,
-            },
-            logger=logger,
+            }
         )
 
     def wait_until_ready(self) -> bool:
@@ -139,10 +147,17 @@ class Delivery:
         return left + self.failed
 
     def _on_error(self, error: KafkaError) -> None:
-        log.warning("kafka_error", code=error.name(), error=error.str(), fatal=error.fatal())
+        if error.code() not in AWAY:
+            log.warning("kafka_error", code=error.name(), error=error.str(), fatal=error.fatal())
+        elif not self._is_away:
+            self._is_away = True
+            log.warning("kafka_unavailable", brokers=self._kafka.brokers, error=error.str())
 
     def _on_report(self, error: KafkaError | None, report: Report) -> None:
         if error is None:
+            if self._is_away:
+                self._is_away = False
+                log.info("kafka_available")
             return
         if not self.failed:
             log.warning("event_not_delivered", topic=report.topic(), error=error.str())
