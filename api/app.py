@@ -22,7 +22,7 @@ from api.custom_events.active import ActiveDefinitions
 from api.dashboard import endpoints as dashboard
 from api.database import Database
 from api.dependencies import Clock, Services, utc_now
-from api.documentation import DESCRIPTION, TITLE
+from api.documentation import DESCRIPTION, TITLE, document
 from api.edge import REQUEST_ID, Application, Edge
 from api.errors import MEDIA_TYPE, BadRequest, HttpProblem, Problem
 from api.events import endpoints as events
@@ -48,6 +48,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> Application:
         openapi_url="/openapi.json",
     )
     app.state.services = services
+    app.openapi = partial(document, app)  # type: ignore[method-assign]
     for feature in (events, metrics, dashboard, custom_events, operations, health, page):
         app.include_router(feature.router)
     app.add_exception_handler(Problem, _answer_problem)

@@ -17,7 +17,7 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
 from analytics_pipeline import telemetry
 from analytics_pipeline.settings import Settings
 from api.errors import BadRequest, Problem, Unavailable
-from api.versions import Listener, Watcher
+from api.versions import Listener, Watcher, cut
 
 Connection = psycopg.AsyncConnection[Any]
 Pool = AsyncConnectionPool[Connection]
@@ -46,8 +46,11 @@ class Database:
         )  # fmt: skip
         self._writes = _pool(database.conninfo(), "api-write", _WRITERS, lifetime, statement_timeout="4s")
         self._turns = asyncio.Semaphore(readers)
-        self._watcher = Watcher(database.conninfo(), on_connect=self._drop_broken, listeners=listeners)
+        self._watcher = Watcher(
+            database.conninfo(), on_connect=self._drop_broken, on_stall=self._cut_all, listeners=listeners
+        )
         self._watching: asyncio.Task[None] | None = None
+        self._active: set[Connection] = set()
 
     @property
     def watcher(self) -> Watcher:
@@ -83,7 +86,7 @@ class Database:
             raise Unavailable("Too many queries are running; try again shortly.", kind="overloaded") from None
         started = time.perf_counter()
         try:
-            async with self._guarded(), self._reads.connection() as opened:
+            async with self._guarded(), self._borrowed(self._reads) as opened:
                 yield opened
         finally:
             self._turns.release()
@@ -97,7 +100,7 @@ class Database:
             Unavailable: Postgres is down or does not answer in time.
         """
         self._refuse_if_down()
-        async with self._guarded(), self._writes.connection() as opened:
+        async with self._guarded(), self._borrowed(self._writes) as opened:
             yield opened
 
     async def ping(self) -> None:
@@ -107,7 +110,7 @@ class Database:
             Unavailable: there was none.
         """
         self._refuse_if_down()
-        async with self._guarded(), asyncio.timeout(_CONNECT_TIME), self._reads.connection() as opened:
+        async with self._guarded(), self._borrowed(self._reads) as opened:
             await opened.execute("SELECT 1")
 
     def _refuse_if_down(self) -> None:
@@ -119,6 +122,20 @@ class Database:
         """Postgres is back: connections to the one that went away must not greet the first callers."""
         await self._reads.check()
         await self._writes.check()
+
+    def _cut_all(self) -> None:
+        """Postgres has stopped answering: nobody who waits for it shall wait longer."""
+        for opened in self._active:
+            cut(opened)
+
+    @asynccontextmanager
+    async def _borrowed(self, pool: Pool) -> AsyncIterator[Connection]:
+        async with pool.connection() as opened:
+            self._active.add(opened)
+            try:
+                yield opened
+            finally:
+                self._active.discard(opened)
 
     @asynccontextmanager
     async def _guarded(self) -> AsyncIterator[None]:

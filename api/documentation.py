@@ -5,6 +5,8 @@ Belongs here: descriptions. Does not belong here: the shapes of one feature (its
 
 from typing import Any
 
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel, Field
 
 from api.errors import MEDIA_TYPE, TYPE_PREFIX
@@ -45,6 +47,26 @@ _MEANINGS = {
 def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """`responses` of a route that can answer with these errors."""
     return {
-        status: {"description": _MEANINGS[status], "model": ProblemAnswer, "content": {MEDIA_TYPE: {}}}
+        status: {
+            "description": _MEANINGS[status],
+            "content": {MEDIA_TYPE: {"schema": {"$ref": f"#/components/schemas/{ProblemAnswer.__name__}"}}},
+        }
         for status in statuses
     }
+
+
+def document(app: FastAPI) -> dict[str, Any]:
+    """The OpenAPI document, made once: routes read their input themselves, so FastAPI's own 422 never happens."""
+    if app.openapi_schema is None:
+        made = get_openapi(
+            title=app.title, version=app.version, description=app.description, routes=app.routes
+        )
+        for methods in made["paths"].values():
+            for operation in methods.values():
+                operation["responses"].pop("422", None)
+        schemas = made.setdefault("components", {}).setdefault("schemas", {})
+        for unused in ("HTTPValidationError", "ValidationError"):
+            schemas.pop(unused, None)
+        schemas[ProblemAnswer.__name__] = ProblemAnswer.model_json_schema()
+        app.openapi_schema = made
+    return app.openapi_schema

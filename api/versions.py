@@ -9,6 +9,8 @@ don't notify, because a NOTIFY in every commit serialises them; merges do, and e
 
 import asyncio
 import contextlib
+import os
+import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import date
@@ -30,8 +32,10 @@ POLL = 0.25
 MAX_AGE = 1.0
 """Seconds after which a reading no longer proves that a cached answer is valid."""
 
-_STALLED = 3.0
 _RECONNECT = 0.5
+_LONGEST_START = 10.0
+_GUARD = 0.5
+_SILENT_TURNS = 6
 
 _MERGED = "merged"
 _FINGERPRINTS = """
@@ -86,30 +90,31 @@ class Watcher:
     """Reads the versions for as long as it runs; reconnects by itself."""
 
     def __init__(
-        self, conninfo: str, *, on_connect: Callable[[], Awaitable[None]], listeners: Mapping[str, Listener]
+        self,
+        conninfo: str,
+        *,
+        on_connect: Callable[[], Awaitable[None]],
+        on_stall: Callable[[], None],
+        listeners: Mapping[str, Listener],
     ) -> None:
         """Take a libpq connection string and callbacks.
 
         `on_connect` runs each time Postgres is back, before it counts as there; then every listener, and again
-        at each notification on its channel.
+        at each notification on its channel. `on_stall` runs when Postgres has stopped answering.
         """
         self._conninfo = conninfo
         self._on_connect = on_connect
+        self._on_stall = on_stall
         self._listeners = listeners
         self._versions: Versions | None = None
         self._fault: str | None = "Postgres has not been reached yet."
-        self._asked_at: float | None = None
+        self._is_asking = False
+        self._answers = 0
         self._revisions: tuple[tuple[int, str], dict[date, int]] | None = None
 
     @property
     def fault(self) -> str | None:
         """Why Postgres cannot be used at the moment, as a sentence for callers; None when it can."""
-        if (
-            self._fault is None
-            and self._asked_at is not None
-            and time.monotonic() - self._asked_at > _STALLED
-        ):
-            return "Postgres does not answer."
         return self._fault
 
     def current(self) -> Versions | None:
@@ -131,53 +136,87 @@ class Watcher:
             await asyncio.sleep(_RECONNECT)
 
     def _down(self, sentence: str, reason: str = "") -> None:
-        if self._fault != sentence:
+        if self._fault is None:
             _log.warning("postgres_unavailable", detail=sentence, reason=reason)
         self._fault = sentence
         self._versions = None
-        self._asked_at = None
+        self._is_asking = False
 
     async def _watch(self) -> None:
-        await asyncio.to_thread(self._check_schema)
+        await asyncio.wait_for(asyncio.to_thread(self._check_schema), _LONGEST_START)
         info = make_conninfo(
-            self._conninfo, application_name="analytics-api-versions",
+            self._conninfo,
+            application_name="analytics-api-versions",
             options="-c timezone=UTC -c statement_timeout=5s",
-        )  # fmt: skip
+        )
         async with await psycopg.AsyncConnection.connect(info, autocommit=True) as listening:
-            for channel in (_MERGED, *self._listeners):
-                await listening.execute(SQL("LISTEN {}").format(Identifier(channel)))
+            guard = asyncio.create_task(self._guard(listening))
+            try:
+                await self._follow(listening)
+            finally:
+                guard.cancel()
+
+    async def _follow(self, listening: psycopg.AsyncConnection[Any]) -> None:
+        self._is_asking = True
+        for channel in (_MERGED, *self._listeners):
+            await listening.execute(SQL("LISTEN {}").format(Identifier(channel)))
+        await self._read(listening)
+        await asyncio.wait_for(self._on_connect(), _LONGEST_START)
+        for listener in self._listeners.values():
+            await listener(listening)
+        if self._fault is not None:
+            _log.info("postgres_available")
+        self._fault = None
+        while True:
+            async with contextlib.aclosing(listening.notifies(timeout=POLL, stop_after=1)) as notifications:
+                channels = {notification.channel async for notification in notifications}
             await self._read(listening)
-            await self._on_connect()
-            for listener in self._listeners.values():
-                await listener(listening)
-            if self._fault is not None:
-                _log.info("postgres_available")
-            self._fault = None
-            while True:
-                async with contextlib.aclosing(
-                    listening.notifies(timeout=POLL, stop_after=1)
-                ) as notifications:
-                    channels = {notification.channel async for notification in notifications}
-                await self._read(listening)
-                for channel in channels & self._listeners.keys():
-                    await self._listeners[channel](listening)
+            for channel in channels & self._listeners.keys():
+                await self._listeners[channel](listening)
+
+    async def _guard(self, listening: psycopg.AsyncConnection[Any]) -> None:
+        """Notice that a question stays without an answer, and end it.
+
+        Counts turns of this loop instead of seconds, so that a busy process does not blame Postgres.
+        """
+        silent, answers = 0, self._answers
+        while True:
+            await asyncio.sleep(_GUARD)
+            is_silent = self._is_asking and self._answers == answers
+            silent, answers = (silent + 1 if is_silent else 0), self._answers
+            if silent >= _SILENT_TURNS:
+                self._down("Postgres does not answer.", "stalled")
+                cut(listening)
+                self._on_stall()
+                return
 
     def _check_schema(self) -> None:
         with connection(self._conninfo, name="api-schema") as opened:
             check_schema(opened)
 
     async def _read(self, listening: psycopg.AsyncConnection[Any]) -> None:
-        asked_at = self._asked_at = time.monotonic()
+        asked_at = time.monotonic()
+        self._is_asking = True
         rows = await (await listening.execute(_FINGERPRINTS)).fetchall()
         fingerprint = next((int(count), str(total)) for day, count, total in rows if day is None)
         if self._revisions is None or self._revisions[0] != fingerprint:
             # Read after the fingerprint: a change in between shows again in the next reading.
             found = await (await listening.execute(_REVISIONS)).fetchall()
             self._revisions = (fingerprint, dict(found))
+        self._is_asking = False
+        self._answers += 1
         pending = {day: (count, total) for day, count, total in rows if day is not None}
         versions = Versions(self._revisions[1], pending, asked_at)
         if self._versions is not None and versions.same_as(self._versions):
             self._versions.read_again(asked_at)
         else:
             self._versions = versions
-        self._asked_at = None
+
+
+def cut(opened: psycopg.AsyncConnection[Any]) -> None:
+    """End the conversation with a server that has stopped answering: whoever waits gets an error at once.
+
+    Cancelling would ask the server, and wait for it.
+    """
+    with contextlib.suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(opened.fileno())) as line:
+        line.shutdown(socket.SHUT_RDWR)

@@ -72,9 +72,10 @@ def _schema(schema: object) -> str:
             raise _bad(f"has more than {MAX_NODES} members", "schema")
         if "\0" in key or (isinstance(value, str) and "\0" in value):
             raise _bad("has a NUL character", "schema")
-        if key in _REFERENCES and not (isinstance(value, str) and value.startswith("#")):
+        # A property may be called $ref; only the keyword has text.
+        if key in _REFERENCES and isinstance(value, str) and not value.startswith("#"):
             raise _bad("may refer to itself only: references begin with #", "schema")
-        if key in {"$id", "id", "$schema"} and isinstance(value, str) and key != "$schema" and ":" in value:
+        if key == "$id" and isinstance(value, str) and ":" in value:
             raise _bad("may not have an $id with a URL", "schema")
     try:
         text = orjson.dumps(schema).decode()

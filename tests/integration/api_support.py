@@ -16,12 +16,16 @@ from uuid import UUID, uuid4
 import httpx
 import psycopg
 import pyarrow as pa
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
 
+from analytics_pipeline.local_stack.postgres import Postgres
 from analytics_pipeline.rollups.deltas import compute_deltas
 from analytics_pipeline.settings import Settings
 from analytics_pipeline.storage.rollups import merge_hour, pending_hours
 from api.app import create_app
-from api.dependencies import utc_now
+from api.dependencies import Services, utc_now
+from api.edge import Edge
 from tests.waiting import wait_for
 
 EVENTS = pa.schema(
@@ -35,6 +39,13 @@ EVENTS = pa.schema(
         ("is_late", pa.bool_()),
     ]
 )
+_EVENT = """
+INSERT INTO events (id, event_type, user_id, session_id, properties, timestamp) VALUES (%s, %s, %s, %s, %s, %s)
+"""
+_LEDGER = """
+INSERT INTO ingest_batches (batch_id, source, partition, read, stored, duplicate, dead, catalog_version, seconds)
+VALUES (%s, 'orders', 0, %s, %s, 0, %s, 'x', %s)
+"""
 _DELTAS = """
 COPY rollup_deltas (
     batch_id, hour, minute, metric_id, metric_name, dimension_set, dimensions, kind, count, sum, min, max, state
@@ -64,7 +75,7 @@ def land(conninfo: str, events: Iterable[dict[str, Any]], *, dead: int = 0, seco
         batch = int(found[0])
         with connection.cursor() as cursor:
             cursor.executemany(
-                "INSERT INTO events (id, event_type, user_id, session_id, properties, timestamp) VALUES (%s,%s,%s,%s,%s,%s)",
+                _EVENT,
                 [
                     (
                         UUID(bytes=r["id"]),
@@ -88,8 +99,7 @@ def land(conninfo: str, events: Iterable[dict[str, Any]], *, dead: int = 0, seco
         )
         read = len(rows) + dead
         connection.execute(
-            "INSERT INTO ingest_batches (batch_id, source, partition, read, stored, duplicate, dead, catalog_version, seconds) "
-            "VALUES (%s, 'orders', 0, %s, %s, 0, %s, 'x', %s)",
+            _LEDGER,
             (batch, read, len(rows), dead, seconds),
         )
     return batch
@@ -112,9 +122,12 @@ def settings_for(conninfo: str, redis: Any = None, **changes: Any) -> Settings:
 class Api:
     """A client of an application that runs in another thread of this process."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, client: httpx.AsyncClient) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, client: httpx.AsyncClient, services: Services
+    ) -> None:
         self._loop = loop
         self.client = client
+        self.services = services
 
     def run(self, work: Any) -> Any:
         """Run a coroutine in the application's loop."""
@@ -138,10 +151,13 @@ class Api:
 
     def value(self, metric_name: str, at: datetime, **parameters: Any) -> Any:
         """The one point in the minute of `at`, or None."""
-        result = self.get(
-            "/api/v1/metrics", metric_name=metric_name, **{"interval": "1m", "start_time": iso(at - timedelta(minutes=1)),
-            "end_time": iso(at + timedelta(minutes=1)), **parameters},
-        )["result"]  # fmt: skip
+        asked = {
+            "metric_name": metric_name,
+            "interval": "1m",
+            "start_time": iso(at - timedelta(minutes=1)),
+            "end_time": iso(at + timedelta(minutes=1)),
+        }
+        result = self.get("/api/v1/metrics", **asked, **parameters)["result"]
         return result["data_points"][-1]["value"] if result["data_points"] else None
 
     def soon(self, read: Callable[[], Any], expected: Any) -> None:
@@ -162,6 +178,7 @@ def running(
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
     app = create_app(settings, clock=clock)
+    assert isinstance(app, Edge)
     events: asyncio.Queue[Any] = asyncio.Queue()
     started, stopped = threading.Event(), threading.Event()
 
@@ -176,7 +193,11 @@ def running(
     tell("lifespan.startup")
     assert started.wait(10)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False, client=(address, 1))
-    api = Api(loop, httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:9097", timeout=30))
+    api = Api(
+        loop,
+        httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:9097", timeout=30),
+        app.app.state.services,
+    )
     try:
         if ready:
             wait_for(lambda: api.request("GET", "/ready").status_code == 200, message="/ready")
@@ -189,6 +210,20 @@ def running(
         loop.call_soon_threadsafe(loop.stop)
         thread.join(5)
         loop.close()
+
+
+@contextmanager
+def database_copy(postgres: Postgres, template: str, name: str) -> Iterator[str]:
+    """A database for several tests that do not mind each other; connection string."""
+    copied = sql.Identifier(name)
+    with psycopg.connect(postgres.superuser_conninfo(), autocommit=True) as connection:
+        connection.execute(
+            sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {} STRATEGY FILE_COPY").format(
+                copied, sql.Identifier(template), sql.Identifier(postgres.user)
+            )
+        )
+        yield make_conninfo(postgres.conninfo(), dbname=name)
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(copied))
 
 
 def iso(at: datetime) -> str:

@@ -227,7 +227,7 @@ def test_ingestion_metrics_come_from_the_ledger(api: Api, database: str, day: da
         "events_ingested": 0, "events_failed": 0, "batches_processed": 0, "last_batch_size": 0,
         "last_batch_duration": "0s", "total_latency": "0s",
     }  # fmt: skip
-    land(database, [event("a", day)] * 0 + [event("a", day)], seconds=1.5)
+    land(database, [event("a", day)], seconds=1.5)
     land(database, [event("a", day), event("b", day)], dead=3)
     assert api.get(path) == {
         "events_ingested": 3, "events_failed": 3, "batches_processed": 2, "last_batch_size": 5,

@@ -1,0 +1,235 @@
+"""The cache: valid for as long as the data is unchanged, never an error, one query for all who wait."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+import pytest
+import redis as redis_client
+from prometheus_client import REGISTRY
+
+from analytics_pipeline.local_stack.redis import Redis
+from tests.integration.api_support import Api, event, iso, land, running, settings_for, settle
+from tests.waiting import wait_for
+
+METRICS = "/api/v1/metrics"
+
+
+@pytest.fixture
+def now() -> datetime:
+    """The frozen clock of the application: one second, so one question."""
+    return datetime.now(UTC).replace(microsecond=250_000)
+
+
+@pytest.fixture
+def redis(redis_server: Redis) -> redis_client.Redis:
+    client = redis_client.Redis(
+        host=redis_server.host, port=redis_server.port, password=redis_server.password
+    )
+    client.flushall()
+    return client
+
+
+@pytest.fixture
+def api(database: str, redis_server: Redis, redis: redis_client.Redis, now: datetime) -> Iterator[Api]:
+    with running(settings_for(database, redis_server), clock=lambda: now) as running_api:
+        yield running_api
+    redis.close()
+
+
+def ask(api: Api, path: str = METRICS, headers: Any = None, **parameters: str) -> Any:
+    if path == METRICS:
+        parameters = {"metric_name": "events.count", "interval": "1m"} | parameters
+    return api.request("GET", path, params=parameters, headers=headers)
+
+
+def total(api: Api) -> tuple[bool, float]:
+    content = ask(api).json()
+    return content["cached"], sum(point["value"] for point in content["result"]["data_points"])
+
+
+def test_hits_differ_from_misses_in_one_field(api: Api, database: str, now: datetime) -> None:
+    land(database, [event("a", now - timedelta(minutes=1))])
+    api.soon(lambda: total(api)[1], 1)
+    first = ask(api, interval="5m")
+    second = ask(api, interval="5m")
+    assert (first.json()["cached"], second.json()["cached"]) == (False, True)
+    assert (first.headers["x-cache"], second.headers["x-cache"]) == ("miss", "hit")
+    assert first.json()["result"] == second.json()["result"]
+    assert first.headers["etag"] == second.headers["etag"]
+    for path in ("/api/v1/dashboard/metrics", "/api/v1/events/stats"):
+        one, two = ask(api, path), ask(api, path)
+        assert (one.headers["x-cache"], two.headers["x-cache"]) == ("miss", "hit")
+        assert one.content == two.content
+
+
+def test_a_landing_and_a_merge_invalidate_at_once(api: Api, database: str, now: datetime) -> None:
+    at = now - timedelta(minutes=3)
+    for number in range(1, 6):
+        land(database, [event("a", at)])
+        api.soon(lambda: total(api)[1], number)
+        assert total(api) == (True, number)
+        tag = ask(api).headers["etag"]
+        settle(database)
+        wait_for(lambda tag=tag: ask(api).headers["etag"] != tag, timeout=3, message="a new version")
+        assert total(api)[1] == number
+
+
+def test_another_days_data_leaves_answers_valid(api: Api, database: str, now: datetime) -> None:
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    range_of_yesterday = {"start_time": iso(midnight - timedelta(days=1)), "end_time": iso(midnight)}
+    tag = ask(api, **range_of_yesterday).headers["etag"]
+    land(database, [event("a", midnight)])
+    whole = {"start_time": iso(midnight - timedelta(days=1)), "end_time": iso(midnight + timedelta(days=1))}
+    api.soon(lambda: len(ask(api, **whole).json()["result"]["data_points"]), 1)
+    again = ask(api, **range_of_yesterday)
+    assert (again.headers["etag"], again.json()["cached"]) == (tag, True)
+
+
+def test_the_same_question_in_other_words_is_the_same_entry(api: Api, now: datetime) -> None:
+    start, end = now.replace(microsecond=0) - timedelta(hours=2), now.replace(microsecond=0)
+    plus_two = "+02:00"
+    words = [
+        f"metric_name=trading.total_volume&interval=1h&start_time={iso(start)}&end_time={iso(end)}",
+        f"end_time={iso(end)}&start_time={iso(start)}&metric_name=trading.total_volume",
+        f"metric_name=trading.total_volume&start_time={iso(start)}&aggregation=sum&unknown=1",
+        "metric_name=trading.total_volume&start_time="
+        + (start + timedelta(hours=2)).strftime("%Y-%m-%dT%H:%M:%S.000") + plus_two.replace("+", "%2B"),
+        f"metric_name=trading.total_volume&start_time={iso(start)}&time_zone=UTC&group_by=",
+    ]  # fmt: skip
+    answers = [api.request("GET", f"{METRICS}?{text}") for text in words]
+    assert [answer.json()["cached"] for answer in answers] == [False, True, True, True, True]
+    assert len({answer.headers["etag"] for answer in answers}) == 1
+
+
+def test_304_for_who_has_it_already(api: Api) -> None:
+    first = ask(api)
+    for tag in (first.headers["etag"], f'"x", {first.headers["etag"]}', first.headers["etag"][2:], "*"):
+        answer = ask(api, headers={"If-None-Match": tag})
+        assert (answer.status_code, answer.content) == (304, b"")
+        assert answer.headers["etag"] == first.headers["etag"]
+        assert "x-request-id" in answer.headers
+    assert ask(api, headers={"If-None-Match": 'W/"other"'}).status_code == 200
+
+
+def test_a_second_process_finds_the_answer_in_redis(
+    api: Api, database: str, redis_server: Redis, redis: redis_client.Redis, now: datetime
+) -> None:
+    first = ask(api)
+    wait_for(lambda: redis.dbsize() == 1, message="the answer in Redis")
+    with running(settings_for(database, redis_server), clock=lambda: now) as other:
+        second = ask(other)
+    assert (second.headers["x-cache"], second.json()["cached"]) == ("hit", True)
+    assert second.json()["result"] == first.json()["result"]
+
+
+def test_garbage_in_redis_counts_as_nothing(
+    api: Api, database: str, redis_server: Redis, redis: redis_client.Redis, now: datetime
+) -> None:
+    first = ask(api)
+    wait_for(lambda: redis.dbsize() == 1, message="the answer in Redis")
+    [key] = redis.keys("*")
+    good = redis.get(key)
+    assert isinstance(good, bytes)
+    for garbage in (b"", b"x", b"x" * 100, good[:-1], good + b" ", good[:16] + b"{}"):
+        redis.set(key, garbage)
+        with running(settings_for(database, redis_server), clock=lambda: now) as other:
+            answer = ask(other)
+            assert answer.headers["x-cache"] == "miss"
+            assert answer.json() == first.json()
+            wait_for(lambda: redis.get(key) == good, message="the garbage is replaced")
+    redis.delete(key)
+    redis.lpush(key, "not ours")
+    with running(settings_for(database, redis_server), clock=lambda: now) as other:
+        assert ask(other).json() == first.json()
+        assert other.get("/health")["status"] == "healthy"
+
+
+def test_two_hundred_cold_readers_run_one_query(api: Api, now: datetime) -> None:
+    def queries() -> float:
+        return REGISTRY.get_sample_value("analytics_query_duration_seconds_count", {"query": "metrics"}) or 0
+
+    async def ask_all() -> list[int]:
+        path = f"{METRICS}?metric_name=users.active&interval=1m"
+        answers = await asyncio.gather(*(api.client.get(path) for _ in range(200)))
+        assert len({json.dumps(answer.json()["result"]) for answer in answers}) == 1
+        return [answer.status_code for answer in answers]
+
+    before = queries()
+    assert api.run(ask_all()) == [200] * 200
+    assert queries() - before == 1
+
+
+def test_reads_during_landings_and_merges_are_never_older_than_a_second(
+    database: str, redis_server: Redis, redis: redis_client.Redis, now: datetime
+) -> None:
+    at = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    committed: list[tuple[float, int]] = [(0.0, 0)]
+
+    async def write(loop: asyncio.AbstractEventLoop) -> None:
+        for number in range(1, 25):
+            await asyncio.to_thread(land, database, [event("a", at)])
+            committed.append((loop.time(), number))
+            if number % 5 == 0:
+                await asyncio.to_thread(settle, database)
+
+    async def read(api: Api, writer: "asyncio.Task[None]", loop: asyncio.AbstractEventLoop) -> int:
+        reads = 0
+        while not writer.done():
+            asked = loop.time()
+            content = (await api.client.get(f"{METRICS}?metric_name=events.count&interval=1d")).json()
+            seen = sum(point["value"] for point in content["result"]["data_points"])
+            settled_a_second_ago = max(number for when, number in committed if when <= asked - 1)
+            assert seen >= settled_a_second_ago
+            reads += 1
+            await asyncio.sleep(0)
+        return reads
+
+    async def both(api: Api) -> int:
+        loop = asyncio.get_running_loop()
+        writer = loop.create_task(write(loop))
+        reads = await asyncio.gather(*(read(api, writer, loop) for _ in range(8)))
+        await writer
+        return sum(reads)
+
+    # The day of `now` at 1d: its bucket starts at midnight, inside the range.
+    midnight = now.replace(hour=0, minute=0, second=1, microsecond=0)
+    with running(settings_for(database, redis_server), clock=lambda: max(now, midnight)) as api:
+        assert api.run(both(api)) > 500
+
+
+def test_a_dead_redis_costs_nothing_and_says_degraded(
+    database: str, redis_server: Redis, now: datetime
+) -> None:
+    settings = settings_for(database, redis_server)
+    settings.redis.port = 1
+    with running(settings, clock=lambda: now) as api:
+        health = api.get("/health")
+        assert (health["status"], health["database"], health["cache"]) == (
+            "degraded",
+            "connected",
+            "disconnected",
+        )
+        assert ask(api).json()["cached"] is False
+        assert ask(api).json()["cached"] is True
+        assert ask(api, "/api/v1/dashboard/metrics").status_code == 200
+        assert api.post("/api/v1/events", {"event_type": "a"})["success"] is True
+
+
+def test_without_cache_every_read_asks(database: str) -> None:
+    query = {"query": {"cache_enabled": False}}
+    with running(settings_for(database, analytics=query)) as api:
+        answers = [ask(api) for _ in range(2)]
+        assert [answer.json()["cached"] for answer in answers] == [False, False]
+        assert "etag" not in answers[0].headers
+        assert api.get("/health")["cache"] == "disabled"
+
+
+def test_an_edited_revision_alone_is_a_new_version(api: Api, database: str, now: datetime) -> None:
+    tag = ask(api).headers["etag"]
+    with psycopg.connect(database) as connection:
+        connection.execute("INSERT INTO rollup_days (day, revision) VALUES (%s, 1)", (now.date(),))
+    wait_for(lambda: ask(api).headers["etag"] != tag, timeout=3, message="a new version")

@@ -1,0 +1,74 @@
+"""Keys, versions and the local level."""
+
+from datetime import date
+
+import pytest
+
+from api.cache import Answer, LocalLevel, Question
+from api.reads import entity_tag, matches
+from api.versions import Versions
+
+FIRST, SECOND, THIRD = date(2026, 1, 1), date(2026, 1, 2), date(2026, 1, 3)
+
+
+async def nothing(_database: object) -> Answer:
+    return Answer(b"", b"")
+
+
+def question(canonical: str = "q", first: date = FIRST, last: date = SECOND) -> Question:
+    return Question(canonical, first, last, nothing)
+
+
+def test_a_key_changes_with_the_question_and_with_its_days_alone() -> None:
+    base = Versions({FIRST: 3}, {SECOND: (2, "7")}, 0.0)
+    key = question().key(base)
+    assert question().key(Versions({FIRST: 3}, {SECOND: (2, "7")}, 9.0)) == key
+    assert question("other").key(base) != key
+    changed = [
+        Versions({FIRST: 4}, {SECOND: (2, "7")}, 0.0),
+        Versions({FIRST: 3}, {SECOND: (3, "7")}, 0.0),
+        Versions({FIRST: 3}, {SECOND: (2, "8")}, 0.0),
+        Versions({FIRST: 3, SECOND: 1}, {SECOND: (2, "7")}, 0.0),
+        Versions({FIRST: 3}, {}, 0.0),
+    ]
+    assert len({question().key(versions) for versions in [base, *changed]}) == 6
+    assert question().key(Versions({FIRST: 3, THIRD: 5}, {SECOND: (2, "7"), THIRD: (1, "1")}, 0.0)) == key
+
+
+def test_a_fingerprint_cannot_pass_for_another_day() -> None:
+    one = Versions({FIRST: 1}, {}, 0.0).digest(FIRST, SECOND)
+    other = Versions({SECOND: 1}, {}, 0.0).digest(FIRST, SECOND)
+    assert one != other
+
+
+def test_the_local_level_forgets_the_least_recently_used() -> None:
+    level = LocalLevel(limit=30, idle=60)
+    for key in "abc":
+        level.put(key, b"x" * 10)
+    assert level.get("a") == b"x" * 10
+    level.put("d", b"y" * 10)
+    assert level.get("b") is None
+    assert level.get("a") is not None
+    level.put("huge", b"z" * 31)
+    assert level.get("huge") is None
+    level.put("a", b"short")
+    level.put("e", b"x" * 5)
+    assert all(level.get(key) is not None for key in "acde")
+
+
+def test_the_local_level_forgets_the_expired() -> None:
+    level = LocalLevel(limit=30, idle=-1)
+    level.put("a", b"x")
+    level.put("b", b"x")
+    assert level.get("a") is None
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        (b'W/"k"', True), (b'"k"', True), (b"*", True), (b'"a", W/"k"', True), (b'"a",W/"k" ,"b"', True),
+        (b'W/"K"', False), (b"k", False), (b"", False), (b'"kk"', False), (b"\xff", False),
+    ],
+)  # fmt: skip
+def test_entity_tags_are_compared_weakly(header: bytes, expected: bool) -> None:
+    assert matches(header, entity_tag("k")) is expected

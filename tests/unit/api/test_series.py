@@ -1,0 +1,94 @@
+"""What a query string of /api/v1/metrics means, and when two mean the same."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from api.errors import BadRequest
+from api.metrics.schemas import Series, read_series
+
+NOW = datetime(2026, 1, 31, 12, 34, 56, tzinfo=UTC)
+
+
+def read(query: str, max_points: int = 50_000) -> Series:
+    return read_series(query.encode(), now=NOW, max_points=max_points)
+
+
+def test_defaults() -> None:
+    series = read("metric_name=events.count.order.placed")
+    assert (series.interval, series.start, series.end) == ("1h", NOW - timedelta(days=1), NOW)
+    assert (series.aggregation, series.dimension_set, series.is_grouped) == ("count", "event_type", False)
+    assert series.first_bucket == datetime(2026, 1, 30, 13, tzinfo=UTC)
+    assert series.end_bucket == datetime(2026, 1, 31, 13, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("name", "aggregation"),
+    [
+        ("trading.total_volume", "sum"), ("trading.order_fill_rate", "ratio"), ("trading.order_latency", "avg"),
+        ("users.active", "distinct"), ("trading.orders_placed", "count"), ("events.count", "count"),
+    ],
+)  # fmt: skip
+def test_the_default_aggregation_is_the_metrics_own(name: str, aggregation: str) -> None:
+    assert read(f"metric_name={name}").aggregation == aggregation
+
+
+def test_a_start_before_the_last_day_needs_no_end_and_an_end_there_no_start() -> None:
+    assert read("metric_name=events.count&end_time=2026-01-01T00:00:00Z").start == datetime(
+        2025, 12, 31, tzinfo=UTC
+    )
+    assert read("metric_name=events.count&end_time=2026-02-01T00:00:00Z").start == NOW - timedelta(days=1)
+
+
+def test_equal_questions_have_one_canonical_text_and_others_have_others() -> None:
+    base = "metric_name=trading.total_volume&interval=1h&start_time=2026-01-30T00:00:00Z&end_time=2026-01-31T00:00:00Z"
+    same = [
+        "&".join(reversed(base.split("&"))),
+        base.replace("&interval=1h", ""),
+        base + "&aggregation=sum",
+        base + "&time_zone=UTC&group_by=&x=y",
+        base.replace("2026-01-30T00:00:00Z", "2026-01-30T02:00:00.0%2B02:00"),
+    ]
+    assert {read(text).canonical for text in same} == {read(base).canonical}
+    different = [
+        base.replace("1h", "1d"), base.replace("30T", "29T"), base.replace("31T", "30T"),
+        base + "&aggregation=count", base + "&group_by=symbol", base + "&group_by=strategy_id",
+        base.replace("trading.total_volume", "trading.order_latency"),
+    ]  # fmt: skip
+    assert len({read(text).canonical for text in [base, *different]}) == len(different) + 1
+
+
+def test_a_total_and_its_only_group_are_different_answers() -> None:
+    name = "metric_name=events.count.order.placed"
+    assert read(name).canonical != read(f"{name}&group_by=event_type").canonical
+
+
+@pytest.mark.parametrize(
+    ("query", "parameter", "says"),
+    [
+        ("metric_name=users.active&aggregation=p99", "aggregation", "distinct"),
+        ("metric_name=trading.total_volume&group_by=user", "group_by", "symbol"),
+        ("metric_name=users.active&group_by=symbol", "group_by", "has no dimensions"),
+        ("metric_name=events.count&interval=1M", "interval", "1m, 5m, 15m, 1h, 1d"),
+        ("metric_name=events.count&time_zone=Europe/Berlin", "time_zone", "UTC"),
+        ("metric_name=events.count&start_time=2026-02-01T00:00:00Z", "start_time", "after"),
+    ],
+)
+def test_refusals_say_what_there_is(query: str, parameter: str, says: str) -> None:
+    with pytest.raises(BadRequest) as caught:
+        read(query)
+    assert caught.value.extra["parameter"] == parameter
+    assert says in caught.value.detail
+
+
+def test_the_number_of_buckets_is_capped() -> None:
+    query = (
+        "metric_name=events.count&interval=1m&start_time=2026-01-31T00:00:00Z&end_time=2026-01-31T01:40:00Z"
+    )
+    assert read(query, max_points=100).interval == "1m"
+    with pytest.raises(BadRequest, match=r"query\.max_points"):
+        read(query, max_points=99)
+
+
+def test_an_unknown_metric_is_a_question_without_points() -> None:
+    assert read("metric_name=no.such&aggregation=avg&group_by=anything").metric is None
