@@ -12,9 +12,10 @@ Errors of `Lander`:
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeVar
 
 import numpy as np
 import psycopg
@@ -32,7 +33,9 @@ from analytics_pipeline.storage.backends import Backend, backend_of, end_and_wai
 from analytics_pipeline.storage.connection import Connection, Lock, connect, is_retryable
 from analytics_pipeline.storage.copying import Cursor
 from analytics_pipeline.storage.event_rows import EventRows, is_row_fault
-from analytics_pipeline.storage.offsets import Moved, Span
+from analytics_pipeline.storage.offsets import Claim, Moved, Partition, Span
+
+Result = TypeVar("Result")
 
 _LOCK_FLOOR = "SELECT pg_advisory_xact_lock_shared(%s, 0)"
 # A statement of its own: its snapshot must be younger than the lock.
@@ -112,6 +115,42 @@ class Lander:
         """Close the connection; an open transaction rolls back."""
         if self._connection is not None:
             self._connection.close()
+
+    def claim(self, partition: Partition, first_offset: Callable[[bool], int]) -> Claim:
+        """Become the owner of a partition; see `offsets.claim`.
+
+        Raises:
+            EnvironmentFault: Postgres.
+        """
+        return self._simply(lambda opened: offsets.claim(opened, self._conninfo, partition, first_offset))
+
+    def claims(self, partitions: Iterable[Partition]) -> Mapping[Partition, Claim]:
+        """The present offsets and epochs of some partitions, whoever owns them.
+
+        Raises:
+            EnvironmentFault: Postgres.
+        """
+        return self._simply(lambda opened: offsets.read(opened, partitions))
+
+    def note_caught_up(self, notes: Mapping[Partition, tuple[Claim, datetime]]) -> None:
+        """Write down how fresh idle partitions are; see `offsets.note_caught_up`.
+
+        Raises:
+            EnvironmentFault: Postgres.
+        """
+        self._simply(lambda opened: offsets.note_caught_up(opened, notes))
+
+    def _simply(self, do: Callable[[Connection], Result]) -> Result:
+        connection = self.connection
+        try:
+            result = do(connection)
+            connection.rollback()  # nothing that only read stays open
+        except psycopg.Error as error:
+            self._roll_back(connection, [])
+            raise EnvironmentFault(
+                f"Postgres did not answer a landing connection ({error.sqlstate})"
+            ) from error
+        return result
 
     def land(self, spans: Sequence[Span], decoded: Decoded) -> Landed:
         """Land a batch of messages from Kafka.

@@ -1,0 +1,148 @@
+"""The landing process: `analytics ingest`, or `python -m analytics_pipeline.ingest`.
+
+Belongs here: wiring settings, clients and threads together; signals; the exit code.
+"""
+
+import secrets
+import signal
+import sys
+import threading
+from functools import partial
+from types import FrameType
+
+import psycopg
+import structlog
+
+from analytics_pipeline import logs
+from analytics_pipeline.errors import AnalyticsError, EnvironmentFault, SchemaMismatch
+from analytics_pipeline.events.limits import Limits
+from analytics_pipeline.ingest import watchdog
+from analytics_pipeline.ingest.backoff import Backoff
+from analytics_pipeline.ingest.consumer import Partition
+from analytics_pipeline.ingest.dead_letter_limit import DeadLetterLimit
+from analytics_pipeline.ingest.inbox_worker import InboxWorker
+from analytics_pipeline.ingest.kafka import KafkaConsumer
+from analytics_pipeline.ingest.listener import Listener
+from analytics_pipeline.ingest.ownership import Ownership
+from analytics_pipeline.ingest.process import Task, run_together
+from analytics_pipeline.ingest.watermarks import Watermarks
+from analytics_pipeline.ingest.worker import Pace, Worker
+from analytics_pipeline.settings import Settings, settings
+from analytics_pipeline.storage.connection import connection
+from analytics_pipeline.storage.landing import Lander
+from analytics_pipeline.storage.migrations import check_schema
+
+_log = structlog.get_logger(__name__)
+
+
+def run(settings: Settings) -> int:
+    """Land events until SIGTERM or SIGINT; return the exit code.
+
+    0 after a stop that left nothing in memory, else the code of the error that ended it.
+    """
+    logs.configure(settings.logging, service="ingest")
+    stop = threading.Event()
+
+    def on_signal(number: int, _frame: FrameType | None) -> None:
+        _log.info("stopping", signal=signal.Signals(number).name)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, on_signal)
+    try:
+        conninfo = settings.database.conninfo()
+        listener = Listener(conninfo, is_custom_enabled=settings.custom_events.enabled)
+        if not _wait_for_postgres(conninfo, listener, stop):
+            return 0
+        failure = run_together(_tasks(settings, conninfo, listener), stop)
+    except AnalyticsError as error:
+        failure = error
+    if failure is None:
+        _log.info("stopped")
+        return 0
+    _log.error("landing ended", error=type(failure).__name__, reason=str(failure), exc_info=failure)
+    return failure.exit_code if isinstance(failure, AnalyticsError) else 1
+
+
+def _wait_for_postgres(conninfo: str, listener: Listener, stop: threading.Event) -> bool:
+    """Wait until Postgres is there; False when stopped before.
+
+    Raises:
+        SchemaMismatch: it is there, but at another version.
+    """
+    backoff = Backoff()
+    while not stop.is_set():
+        try:
+            with connection(conninfo, name="ingest") as opened:
+                check_schema(opened)
+                listener.load(opened)
+                return True
+        except SchemaMismatch:
+            raise
+        except (EnvironmentFault, psycopg.Error) as error:
+            _log.warning("waiting for Postgres", reason=str(error))
+            stop.wait(backoff.next())
+    return False
+
+
+def _tasks(settings: Settings, conninfo: str, listener: Listener) -> dict[str, Task]:
+    ingestion, limits = settings.analytics.ingestion, Limits.of(settings)
+    # Connections of this process have one name, so that they never end each other.
+    name = f"landing-{secrets.token_hex(4)}"
+    inbox = InboxWorker(
+        lander=Lander(conninfo, name=name),
+        definitions=lambda: listener.current,
+        limits=limits,
+        batch_size=ingestion.batch_size,
+        poll=ingestion.inbox_poll.total_seconds(),
+        woken=listener.woken,
+    )
+    tasks: dict[str, Task] = {
+        "listener": listener.run,
+        "watchdog": partial(watchdog.run, conninfo),
+        "inbox": inbox.run,
+    }
+    if not settings.kafka.enabled:
+        _log.info("kafka.enabled is false: only posted events are landed")
+        return tasks
+
+    workers: list[Worker] = []
+
+    def owned() -> list[Partition]:
+        return [key for worker in workers for key in worker.partitions]
+
+    watermarks = Watermarks(settings.kafka, owned)
+    capacity = max(1, ingestion.buffer_size // ingestion.workers)
+    pace = Pace(
+        batch_size=min(ingestion.batch_size, capacity),
+        batch_timeout=ingestion.batch_timeout.total_seconds(),
+        capacity=capacity,
+    )
+    for number in range(ingestion.workers):
+        lander = Lander(conninfo, name=name)
+        ownership = Ownership(
+            lander,
+            is_from_start=settings.kafka.auto_offset_reset == "earliest",
+            make_limit=partial(
+                DeadLetterLimit, ingestion.dead_letter_ratio, ingestion.dead_letter_consecutive
+            ),
+            patience=2 * settings.kafka.session_timeout.total_seconds(),
+        )
+        worker = Worker(
+            make_consumer=partial(KafkaConsumer, settings.kafka, queued_messages=capacity),
+            topics=settings.kafka.topics,
+            landings=lander,
+            ownership=ownership,
+            watermarks=watermarks,
+            definitions=lambda: listener.current,
+            limits=limits,
+            pace=pace,
+        )
+        workers.append(worker)
+        tasks[f"worker-{number}"] = worker.run
+    tasks["watermarks"] = watermarks.run
+    return tasks
+
+
+if __name__ == "__main__":
+    sys.exit(run(settings()))

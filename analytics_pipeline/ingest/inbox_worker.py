@@ -1,0 +1,82 @@
+"""The landing loop of the inbox: woken by NOTIFY, else by the clock."""
+
+import threading
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+import structlog
+
+from analytics_pipeline.errors import EnvironmentFault
+from analytics_pipeline.events.decode import Decoded, decode_batches
+from analytics_pipeline.events.definitions import Definitions
+from analytics_pipeline.events.limits import Limits
+from analytics_pipeline.events.messages import HTTP_SOURCE, Message, RawBatch
+from analytics_pipeline.ingest import accounts
+from analytics_pipeline.ingest.backoff import Backoff
+from analytics_pipeline.storage.landing import CommitUnknown, Lander, TimedOut
+
+_log = structlog.get_logger(__name__)
+
+
+class InboxWorker:
+    """Lands posted events; several of these may run at once, in one or many processes."""
+
+    def __init__(
+        self,
+        *,
+        lander: Lander,
+        definitions: Callable[[], Definitions],
+        limits: Limits,
+        batch_size: int,
+        poll: float,
+        woken: threading.Event,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._lander = lander
+        self._definitions = definitions
+        self._limits = limits
+        self._batch_size = self._rows = batch_size
+        self._poll = poll
+        self._woken = woken
+        self._now = now
+        self._backoff = Backoff()
+
+    def run(self, stop: threading.Event) -> None:
+        """Land until `stop`; what is left in the inbox stays there, durable.
+
+        Raises:
+            InvariantBroken: the books do not balance.
+        """
+        while not stop.is_set():
+            try:
+                landed = self._lander.land_inbox(self._rows, self._decode)
+            except TimedOut as error:
+                self._rows = max(1, self._rows // 2)
+                self._wait(stop, error)
+            except CommitUnknown as error:
+                # Rows that did not land are still in the inbox, the others are not: there is nothing to resolve.
+                self._wait(stop, error)
+            except EnvironmentFault as error:
+                self._wait(stop, error)
+            else:
+                self._backoff.reset()
+                self._rows = min(self._batch_size, self._rows * 2)
+                if landed is None:
+                    self._woken.wait(self._poll)
+                    self._woken.clear()
+                else:
+                    accounts.landed(landed)
+        self._lander.close()
+
+    def _decode(self, messages: Sequence[Message]) -> Decoded:
+        return decode_batches(
+            [RawBatch(HTTP_SOURCE, 0, messages)],
+            now=self._now(),
+            limits=self._limits,
+            definitions=self._definitions(),
+        )
+
+    def _wait(self, stop: threading.Event, error: EnvironmentFault) -> None:
+        wait = self._backoff.next()
+        _log.warning("the inbox waits", reason=str(error), seconds=round(wait, 1), source=HTTP_SOURCE)
+        stop.wait(wait)

@@ -1,0 +1,31 @@
+"""What the landing loop needs of the database: the interface of `storage.landing.Lander`."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Protocol
+
+from analytics_pipeline.events.decode import Decoded
+from analytics_pipeline.storage.landing import Landed
+from analytics_pipeline.storage.offsets import Claim, Partition, Span
+
+
+class Landings(Protocol):
+    """See `Lander` for the promises and the errors."""
+
+    def claim(self, partition: Partition, first_offset: Callable[[bool], int]) -> Claim:
+        """Become the owner."""
+
+    def claims(self, partitions: Iterable[Partition]) -> Mapping[Partition, Claim]:
+        """How things stand."""
+
+    def land(self, spans: Sequence[Span], decoded: Decoded) -> Landed:
+        """One transaction."""
+
+    def resolve(self, spans: Sequence[Span]) -> bool:
+        """Whether a batch landed whose COMMIT got no answer."""
+
+    def note_caught_up(self, notes: Mapping[Partition, tuple[Claim, datetime]]) -> None:
+        """How fresh idle partitions are."""
+
+    def close(self) -> None:
+        """Disconnect."""

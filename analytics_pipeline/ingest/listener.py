@@ -1,0 +1,70 @@
+"""Listening to Postgres: posted events wake the inbox, changed definitions are loaded anew."""
+
+import threading
+
+import psycopg
+import structlog
+
+from analytics_pipeline.errors import EnvironmentFault
+from analytics_pipeline.events.definitions import NO_DEFINITIONS, Definitions
+from analytics_pipeline.ingest.backoff import Backoff
+from analytics_pipeline.storage import definitions, inbox
+from analytics_pipeline.storage.connection import Connection, connection
+
+_log = structlog.get_logger(__name__)
+
+_LONGEST_WAIT = 0.5
+
+
+class Listener:
+    """Holds the snapshot of active definitions, and wakes the inbox worker.
+
+    Attributes:
+        current: the definitions to judge the next batch by; replaced as a whole.
+        woken: set when something was posted.
+    """
+
+    def __init__(self, conninfo: str, *, is_custom_enabled: bool) -> None:
+        self._conninfo = conninfo
+        self._is_custom_enabled = is_custom_enabled
+        self.current: Definitions = NO_DEFINITIONS
+        self.woken = threading.Event()
+
+    def load(self, opened: Connection) -> None:
+        """Read the active definitions.
+
+        Raises:
+            psycopg.Error: the old ones stay.
+        """
+        if not self._is_custom_enabled:
+            return
+        found, problems = definitions.load_definitions(opened)
+        for problem in problems:
+            _log.error("a definition is left out", reason=problem)
+        if found.by_type.keys() or self.current.by_type:
+            _log.info("definitions loaded", versions={d.name: d.version for d in found.by_type.values()})
+        self.current = found
+
+    def run(self, stop: threading.Event) -> None:
+        """Listen until stopped; a lost connection is made again, and nothing is missed meanwhile."""
+        backoff = Backoff()
+        while not stop.is_set():
+            try:
+                with connection(self._conninfo, name="listener", autocommit=True) as opened:
+                    opened.execute(f"LISTEN {inbox.CHANNEL}")
+                    opened.execute(f"LISTEN {definitions.CHANNEL}")
+                    self.load(opened)
+                    self.woken.set()
+                    backoff.reset()
+                    self._listen(opened, stop)
+            except (EnvironmentFault, psycopg.Error) as error:
+                _log.warning("not listening to Postgres", reason=type(error).__name__)
+                stop.wait(backoff.next())
+
+    def _listen(self, opened: Connection, stop: threading.Event) -> None:
+        while not stop.is_set():
+            channels = {note.channel for note in opened.notifies(timeout=_LONGEST_WAIT, stop_after=1)}
+            if inbox.CHANNEL in channels:
+                self.woken.set()
+            if definitions.CHANNEL in channels:
+                self.load(opened)

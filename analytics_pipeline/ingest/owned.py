@@ -1,0 +1,88 @@
+"""One partition that this process owns: what waits in memory, and where everything stands. Pure."""
+
+from collections.abc import Iterable
+
+from analytics_pipeline.events.messages import Message, RawBatch
+from analytics_pipeline.ingest.dead_letter_limit import DeadLetterLimit
+from analytics_pipeline.ingest.watermarks import Notes
+from analytics_pipeline.storage.offsets import Claim, Partition, Span
+
+
+class Owned:
+    """Buffer and position of a partition under one claim.
+
+    Attributes:
+        next_offset: of the first message that has not landed.
+        stopped: why nothing of it is read any more until a person has looked, or None.
+    """
+
+    def __init__(self, key: Partition, claim: Claim, limit: DeadLetterLimit) -> None:
+        self.key = key
+        self.epoch = claim.epoch
+        self.next_offset = claim.next_offset
+        self.notes = Notes()
+        self.stopped: str | None = None
+        self._limit = limit
+        self._buffer: list[Message] = []
+        self._position = claim.next_offset
+        self._end = claim.next_offset
+
+    @property
+    def claim(self) -> Claim:
+        """Where it stands in `ingest_offsets`."""
+        return Claim(self.next_offset, self.epoch)
+
+    @property
+    def position(self) -> int:
+        """The next offset to fetch."""
+        return self._position
+
+    @property
+    def buffered(self) -> int:
+        """Messages in memory."""
+        return len(self._buffer)
+
+    @property
+    def has_work(self) -> bool:
+        """Whether something can land: messages, or offsets that passed without any."""
+        return bool(self._buffer) or self._end > self.next_offset
+
+    def take(self, messages: Iterable[Message]) -> None:
+        """Keep fetched messages; those from before the position were landed or are in memory already."""
+        new = [message for message in messages if message.offset() >= self._position]
+        if new:
+            self._buffer += new
+            self._position = new[-1].offset() + 1
+
+    def reach_end(self, offset: int) -> None:
+        """Everything before `offset` has been fetched."""
+        self._end = max(self._end, offset)
+
+    def rewind(self, next_offset: int) -> None:
+        """Forget what is in memory and go on at `next_offset`."""
+        self.next_offset = self._position = self._end = next_offset
+        self._buffer = []
+
+    def cut(self, most: int) -> tuple[Span, RawBatch] | None:
+        """The next batch, up to `most` messages; they stay here until `landed`."""
+        messages = self._buffer[:most]
+        end = messages[-1].offset() + 1 if messages else self.next_offset
+        if len(messages) == len(self._buffer):
+            end = max(end, self._end)
+        if end == self.next_offset:
+            return None
+        span = Span(
+            *self.key, self.next_offset, end, len(messages), self.epoch, caught_up_at=self.notes.reached(end)
+        )
+        return span, RawBatch(*self.key, messages)
+
+    def landed(self, span: Span) -> None:
+        """A span that `cut` returned is in the database."""
+        self._buffer = self._buffer[span.read :]
+        self.next_offset = span.next_offset
+        if span.caught_up_at is not None:
+            self.notes.forget(span.caught_up_at)
+
+    def count(self, read: int, dead: int) -> str | None:
+        """Add to the dead-letter limit; return why the partition has to stop, or None."""
+        return self._limit.add(read, dead)

@@ -1,0 +1,26 @@
+"""Ending landing connections, of any process, that are stuck inside a transaction."""
+
+import threading
+
+import psycopg
+import structlog
+
+from analytics_pipeline.errors import EnvironmentFault
+from analytics_pipeline.storage.backends import end_stuck
+from analytics_pipeline.storage.connection import connection
+
+_log = structlog.get_logger(__name__)
+
+_INTERVAL = 1.0
+
+
+def run(conninfo: str, stop: threading.Event) -> None:
+    """Look every second until stopped."""
+    while not stop.wait(_INTERVAL):
+        try:
+            with connection(conninfo, name="watchdog", autocommit=True, statement_timeout="4s") as opened:
+                while not stop.wait(_INTERVAL):
+                    if ended := end_stuck(opened):
+                        _log.warning("ended stuck landing connections", pids=ended)
+        except (EnvironmentFault, psycopg.Error) as error:
+            _log.debug("the watchdog has no connection", reason=type(error).__name__)

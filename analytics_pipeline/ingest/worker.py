@@ -1,0 +1,317 @@
+"""The landing loop of one connection: fetch, gather, decode, land; and what each failure leads to.
+
+Belongs here: the order of things and the timing. Does not belong here: Kafka's client (`kafka`), the transaction
+(`storage.landing`), who owns what (`ownership`).
+
+A batch stays in memory until it has landed. Whatever fails, the loop goes on fetching (with partitions paused), so
+that Kafka keeps us in the group and can take partitions away.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import structlog
+
+from analytics_pipeline.errors import EnvironmentFault
+from analytics_pipeline.events.decode import decode_batches
+from analytics_pipeline.events.definitions import Definitions
+from analytics_pipeline.events.limits import Limits
+from analytics_pipeline.events.messages import RawBatch
+from analytics_pipeline.ingest import accounts
+from analytics_pipeline.ingest.backoff import Backoff
+from analytics_pipeline.ingest.consumer import Consumer, Fetched, PositionLost
+from analytics_pipeline.ingest.landings import Landings
+from analytics_pipeline.ingest.owned import Owned
+from analytics_pipeline.ingest.ownership import Ownership, unreadable
+from analytics_pipeline.ingest.watermarks import WatermarkSource
+from analytics_pipeline.storage.landing import CommitUnknown, Landed, TimedOut
+from analytics_pipeline.storage.offsets import Claim, Moved, Partition, Span
+
+_log = structlog.get_logger(__name__)
+
+_LONGEST_FETCH = 0.2
+"""Seconds: how soon a stop is noticed."""
+_HOUSEKEEPING = 1.0
+_SHUTDOWN_FAILURES = 3
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How much at once: rows per transaction, seconds a row may wait, rows in memory."""
+
+    batch_size: int
+    batch_timeout: float
+    capacity: int
+
+
+class Worker:
+    """One landing connection and its member of the consumer group; used by one thread."""
+
+    def __init__(
+        self,
+        *,
+        make_consumer: Callable[[], Consumer],
+        topics: Sequence[str],
+        landings: Landings,
+        ownership: Ownership,
+        watermarks: WatermarkSource,
+        definitions: Callable[[], Definitions],
+        limits: Limits,
+        pace: Pace,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._make_consumer = make_consumer
+        self._topics = topics
+        self._landings = landings
+        self._ownership = ownership
+        self._watermarks = watermarks
+        self._definitions = definitions
+        self._limits = limits
+        self._pace = pace
+        self._now = now
+        self._clock = clock
+        self._consumer: Consumer | None = None
+        self._rows = pace.batch_size
+        self._is_paused = False
+        self._waiting_since: float | None = None
+        self._backoff = Backoff()
+        self._retry_at = 0.0
+        self._unresolved: list[Span] = []
+        self._next_housekeeping = 0.0
+
+    @property
+    def partitions(self) -> list[Partition]:
+        """What this worker owns."""
+        return self._ownership.partitions
+
+    def run(self, stop: threading.Event) -> None:
+        """Land until `stop`, then land what is in memory and leave the group.
+
+        Raises:
+            InvariantBroken: the books do not balance.
+        """
+        try:
+            while not stop.is_set():
+                try:
+                    self.step()
+                except PositionLost as error:
+                    wait = self._backoff.next()
+                    _log.warning("starting over with a new consumer", reason=str(error), seconds=wait)
+                    self._leave()
+                    stop.wait(wait)
+            self._land_rest()
+        finally:
+            self._leave()
+            self._landings.close()
+
+    def step(self) -> None:
+        """Fetch once, and land if it is time."""
+        consumer = self._joined()
+        self._ownership.claim_missing()
+        is_waiting = self._clock() < self._retry_at
+        asked_at = self._clock()
+        room = self._pace.capacity - self._buffered()
+        if room <= 0:
+            self._pause(self._ownership)
+        fetched = consumer.fetch(min(max(room, 1), self._pace.batch_size), self._patience(room))
+        if self._ownership.failure is not None:
+            raise self._ownership.failure
+        self._take(fetched)
+        if self._waiting_since is None and any(owned.has_work for owned in self._ownership):
+            self._waiting_since = asked_at
+        if not is_waiting and self._is_due():
+            self._land()
+        if self._clock() >= self._next_housekeeping:
+            self._next_housekeeping = self._clock() + _HOUSEKEEPING
+            self._housekeep()
+
+    def _land_rest(self) -> None:
+        """Land what is in memory, as far as the database lets us; the rest is read again by the next owner."""
+        while self._backoff.failures < _SHUTDOWN_FAILURES and any(
+            owned.has_work for owned in self._ownership
+        ):
+            self._land()
+
+    def _joined(self) -> Consumer:
+        if self._consumer is None:
+            self._consumer = self._make_consumer()
+            self._ownership.use(self._consumer)
+            self._consumer.subscribe(self._topics, self._ownership.assigned, self._ownership.revoked)
+        return self._consumer
+
+    def _leave(self) -> None:
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            consumer.close()
+        self._ownership.revoked(self._ownership.partitions)
+        self._waiting_since, self._unresolved = None, []
+
+    def _pause(self, partitions: Iterable[Owned]) -> None:
+        assert self._consumer is not None
+        self._consumer.pause([owned.key for owned in partitions])
+        self._is_paused = True
+
+    def _buffered(self) -> int:
+        return sum(owned.buffered for owned in self._ownership)
+
+    def _patience(self, room: int) -> float:
+        """Seconds that the next fetch may take."""
+        now = self._clock()
+        if now < self._retry_at:
+            return min(_LONGEST_FETCH, self._retry_at - now)
+        if self._waiting_since is None:
+            return min(_LONGEST_FETCH, self._pace.batch_timeout)
+        left = self._waiting_since + self._pace.batch_timeout - now
+        return min(_LONGEST_FETCH, max(0.0, left)) if room > 0 else 0.0
+
+    def _is_due(self) -> bool:
+        if self._waiting_since is None:
+            return False
+        is_old = self._clock() >= self._waiting_since + self._pace.batch_timeout
+        return is_old or self._buffered() >= min(self._rows, self._pace.capacity)
+
+    def _take(self, fetched: Fetched) -> None:
+        assert self._consumer is not None
+        for key, messages in fetched.messages.items():
+            if (owned := self._ownership.get(key)) is not None:
+                owned.take(messages)
+        for key, offset in fetched.ends.items():
+            if (owned := self._ownership.get(key)) is not None:
+                owned.reach_end(offset)
+        for key in fetched.unreadable:
+            if (owned := self._ownership.get(key)) is not None:
+                bounds = self._consumer.bounds(key)
+                self._pause([owned])
+                self._ownership.stop(key, unreadable(owned.position, *bounds))
+
+    def _land(self) -> None:
+        """One transaction with the oldest rows of all partitions."""
+        try:
+            if self._unresolved and self._resolve():
+                return
+            spans, batches = self._cut()
+            if not spans:
+                self._waiting_since = None
+                return
+            decoded = decode_batches(
+                batches, now=self._now(), limits=self._limits, definitions=self._definitions()
+            )
+            self._landed(spans, self._landings.land(spans, decoded))
+        except Moved as moved:
+            self._move(moved)
+        except TimedOut as error:
+            self._rows = max(1, self._rows // 2)
+            self._wait(error)
+        except CommitUnknown as error:
+            self._unresolved = spans
+            self._wait(error)
+        except PositionLost:
+            raise
+        except EnvironmentFault as error:
+            self._wait(error)
+
+    def _cut(self) -> tuple[list[Span], list[RawBatch]]:
+        spans, batches, left = [], [], self._rows
+        for owned in sorted(self._ownership, key=lambda owned: -owned.buffered):
+            found = owned.cut(left)
+            if found is not None:
+                spans.append(found[0])
+                batches.append(found[1])
+                left -= found[0].read
+        return spans, batches
+
+    def _landed(self, spans: Sequence[Span], landed: Landed | None) -> None:
+        """Forget what is safe in the database now; `landed` is None when only that much is known."""
+        assert self._consumer is not None
+        for span in spans:
+            owned = self._ownership.get(span.key)
+            if owned is not None and owned.claim == Claim(span.first_offset, span.epoch):
+                owned.landed(span)
+        # Only now, only for lag tools, and nobody waits for it.
+        self._consumer.commit({span.key: span.next_offset for span in spans})
+        if landed is not None:
+            accounts.landed(landed)
+            self._enforce_limits(landed)
+        if self._backoff.failures:
+            _log.info("landing goes on", failures=self._backoff.failures)
+            self._backoff.reset()
+        self._rows = min(self._pace.batch_size, self._rows * 2)
+        if self._is_paused:
+            self._consumer.resume([owned.key for owned in self._ownership])
+            self._is_paused = False
+        self._waiting_since = self._clock() if any(owned.has_work for owned in self._ownership) else None
+
+    def _enforce_limits(self, landed: Landed) -> None:
+        assert self._consumer is not None
+        for line in landed.lines:
+            owned = self._ownership.get((line.source, line.partition))
+            if owned is not None and (why := owned.count(line.read, line.dead)) is not None:
+                self._consumer.pause([owned.key])
+                self._ownership.stop((line.source, line.partition), why)
+
+    def _move(self, moved: Moved) -> None:
+        """Not an error of the data: somebody else owns or landed it."""
+        assert self._consumer is not None
+        for key in moved.lost:
+            self._ownership.lose(key)
+        for key, next_offset in moved.elsewhere.items():
+            if (owned := self._ownership.get(key)) is not None:
+                _log.warning(
+                    "the offset moved",
+                    topic=key[0],
+                    partition=key[1],
+                    expected=owned.next_offset,
+                    found=next_offset,
+                )
+                owned.rewind(next_offset)
+                self._consumer.seek(key, next_offset)
+
+    def _resolve(self) -> bool:
+        """Find out about a COMMIT that got no answer; whether the batch landed."""
+        spans = self._unresolved
+        is_landed = self._landings.resolve(spans)
+        self._unresolved = []
+        _log.info("a COMMIT without an answer is resolved", landed=is_landed)
+        if is_landed:
+            self._landed(spans, None)
+        return is_landed
+
+    def _wait(self, error: EnvironmentFault) -> None:
+        wait = self._backoff.next()
+        self._retry_at = self._clock() + wait
+        self._pause(self._ownership)
+        _log.warning(
+            "landing waits",
+            reason=str(error),
+            seconds=round(wait, 1),
+            rows=self._buffered(),
+            partitions=[f"{owned.key[0]}/{owned.key[1]}@{owned.next_offset}" for owned in self._ownership],
+        )
+
+    def _housekeep(self) -> None:
+        """Freshness and lag; a failure here only makes them look older than they are."""
+        notes = {}
+        for owned in self._ownership:
+            note = self._watermarks.latest(owned.key)
+            if note is not None:
+                owned.notes.add(note)
+                accounts.lag(owned.key, note.high - owned.next_offset)
+            at = owned.notes.reached(owned.next_offset)
+            if at is not None and not owned.has_work:
+                notes[owned.key] = (owned.claim, at)
+        if self._clock() < self._retry_at:
+            return
+        try:
+            if notes:
+                self._landings.note_caught_up(notes)
+            self._ownership.look_at_stopped()
+        except EnvironmentFault as error:
+            _log.warning("freshness was not written down", reason=str(error))
+            return
+        for key, (_, at) in notes.items():
+            if (found := self._ownership.get(key)) is not None:
+                found.notes.forget(at)
