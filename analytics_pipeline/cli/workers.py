@@ -74,13 +74,15 @@ def migrate(
         typer.Option(help="postgres://user:password@host/database [default: the settings' database]"),
     ] = None,
 ) -> None:
-    """Bring the database to this version: migrations, partitions ahead, Dagster's schema. Safe to repeat."""
+    """Bring the database to this version: migrations, partitions ahead, Dagster's tables. Safe to repeat."""
     if url is not None:
         adopt({"B25_DATABASE__URL": url})
     found = _joined()
+    from analytics_pipeline.local_stack.dagster_home import create_tables
     from analytics_pipeline.local_stack.schema import bring_up_to_date
 
     applied, partitions = bring_up_to_date(found)
+    create_tables(found)
     for name in applied:
         typer.echo(f"applied {name}")
     typer.echo(

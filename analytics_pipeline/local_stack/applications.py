@@ -4,16 +4,16 @@ Belongs here: their commands, when each is ready, and the order in which all sto
 Does not belong here: the embedded servers (`postgres`, `kafka`, `redis`).
 """
 
-import shutil
 import sys
 import time
 from pathlib import Path
 
 from analytics_pipeline.local_stack import probes
 from analytics_pipeline.local_stack.addresses import Listener
+from analytics_pipeline.local_stack.dagster_home import write_home
 from analytics_pipeline.local_stack.plan import Plan
 from analytics_pipeline.local_stack.service import Say, Service
-from analytics_pipeline.settings import environment, project_file
+from analytics_pipeline.settings import environment
 
 STOP_ORDER = (
     ("simulator", "history"),
@@ -38,7 +38,7 @@ def applications(plan: Plan, partitions: int) -> list[Service]:
 
     def prepare_dagster(_: Say) -> None:
         prepared_at[0] = time.time()  # heartbeats of an earlier daemon are older
-        _write_dagster_home(plan.folder.dagster, code)
+        write_home(plan.folder.dagster, code)
 
     return [
         Service(
@@ -113,15 +113,6 @@ def _analytics(*arguments: str) -> list[str]:
 
 def _module(name: str, *arguments: str) -> list[str]:
     return [sys.executable, "-m", name, *arguments]
-
-
-def _write_dagster_home(home: Path, code: Listener) -> None:
-    """Dagster's own settings, and a workspace with one code server for webserver and daemon, watched like all else."""
-    shutil.copyfile(project_file("dagster.yaml"), home / "dagster.yaml")
-    (home / "workspace.yaml").write_text(
-        f"load_from:\n  - grpc_server:\n      host: {code.host}\n      port: {code.port}\n"
-        "      location_name: analytics\n"
-    )
 
 
 def _reach(listener: Listener) -> tuple[str, int]:

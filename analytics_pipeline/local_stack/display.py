@@ -54,9 +54,10 @@ class Display:
         for key, (label, remark) in labels.items():
             address = found.get(key)
             if address:
-                self.console.print(
-                    f"  {label:<12} [bold]{without_password(address)}[/bold]  [dim]{remark}[/dim]"
+                line = Text.assemble(
+                    f"  {label:<12} ", (without_password(address), "bold"), (f"  {remark}", "dim")
                 )
+                self.console.print(line, soft_wrap=True)
         self.console.print(f"  {'Logs':<12} {folder}", soft_wrap=True)
         self.console.print()
 

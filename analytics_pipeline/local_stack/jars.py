@@ -45,7 +45,7 @@ def install(folder: Path, say: Say) -> None:
         if not _wrong({path.name: path for path in folder.iterdir()}, wanted):
             return
         shutil.rmtree(folder)
-    say("downloading Apache Kafka, about 60 MB, once")
+    say("fetching Apache Kafka, about 60 MB, once per machine")
     with _one_at_a_time():
         found = _resolve(update=False)
         if _wrong(found, wanted):

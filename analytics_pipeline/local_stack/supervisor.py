@@ -21,6 +21,7 @@ from analytics_pipeline.errors import EnvironmentFault
 from analytics_pipeline.local_stack.addresses import refuse_busy
 from analytics_pipeline.local_stack.applications import STOP_ORDER, applications, simulator
 from analytics_pipeline.local_stack.control import Answer, ControlServer, Refused
+from analytics_pipeline.local_stack.dagster_home import create_tables_once
 from analytics_pipeline.local_stack.display import Display
 from analytics_pipeline.local_stack.past import Past
 from analytics_pipeline.local_stack.plan import Plan
@@ -102,6 +103,7 @@ class Supervisor:
         migrations, partitions = bring_up_to_date(plan.resolved)
         if migrations or partitions:
             self._display.event("database", f"{len(migrations)} migrations, {partitions} partitions")
+        create_tables_once(plan.resolved, plan.folder.dagster)
         topic_partitions = create_topics(plan.resolved.kafka) if plan.settings.kafka.enabled else 0
         self._pulse = Pulse(plan.resolved)
         self._pulse.start()

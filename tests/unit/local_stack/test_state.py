@@ -1,0 +1,132 @@
+"""The state folder: one stack at a time, a record that survives damage, leftovers of a killed supervisor."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from analytics_pipeline.errors import EnvironmentFault
+from analytics_pipeline.local_stack.child import rotate
+from analytics_pipeline.local_stack.secrets import password
+from analytics_pipeline.local_stack.state import AlreadyRunning, Record, Started, StateFolder, end_leftovers
+
+SLEEP = [sys.executable, "-c", "import time; time.sleep(600)"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> StateFolder:
+    folder = StateFolder(tmp_path / "state")
+    folder.create()
+    return folder
+
+
+def test_the_record_comes_back_as_written_and_only_its_owner_reads_it(folder: StateFolder) -> None:
+    record = Record(
+        Started(1, 2.5), 3, "key", True, {"server.port": 4}, {"kafka": Started(5, 6.0)}, {"A": "b"}
+    )
+    folder.write(record)
+    assert folder.read() == record
+    assert (folder.path / "stack.json").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"supervisor": 1}', '{"x": 1}'])
+def test_a_damaged_record_is_an_empty_one(folder: StateFolder, content: str) -> None:
+    (folder.path / "stack.json").write_text(content)
+    assert folder.read() == Record()
+
+
+def test_one_folder_holds_one_stack(folder: StateFolder) -> None:
+    assert not folder.is_locked
+    with folder.lock():
+        assert folder.is_locked
+        with pytest.raises(AlreadyRunning, match="analytics down"), folder.lock():
+            pass
+    assert not folder.is_locked
+
+
+def test_the_lock_ends_with_its_process_however_it_ends(folder: StateFolder) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from analytics_pipeline.local_stack.state import StateFolder\n"
+        "with StateFolder(Path(sys.argv[1])).lock(): print('held', flush=True); time.sleep(600)"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", code, str(folder.path)], stdout=subprocess.PIPE)
+    with holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        assert folder.is_locked
+        holder.kill()
+    assert not folder.is_locked
+
+
+def test_leftovers_are_ended_last_first(folder: StateFolder) -> None:
+    children = {name: subprocess.Popen(SLEEP, start_new_session=True) for name in ("first", "second")}
+    record = Record(
+        processes={
+            name: Started(child.pid, psutil.Process(child.pid).create_time())
+            for name, child in children.items()
+        }
+    )
+    assert end_leftovers(record, patience=0.1) == ["second", "first"]
+    for name, child in children.items():
+        child.wait(10)
+        assert record.processes[name].process() is None
+
+
+def test_a_process_that_only_has_the_same_pid_is_left_alone(folder: StateFolder) -> None:
+    with subprocess.Popen(SLEEP, start_new_session=True) as stranger:
+        created = psutil.Process(stranger.pid).create_time()
+        assert end_leftovers(Record(processes={"kafka": Started(stranger.pid, created - 100)})) == []
+        assert stranger.poll() is None
+        stranger.kill()
+
+
+def test_only_a_folder_of_ours_is_deleted(folder: StateFolder, tmp_path: Path) -> None:
+    foreign = tmp_path / "documents"
+    foreign.mkdir()
+    (foreign / "letter").touch()
+    with pytest.raises(EnvironmentFault, match="by hand"):
+        StateFolder(foreign).remove()
+    assert (foreign / "letter").exists()
+    folder.remove()
+    assert not folder.path.exists()
+    folder.remove()
+
+
+def test_a_running_stack_s_folder_is_not_deleted(folder: StateFolder) -> None:
+    with folder.lock(), pytest.raises(AlreadyRunning):
+        folder.remove()
+    assert folder.path.exists()
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(EnvironmentFault, match="--state-folder"):
+        StateFolder(tmp_path / "file" / "below").create()
+
+
+def test_a_password_is_made_once_and_private(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "password"
+    first = password(path)
+    assert len(first) > 20
+    assert password(path) == first
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_large_logs_are_moved_aside_and_old_ones_go(tmp_path: Path) -> None:
+    log = tmp_path / "a.log"
+    for number in range(6):
+        log.write_text(str(number))
+        rotate(log, limit=1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.log.1", "a.log.2", "a.log.3"]
+    assert (tmp_path / "a.log.1").read_text() == "5"
+    log.write_text("small")
+    rotate(log, limit=100)
+    assert log.exists()
+
+
+def test_the_record_names_everything_json_can_hold(folder: StateFolder) -> None:
+    folder.write(Record())
+    assert json.loads((folder.path / "stack.json").read_text())["is_ready"] is False
