@@ -36,6 +36,9 @@ _CHECK_BYTES = 16
 _FIRST_REST = 1.0
 _LONGEST_REST = 10.0
 
+_LOCAL_HITS = telemetry.CACHE_HITS.labels("local")
+_REDIS_HITS = telemetry.CACHE_HITS.labels("redis")
+
 _log = structlog.get_logger()
 
 
@@ -204,7 +207,7 @@ class Cache:
         """The hit form, if this process holds it."""
         found = self._local.get(key)
         if found is not None:
-            telemetry.CACHE_HITS.labels("local").inc()
+            _LOCAL_HITS.inc()
         return found
 
     async def get(self, question: Question, key: str | None) -> tuple[bytes, bool]:
@@ -238,7 +241,7 @@ class Cache:
         if key is not None and self.shared is not None:
             found = await self.shared.get(key)
             if found is not None:
-                telemetry.CACHE_HITS.labels("redis").inc()
+                _REDIS_HITS.inc()
                 self._local.put(key, found)
                 return found, True
         telemetry.CACHE_MISSES.inc()

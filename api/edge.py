@@ -10,10 +10,12 @@ import os
 import re
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any
 
 import structlog
+from prometheus_client import Counter, Histogram
 
 from analytics_pipeline import telemetry
 from analytics_pipeline.settings import Settings
@@ -45,6 +47,7 @@ _CACHE_CONTROL = (b"cache-control", CACHE_CONTROL.encode())
 _HIT = (b"x-cache", b"hit")
 _NOSNIFF = (b"x-content-type-options", b"nosniff")
 _UNMATCHED = "unmatched"
+_METHODS = frozenset({"GET", "POST", "HEAD", "OPTIONS", "PUT", "DELETE", "PATCH"})
 
 _log = structlog.get_logger()
 
@@ -189,9 +192,9 @@ class _Exchange:
             matched = self._scope.get("route")
             route = getattr(matched, "path", None) or _UNMATCHED
         elapsed = time.perf_counter() - self._started_at
-        known = method if method in {"GET", "POST", "HEAD", "OPTIONS", "PUT", "DELETE", "PATCH"} else "other"
-        telemetry.HTTP_REQUESTS.labels(known, route, str(self._status)).inc()
-        telemetry.HTTP_DURATION.labels(route).observe(elapsed)
+        requests, durations = _series(method if method in _METHODS else "other", route, self._status)
+        requests.inc()
+        durations.observe(elapsed)
 
     async def _pass_on(self) -> None:
         try:
@@ -248,6 +251,16 @@ class _Exchange:
         await self._send({"type": "http.response.body", "body": body})
 
 
+@lru_cache(maxsize=1024)
+def _series(method: str, route: str, status: int) -> tuple[Counter, Histogram]:
+    """The two series of a kind of request: there are few kinds, and looking them up costs more than counting."""
+    return (
+        telemetry.HTTP_REQUESTS.labels(method, route, str(status)),
+        telemetry.HTTP_DURATION.labels(route),
+    )
+
+
+@lru_cache(maxsize=1024)
 def _is_loopback(host: str) -> bool:
     if host in {"127.0.0.1", "::1", ""}:
         return True

@@ -136,7 +136,7 @@ class Watcher:
             await asyncio.sleep(_RECONNECT)
 
     def _down(self, sentence: str, reason: str = "") -> None:
-        if self._fault is None:
+        if self._fault != sentence:
             _log.warning("postgres_unavailable", detail=sentence, reason=reason)
         self._fault = sentence
         self._versions = None

@@ -1,0 +1,118 @@
+"""The process itself: granian, the two small servers beside it, start, stop, and ports that are taken."""
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from analytics_pipeline.local_stack.ports import free_port
+from analytics_pipeline.settings import environment
+from tests.waiting import wait_for
+
+_ROOT = Path(__file__).parents[2]
+
+
+class Process:
+    """`python -m api` with ports of its own."""
+
+    def __init__(self, database: str, **changes: str) -> None:
+        self.ports = {name: free_port() for name in ("SERVER", "METRICS", "HEALTH")}
+        variables = {f"B25_{name}__PORT": str(port) for name, port in self.ports.items()}
+        self.running = subprocess.Popen(
+            [sys.executable, "-m", "api"],
+            cwd=_ROOT,
+            env=environment()
+            | {"B25_DATABASE__URL": database, "B25_REDIS__ENABLED": "false", "PYTHONPATH": str(_ROOT)}
+            | variables
+            | changes,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def ask(self, port: str, path: str) -> tuple[int, str]:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.ports[port]}{path}", timeout=10) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+        except OSError:
+            return 0, ""
+
+
+@contextmanager
+def started(database: str, **changes: str) -> Iterator[Process]:
+    process = Process(database, **changes)
+    try:
+        yield process
+    finally:
+        if process.running.poll() is None:
+            process.running.send_signal(signal.SIGTERM)
+            try:
+                process.running.wait(20)
+            except subprocess.TimeoutExpired:
+                process.running.kill()
+        if process.running.stderr is not None and not process.running.stderr.closed:
+            process.running.communicate()
+
+
+def test_three_ports_and_an_orderly_stop(database: str) -> None:
+    with started(database) as process:
+        wait_for(lambda: process.ask("SERVER", "/ready")[0] == 200, timeout=40, message="/ready")
+        for port in ("SERVER", "HEALTH"):
+            for path in ("/health", "/healthz", "/ready"):
+                status, body = process.ask(port, path)
+                content = json.loads(body)
+                assert (status, content["status"], content["service"]) == (200, "healthy", "analytics")
+                assert content.keys() == {"status", "database", "cache", "service", "timestamp"}
+        assert process.ask("HEALTH", "/api/v1/events")[0] == 404
+        assert process.ask("SERVER", "/api/v1/dashboard/metrics")[0] == 200
+        status, series = process.ask("METRICS", "/metrics")
+        assert status == 200
+        for name in (
+            "analytics_query_duration_seconds", "analytics_cache_hits_total", "analytics_cache_misses_total",
+            "analytics_http_requests_total",
+        ):  # fmt: skip
+            assert name in series
+        assert 'route="/api/v1/dashboard/metrics",status="200"' in series
+
+        # The health port answers for the API, not for itself.
+        [worker] = [
+            child
+            for child in psutil.Process(process.running.pid).children()
+            if "spawn_main" in " ".join(child.cmdline())
+        ]
+        worker.kill()
+        wait_for(lambda: process.ask("HEALTH", "/ready")[0] == 503, timeout=10, message="503")
+        wait_for(lambda: process.ask("HEALTH", "/ready")[0] == 200, timeout=40, message="a new worker")
+
+        process.running.send_signal(signal.SIGTERM)
+        assert process.running.wait(20) == 0
+
+
+@pytest.mark.parametrize("port", ["SERVER", "METRICS", "HEALTH"])
+def test_a_port_in_use_is_one_clear_sentence(database: str, port: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        number = taken.getsockname()[1]
+        with started(database, **{f"B25_{port}__PORT": str(number)}) as process:
+            assert process.running.wait(40) == 3
+            _, errors = process.running.communicate()
+    assert str(number) in errors
+    assert f"{port.lower()}.port" in errors
+    assert "Traceback" not in errors
+
+
+def test_it_refuses_to_serve_everybody(database: str) -> None:
+    with started(database, B25_SERVER__HOST="0.0.0.0") as process:
+        assert process.running.wait(40) == 2
+        _, errors = process.running.communicate()
+    assert "server.host" in errors
+    assert "Traceback" not in errors
