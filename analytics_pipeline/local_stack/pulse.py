@@ -13,7 +13,7 @@ import psycopg
 from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
-from analytics_pipeline.local_stack.topics import admin
+from analytics_pipeline.ingest.topics import admin
 from analytics_pipeline.settings import Settings
 
 _WINDOW = 10
@@ -63,6 +63,7 @@ class Pulse:
         self._kafka = settings.kafka
         self._sources = self._kafka.topics if self._kafka.enabled else []
         self._sample = Sample(problem="no numbers yet")
+        self._partitions: list[tuple[str, int]] = []
         self._settled = (0, 0, 0)
         self._settled_until = datetime.min.replace(tzinfo=UTC, year=1970)
         self._ended = threading.Event()
@@ -102,27 +103,37 @@ class Pulse:
             psycopg.Error: Postgres does not answer.
         """
         now = datetime.now(UTC)
-        boundary = now - _SETTLED_AFTER
-        if boundary - self._settled_until > _SETTLED_AFTER:
-            row = self._sum(connection, now, self._settled_until, boundary)
-            self._settled = (self._settled[0] + row[0], self._settled[1] + row[1], self._settled[2] + row[2])
-            self._settled_until = boundary
-        recent = self._sum(connection, now, self._settled_until, now + timedelta(days=1))
-        offsets = connection.execute(_OFFSETS, (self._sources,)).fetchall()
-        waiting = connection.execute(_INBOX).fetchone()
+        # an idle client is falsy; and the ends first: a lag of 0 then means that everything which was there at `now` has landed
+        ends = self._ends(client) if client is not None else {}
+        with connection.transaction():
+            connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            self._settle(connection, now)
+            recent = self._sum(connection, now, self._settled_until, now + timedelta(days=1))
+            offsets = connection.execute(_OFFSETS, (self._sources,)).fetchall()
+            waiting = connection.execute(_INBOX).fetchone()
+        landed = {(source, partition): int(next_offset) for source, partition, next_offset, _ in offsets}
+        self._partitions = list(landed)
         ages = [row[3] for row in offsets]
-        known = bool(ages) and None not in ages
-        landed = {(source, partition): next_offset for source, partition, next_offset, _ in offsets}
-        lag = self._lag(client, landed) if client else 0
+        lag = None
+        if ends is not None and waiting is not None and ends.keys() == landed.keys():
+            lag = int(waiting[0]) + sum(max(0, ends[key] - landed[key]) for key in landed)
         return Sample(
             rate=recent[3] / _WINDOW,
             stored=self._settled[0] + recent[0],
             duplicate=self._settled[1] + recent[1],
             dead=self._settled[2] + recent[2],
-            lag=None if lag is None or waiting is None else lag + int(waiting[0]),
-            fresh=max(0.0, float(max(ages))) if known else None,
+            lag=lag,
+            fresh=max(0.0, float(max(ages))) if ages and None not in ages else None,
             read_at=now,
         )
+
+    def _settle(self, connection: "psycopg.Connection[Any]", now: datetime) -> None:
+        """Add what can no longer change to what is added up already, so that each reading is short."""
+        boundary = now - _SETTLED_AFTER
+        if boundary - self._settled_until > _SETTLED_AFTER:
+            row = self._sum(connection, now, self._settled_until, boundary)
+            self._settled = (self._settled[0] + row[0], self._settled[1] + row[1], self._settled[2] + row[2])
+            self._settled_until = boundary
 
     @staticmethod
     def _sum(
@@ -133,18 +144,16 @@ class Pulse:
         ).fetchone()
         return (int(row[0]), int(row[1]), int(row[2]), int(row[3])) if row else (0, 0, 0, 0)
 
-    @staticmethod
-    def _lag(client: AdminClient, landed: dict[tuple[str, int], int]) -> int | None:
+    def _ends(self, client: AdminClient) -> dict[tuple[str, int], int] | None:
         latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-        wanted = {TopicPartition(source, partition): latest for source, partition in landed}
+        wanted = {TopicPartition(topic, partition): latest for topic, partition in self._partitions}
         if not wanted:
-            return 0
+            return {}
         try:
             ends = client.list_offsets(wanted, request_timeout=3.0)
-            found = {
+            return {
                 (at.topic, at.partition): int(future.result(timeout=4.0).offset)
                 for at, future in ends.items()
             }
         except (KafkaException, TimeoutError):
             return None
-        return sum(max(0, found[key] - next_offset) for key, next_offset in landed.items())

@@ -18,6 +18,7 @@ from types import FrameType
 import psutil
 
 from analytics_pipeline.errors import EnvironmentFault
+from analytics_pipeline.ingest.topics import create_topics
 from analytics_pipeline.local_stack.addresses import refuse_busy
 from analytics_pipeline.local_stack.applications import STOP_ORDER, applications, simulator
 from analytics_pipeline.local_stack.control import Answer, ControlServer, Refused
@@ -31,7 +32,6 @@ from analytics_pipeline.local_stack.runner import Runner, State
 from analytics_pipeline.local_stack.schema import bring_up_to_date
 from analytics_pipeline.local_stack.service import Service
 from analytics_pipeline.local_stack.state import Record, Started, StateFolder, end_leftovers
-from analytics_pipeline.local_stack.topics import create_topics
 
 _TICK = 0.2
 

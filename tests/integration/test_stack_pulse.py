@@ -1,0 +1,60 @@
+"""The numbers of the status line are those of the ledger and of Kafka."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import psycopg
+from confluent_kafka import Producer
+from pydantic import SecretStr
+
+from analytics_pipeline.ingest.topics import admin, create_topics
+from analytics_pipeline.local_stack.pulse import Pulse
+from analytics_pipeline.settings import Settings
+
+BATCH = """
+INSERT INTO ingest_batches (batch_id, source, partition, first_offset, next_offset, read, stored, duplicate, dead,
+    catalog_version, committed_at) VALUES (%s, %s, 0, %s, %s, 10, 7, 2, 1, 'v', %s)
+"""
+
+
+def settings_for(kafka: str, database: str, topics: list[str]) -> Settings:
+    settings = Settings.model_validate(
+        {"kafka": {"brokers": [kafka], "topics": topics, "topic": {"partitions": 2}}}
+    )
+    settings.database = settings.database.model_copy(update={"url": SecretStr(database)})
+    return settings
+
+
+def test_totals_lag_and_freshness(database: str, kafka: str, topic: Callable[..., str]) -> None:
+    name = topic(partitions=1)
+    settings = settings_for(kafka, database, [name])
+    producer = Producer({"bootstrap.servers": kafka})
+    for _ in range(15):
+        producer.produce(name, b"{}")
+    assert producer.flush(20) == 0
+    now = datetime.now(UTC)
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO ingest_offsets (source, partition, next_offset, caught_up_at) VALUES (%s, 0, 10, %s)",
+            (name, now - timedelta(seconds=5)),
+        )
+        connection.execute(BATCH, (1, name, 0, 10, now - timedelta(hours=1)))
+        pulse, client = Pulse(settings), admin(settings.kafka)
+        pulse.read(connection, client)  # learns which partitions there are
+        connection.execute(BATCH, (2, name, 10, 20, now))
+        connection.execute("INSERT INTO http_inbox (payload) VALUES ('{}'), ('{}')")
+        sample = pulse.read(connection, client)
+    assert (sample.stored, sample.duplicate, sample.dead) == (14, 4, 2)
+    assert sample.rate == 1.0
+    assert sample.lag == 5 + 2
+    assert sample.fresh is not None
+    assert 5 <= sample.fresh < 60
+
+
+def test_topics_are_created_once_and_existing_ones_left_alone(
+    kafka: str, database: str, topic: Callable[..., str]
+) -> None:
+    existing = topic(partitions=3)
+    settings = settings_for(kafka, database, [existing, f"{existing}.new"])
+    assert create_topics(settings.kafka) == 3 + 2
+    assert create_topics(settings.kafka) == 3 + 2
