@@ -1,3 +1,4 @@
+{{ config(meta={'dagster': {'ref': {'name': 'order_analytics'}}}) }}
 -- Orders whose events landed well before the newest row of the mart, and that it doesn't have.
 SELECT DISTINCT {{ order_id('raw') }} AS order_id
 FROM {{ source('analytics', 'events') }} AS raw

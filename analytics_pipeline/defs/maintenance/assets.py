@@ -55,7 +55,7 @@ def expired_partitions(context: dg.AssetExecutionContext, pipeline: Pipeline) ->
         return dg.MaterializeResult(metadata={"skipped": "analytics.retention.cleanup_enabled is false"})
     with pipeline.connection("retention") as connection:
         write_policies(connection, pipeline.settings.analytics.retention)
-        outcomes = remove_expired(connection, now=pipeline.now(), run_id=context.run_id)
+        outcomes = remove_expired(connection, now=pipeline.now(), run_id=context.run.run_id)
     return dg.MaterializeResult(
         metadata={
             "dropped": sum(outcome.action == "dropped" for outcome in outcomes),

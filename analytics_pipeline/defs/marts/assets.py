@@ -42,4 +42,5 @@ class _Translator(DagsterDbtTranslator):
 def marts(context: dg.AssetExecutionContext, dbt: DbtCliResource, pipeline: Pipeline) -> Iterator[Any]:
     """Run the chosen models, then their tests."""
     adopt(dbt_environment(pipeline.conninfo))
-    yield from dbt.cli(["build"], context=context).stream()
+    # One folder for all runs: the pool lets them in one at a time, and the next is spared parsing.
+    yield from dbt.cli(["build"], context=context, target_path=PROJECT.target_path / "runs").stream()

@@ -26,7 +26,7 @@ def dbt_project() -> DbtProject:
     project = DbtProject(project_dir=folder, target_path=target, profiles_dir=folder)
     if not project.manifest_path.exists():
         target.mkdir(parents=True, exist_ok=True)
-        dbt_client(project).cli(["parse", "--quiet", "--no-partial-parse"], target_path=target).wait()
+        dbt_client(project).cli(["parse", "--quiet"], target_path=target).wait()
     return project
 
 

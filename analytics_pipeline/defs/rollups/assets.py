@@ -55,7 +55,7 @@ def metric_rollups_hours(
     """Recompute the chosen hours one by one; each also rebuilds its day's 1d rows."""
     done = []
     for hour in hours_in(context.partition_time_window):
-        done.append(recompute_hour(pipeline.conninfo, hour, run_id=context.run_id))
+        done.append(recompute_hour(pipeline.conninfo, hour, run_id=context.run.run_id))
         context.log.info(f"recomputed {hour:%Y-%m-%dT%H:00Z}: {done[-1].events} events")
     for day in sorted({day_key(result.hour) for result in done}):
         context.log_event(dg.AssetMaterialization(KEYS["1d"], partition=day))
@@ -78,6 +78,6 @@ def metric_rollups_days(
     """Recompute the chosen days whole, from the raw events of their hours."""
     done = []
     for day in days_in(context.partition_time_window):
-        done += recompute_day(pipeline.conninfo, day, run_id=context.run_id)
+        done += recompute_day(pipeline.conninfo, day, run_id=context.run.run_id)
         context.log.info(f"recomputed {day:%Y-%m-%d}")
     yield dg.MaterializeResult(asset_key=KEYS["1d"], metadata=describe_recompute(done, "1h"))

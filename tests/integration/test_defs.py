@@ -1,0 +1,291 @@
+"""Dagster's runs on a real database: live merges, recomputing, checks, the sensor, retention and maintenance."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+import pytest
+
+from analytics_pipeline.defs.partitions import day_key, hour_key
+from analytics_pipeline.settings import settings
+from analytics_pipeline.storage.connection import Connection, connect
+from analytics_pipeline.storage.retention import write_policies
+from tests.integration.landed import Event, land, order
+
+HOUR = timedelta(hours=1)
+LEVELS = ("1m", "5m", "15m", "1h", "1d")
+
+
+@pytest.fixture
+def db(
+    database: str, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Connection]:
+    monkeypatch.setenv("B25_DATABASE__URL", database)
+    monkeypatch.setenv("B25_LOCAL_STACK__STATE_FOLDER", str(tmp_path_factory.getbasetemp() / "dagster"))
+    settings.cache_clear()
+    with connect(database, name="test", autocommit=True) as connection:
+        write_policies(connection, settings().analytics.retention)
+        yield connection
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as ephemeral:
+        yield ephemeral
+
+
+@pytest.fixture
+def definitions(db: Connection) -> dg.Definitions:
+    from analytics_pipeline.definitions import definitions
+
+    return definitions
+
+
+@pytest.fixture
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def trade(now: datetime, hours: int = 3, orders: int = 5) -> list[Event]:
+    found = []
+    for hour in range(hours):
+        for number in range(orders):
+            found += order(f"o{hour}-{number}", now - hour * HOUR - timedelta(minutes=2, seconds=number))
+    return found
+
+
+def live(db: Connection, metric: str, level: str) -> tuple[int, float]:
+    row = db.execute(
+        "SELECT coalesce(sum(count), 0), coalesce(sum(sum), 0) FROM metrics_live"
+        " WHERE metric_name = %s AND interval = %s AND dimension_set = ''",
+        (metric, level),
+    ).fetchone()
+    assert row is not None
+    return int(row[0]), float(row[1])
+
+
+def pending(db: Connection) -> int:
+    row = db.execute("SELECT count(*) FROM rollup_deltas").fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def merge(definitions: dg.Definitions, instance: dg.DagsterInstance) -> dg.ExecuteInProcessResult:
+    done = definitions.resolve_job_def("merge_live").execute_in_process(instance=instance)
+    assert done.success
+    return done
+
+
+def materialized(instance: dg.DagsterInstance, name: str) -> dict[str, dict[str, object]]:
+    events = instance.fetch_materializations(dg.AssetKey(name), limit=1000).records
+    return {
+        str(event.partition_key): {
+            key: value.value for key, value in event.asset_materialization.metadata.items()
+        }
+        for event in reversed(events)
+        if event.asset_materialization
+    }
+
+
+def test_a_live_merge_settles_everything_and_changes_no_number(db, definitions, instance, now):
+    land(db, trade(now))
+    before = {level: live(db, "trading.total_volume", level) for level in LEVELS}
+    merge(definitions, instance)
+    assert pending(db) == 0
+    assert {level: live(db, "trading.total_volume", level) for level in LEVELS} == before
+    assert set(before.values()) == {(15, 15 * 100.25 * 2)}
+    land(db, [Event("page.view", now - 2 * HOUR), *order("late", now - HOUR)])
+    assert {live(db, "events.count", level)[0] for level in LEVELS} == {33}
+    merge(definitions, instance)
+    assert {live(db, "events.count", level)[0] for level in LEVELS} == {33}
+    assert pending(db) == 0
+
+
+def test_a_live_merge_reports_every_partition_it_changed_on_all_five_assets(db, definitions, instance, now):
+    events = trade(now)
+    land(db, events)
+    merge(definitions, instance)
+    hours = {hour_key(event.timestamp) for event in events}
+    for level in LEVELS[:-1]:
+        found = materialized(instance, f"metric_rollups_{level}")
+        assert set(found) == hours
+        assert sum(int(each["events"]) for each in found.values()) == len(events)
+        assert all(each["rows"] and each["buckets"] and "seconds" in each for each in found.values())
+    found = materialized(instance, "metric_rollups_1d")
+    assert set(found) == {day_key(event.timestamp) for event in events}
+    assert sum(int(each["events"]) for each in found.values()) == len(events)
+    merge(definitions, instance)
+    assert materialized(instance, "metric_rollups_1d") == found
+
+
+def test_buckets_that_are_over_become_final_and_late_events_restate_them(db, definitions, instance, now):
+    land(db, trade(now - timedelta(minutes=5)))
+    merge(definitions, instance)
+    states = "SELECT state, count(*) FROM metric_buckets WHERE interval = '1m' GROUP BY state"
+    assert dict(db.execute(states).fetchall()).keys() == {"final"}
+    land(db, trade(now - timedelta(minutes=5)))
+    merge(definitions, instance)
+    assert dict(db.execute(states).fetchall()).keys() == {"restated"}
+
+
+def recompute(
+    definitions: dg.Definitions, instance: dg.DagsterInstance, asset: str, *partitions: str
+) -> dg.ExecuteInProcessResult:
+    job = definitions.resolve_implicit_global_asset_job_def()
+    found = [key for key in job.asset_layer.executable_asset_keys if key.to_user_string() in asset.split()]
+    tags = {
+        "dagster/asset_partition_range_start": partitions[0],
+        "dagster/asset_partition_range_end": partitions[-1],
+    }
+    done = job.execute_in_process(
+        instance=instance,
+        asset_selection=found,
+        partition_key=partitions[0] if len(partitions) == 1 else None,
+        tags=tags if len(partitions) > 1 else {},
+    )
+    assert done.success
+    return done
+
+
+HOUR_ASSETS = "metric_rollups_1m metric_rollups_5m metric_rollups_15m metric_rollups_1h"
+
+
+def test_materializing_an_hour_recomputes_it_and_finds_no_difference(db, definitions, instance, now):
+    land(db, trade(now))
+    merge(definitions, instance)
+    land(db, order("pending", now - HOUR))
+    before = {level: live(db, "trading.total_volume", level) for level in LEVELS}
+    key = hour_key(now - HOUR)
+    recompute(definitions, instance, HOUR_ASSETS, key)
+    assert {level: live(db, "trading.total_volume", level) for level in LEVELS} == before
+    for asset in HOUR_ASSETS.split():
+        assert materialized(instance, asset)[key]["differences"] == 0
+    assert day_key(now - HOUR) in materialized(instance, "metric_rollups_1d")
+
+
+def test_materializing_mends_what_was_damaged_and_tells_the_difference(db, definitions, instance, now):
+    land(db, trade(now))
+    merge(definitions, instance)
+    before = {level: live(db, "events.count", level) for level in LEVELS}
+    db.execute(
+        "UPDATE metric_aggregations SET count = count + 1, sum_exact = sum_exact + 1 WHERE interval = '1m'"
+    )
+    keys = [hour_key(now - hour * HOUR) for hour in (3, 2, 1, 0)]
+    recompute(definitions, instance, HOUR_ASSETS, *keys)
+    assert {level: live(db, "events.count", level) for level in LEVELS} == before
+    assert int(materialized(instance, "metric_rollups_1m")[keys[1]]["differences"]) > 0
+    recompute(definitions, instance, HOUR_ASSETS, *keys)
+    assert materialized(instance, "metric_rollups_1m")[keys[1]]["differences"] == 0
+
+
+def test_materializing_a_day_recomputes_its_hours(db, definitions, instance, now):
+    events = trade(now, hours=2)
+    land(db, events)
+    for day in sorted({day_key(event.timestamp) for event in events}):
+        recompute(definitions, instance, "metric_rollups_1d", day)
+    assert pending(db) == 0
+    assert {live(db, "events.count", level)[0] for level in LEVELS} == {len(events)}
+
+
+def evaluate(definitions: dg.Definitions, instance: dg.DagsterInstance) -> list[str]:
+    sensor = definitions.get_repository_def().get_sensor_def("closed_minutes")
+    context = dg.build_sensor_context(
+        instance=instance, resources=definitions.resources, repository_def=definitions.get_repository_def()
+    )
+    return [str(request.run_key) for request in sensor.evaluate_tick(context).run_requests or []]
+
+
+def test_the_sensor_asks_for_a_run_when_a_closed_minute_is_pending(db, definitions, instance, now):
+    assert evaluate(definitions, instance) == []
+    land(db, trade(now))
+    assert len(evaluate(definitions, instance)) == 1
+    merge(definitions, instance)
+    assert evaluate(definitions, instance) == []
+
+
+def test_the_open_minute_alone_is_no_reason_for_a_run(db, definitions, instance):
+    land(db, [Event("page.view", datetime.now(UTC) + timedelta(minutes=1))])
+    assert evaluate(definitions, instance) == []
+
+
+def test_the_sensor_never_asks_while_a_run_is_unfinished(db, definitions, instance, now):
+    land(db, trade(now))
+    run = instance.create_run_for_job(
+        definitions.resolve_job_def("merge_live"), status=dg.DagsterRunStatus.STARTED
+    )
+    assert evaluate(definitions, instance) == []
+    instance.report_run_canceled(instance.get_run_by_id(run.run_id))
+    assert len(evaluate(definitions, instance)) == 1
+
+
+def test_the_sensor_asks_when_a_bucket_is_due_though_nothing_is_pending(db, definitions, instance, now):
+    land(db, trade(now - timedelta(minutes=5)))
+    db.execute("UPDATE ingest_offsets SET caught_up_at = %s", (now - timedelta(days=1),))
+    merge(definitions, instance)
+    assert evaluate(definitions, instance) == []
+    db.execute("UPDATE ingest_offsets SET caught_up_at = now()")
+    assert len(evaluate(definitions, instance)) == 1
+    merge(definitions, instance)
+    assert evaluate(definitions, instance) == []
+
+
+def check(definitions: dg.Definitions, instance: dg.DagsterInstance) -> dict[str, bool]:
+    done = definitions.resolve_job_def("checks").execute_in_process(instance=instance)
+    return {each.check_name: each.passed for each in done.get_asset_check_evaluations()}
+
+
+def test_the_books_balance_and_each_check_sees_its_own_damage(db, definitions, instance, now):
+    land(db, trade(now))
+    merge(definitions, instance)
+    land(db, trade(now))
+    assert check(definitions, instance) == dict.fromkeys(
+        ("ledger_is_conserved", "partitions_are_ahead", "dead_letter_ratio", "equals_raw", "is_fresh"), True
+    ) | {"partitions_are_ahead": True}
+    db.execute(
+        "DELETE FROM events WHERE id IN (SELECT id FROM events WHERE timestamp < %s LIMIT 1)", (now - HOUR,)
+    )
+    db.execute("UPDATE ingest_offsets SET next_offset = next_offset + 1")
+    db.execute(
+        "UPDATE ingest_batches SET stored = 0, dead = read, committed_at = now() - interval '10 minutes'"
+    )
+    hour = now.replace(minute=0, second=0, microsecond=0) - HOUR
+    db.execute("DELETE FROM rollup_deltas")
+    db.execute(
+        "UPDATE metric_aggregations SET count = count + 1 WHERE interval = '1h' AND time_bucket = %s", (hour,)
+    )
+    db.execute("INSERT INTO http_inbox (payload, received_at) VALUES ('', now() - interval '1 hour')")
+    for row in db.execute(
+        "SELECT partition FROM time_partitions WHERE parent = 'events' AND lower_bound > now()"
+    ).fetchall():
+        db.execute(f"DROP TABLE {row[0]}")
+    assert check(definitions, instance) == {
+        "ledger_is_conserved": False,
+        "partitions_are_ahead": False,
+        "dead_letter_ratio": False,
+        "equals_raw": False,
+        "is_fresh": False,
+    }
+
+
+def test_maintenance_creates_partitions_and_retention_removes_them(
+    db, definitions, instance, monkeypatch, now
+):
+    ahead = "SELECT max(upper_bound) FROM time_partitions WHERE parent = 'events'"
+    assert definitions.resolve_job_def("maintenance").execute_in_process(instance=instance).success
+    assert db.execute(ahead).fetchone()[0] > now + timedelta(days=7)
+    monkeypatch.setenv("B25_ANALYTICS__RETENTION__RAW_EVENTS", "1d")
+    settings.cache_clear()
+    assert definitions.resolve_job_def("retention").execute_in_process(instance=instance).success
+    oldest = db.execute("SELECT min(lower_bound) FROM time_partitions WHERE parent = 'events'").fetchone()[0]
+    assert oldest.date() == (now - timedelta(days=1)).date()
+    [dropped] = materialized(instance, "expired_partitions").values()
+    assert int(dropped["dropped"]) >= 89
+
+
+def test_retention_does_nothing_when_cleanup_is_off(db, definitions, instance, monkeypatch):
+    monkeypatch.setenv("B25_ANALYTICS__RETENTION__CLEANUP_ENABLED", "false")
+    monkeypatch.setenv("B25_ANALYTICS__RETENTION__RAW_EVENTS", "1d")
+    settings.cache_clear()
+    before = db.execute("SELECT count(*) FROM time_partitions").fetchone()
+    assert definitions.resolve_job_def("retention").execute_in_process(instance=instance).success
+    assert db.execute("SELECT count(*) FROM time_partitions").fetchone() == before

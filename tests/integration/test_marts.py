@@ -1,0 +1,267 @@
+"""The marts: their tables, and what dbt makes of raw events."""
+
+import warnings
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import dagster as dg
+import psycopg
+import pytest
+from dbt.cli.main import dbtRunner
+
+from analytics_pipeline.settings import adopt, settings
+from analytics_pipeline.storage.connection import Connection, connect
+from analytics_pipeline.storage.retention import write_policies
+from tests.integration.landed import Event, land, order
+
+HOUR = timedelta(hours=1)
+
+# Written apart from the model, row by row instead of in sets: the two must agree.
+EXPECTED = """
+SELECT o.order_id,
+    (SELECT user_id FROM events WHERE properties ->> 'order_id' = o.order_id AND user_id IS NOT NULL
+     ORDER BY timestamp, id LIMIT 1),
+    (SELECT (properties ->> 'quantity')::numeric FROM events WHERE properties ->> 'order_id' = o.order_id
+        AND event_type LIKE 'order.%%' AND jsonb_typeof(properties -> 'quantity') = 'number'
+     ORDER BY timestamp, id LIMIT 1),
+    (SELECT coalesce(sum((properties ->> 'quantity')::numeric), 0) FROM events
+     WHERE properties ->> 'order_id' = o.order_id AND event_type = 'order.filled'),
+    (SELECT max((properties ->> 'latency_ms')::float8) FROM events
+     WHERE properties ->> 'order_id' = o.order_id AND event_type = 'order.filled'),
+    (SELECT sum((properties ->> 'commission')::numeric) FROM events
+     WHERE properties ->> 'order_id' = o.order_id AND event_type = 'order.filled'),
+    (SELECT min(timestamp) FROM events WHERE properties ->> 'order_id' = o.order_id AND event_type LIKE 'order.%%'),
+    CASE
+        WHEN EXISTS (SELECT FROM events WHERE properties ->> 'order_id' = o.order_id AND event_type = 'order.rejected')
+            THEN 'rejected'
+        WHEN EXISTS (SELECT FROM events WHERE properties ->> 'order_id' = o.order_id AND event_type = 'order.canceled')
+            THEN 'canceled'
+        WHEN EXISTS (SELECT FROM events WHERE properties ->> 'order_id' = o.order_id AND event_type = 'order.filled')
+            THEN 'filled'
+        ELSE 'placed'
+    END
+FROM (SELECT DISTINCT properties ->> 'order_id' AS order_id FROM events
+      WHERE event_type LIKE 'order.%%' AND properties ->> 'order_id' IS NOT NULL) AS o
+ORDER BY 1
+"""
+ACTUAL = """
+SELECT order_id, user_id, quantity, filled_quantity, latency_ms, commission, timestamp, status
+FROM order_analytics ORDER BY order_id
+"""
+
+
+@pytest.fixture
+def db(
+    database: str, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Connection]:
+    monkeypatch.setenv("B25_DATABASE__URL", database)
+    monkeypatch.setenv("B25_LOCAL_STACK__STATE_FOLDER", str(tmp_path_factory.getbasetemp() / "dagster"))
+    settings.cache_clear()
+    with connect(database, name="test", autocommit=True) as connection:
+        write_policies(connection, settings().analytics.retention)
+        yield connection
+
+
+@pytest.fixture
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def build_marts(command: str = "run") -> bool:
+    """dbt inside this process, which spares most of its start; whether it succeeded."""
+    from analytics_pipeline.defs.marts.resources import PROJECT, dbt_environment
+
+    adopt(dbt_environment(settings().database.conninfo()))
+    folder, target = str(PROJECT.project_dir), str(PROJECT.target_path / "tests")
+    places = [
+        "--project-dir",
+        folder,
+        "--profiles-dir",
+        folder,
+        "--target-path",
+        target,
+        "--log-path",
+        target,
+    ]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return dbtRunner().invoke([command, "--quiet", *places]).success
+
+
+def fill_marts() -> dg.ExecuteInProcessResult:
+    """The job, as Dagster runs it."""
+    from analytics_pipeline.definitions import definitions
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        return definitions.resolve_job_def("marts").execute_in_process(
+            instance=instance, raise_on_error=False
+        )
+
+
+def rows(db: Connection, query: str) -> list[tuple[Any, ...]]:
+    return db.execute(query.replace("%%", "%")).fetchall()
+
+
+def closing(event_type: str, order_id: str, at: datetime) -> Event:
+    return Event(event_type, at, {"order_id": order_id, "symbol": "BTCUSDT", "reason": "risk"}, user_id="u1")
+
+
+def test_order_analytics_equals_sql_on_raw_also_after_late_events(db, now):
+    before_midnight = now.replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(seconds=2)
+    events = [
+        *order("filled", now - 2 * HOUR),
+        *order("spans-hours", now - 3 * HOUR, filled_after=2 * HOUR),
+        *order("spans-days", before_midnight, filled_after=timedelta(seconds=4)),
+        *order("open", now - HOUR, filled_after=None),
+        *order("canceled", now - HOUR, filled_after=None),
+        closing("order.canceled", "canceled", now - HOUR + timedelta(seconds=3)),
+        *order("rejected", now - HOUR, filled_after=None),
+        closing("order.rejected", "rejected", now - HOUR),
+        Event("order.placed", now - HOUR, {"order_id": "no numbers", "quantity": "5", "price": None}),
+        Event("order.placed", now - HOUR, {"symbol": "no order"}),
+        Event("page.view", now - HOUR, {"order_id": "not an order"}),
+    ]
+    land(db, events)
+    assert build_marts()
+    assert rows(db, ACTUAL) == rows(db, EXPECTED)
+    assert len(rows(db, ACTUAL)) == 7
+
+    land(db, order("open", now - HOUR)[1:])
+    land(db, order("other", now - timedelta(days=1)))
+    late = closing("order.canceled", "spans-hours", now - timedelta(hours=20))
+    land(db, [late, *order("filled", now - 2 * HOUR)[1:]])
+    assert build_marts()
+    assert rows(db, ACTUAL) == rows(db, EXPECTED)
+    assert len(rows(db, ACTUAL)) == 8
+    [(status, first)] = rows(
+        db, "SELECT status, timestamp FROM order_analytics WHERE order_id = 'spans-hours'"
+    )
+    assert (status, first) == ("canceled", late.timestamp)
+
+
+def test_the_tests_of_the_model_are_checks_of_the_asset(db, now):
+    land(db, order("one", now - HOUR))
+    done = fill_marts()
+    assert done.success
+    checks = {each.check_name: each.passed for each in done.get_asset_check_evaluations()}
+    assert len(checks) >= 3
+    assert all(checks.values())
+    db.execute(
+        "INSERT INTO order_analytics (order_id, status, timestamp) VALUES ('one', 'x', now()), (' ', 'x', now())"
+    )
+    assert not build_marts("test")
+
+
+def test_values_that_do_not_fit_are_left_out_or_cut_and_the_table_keeps_its_shape(db, now):
+    shape = (
+        "SELECT attname, atttypid, atttypmod FROM pg_attribute"
+        " WHERE attrelid = 'order_analytics'::regclass ORDER BY attnum"
+    )
+    before = rows(db, shape)
+    wild = {"symbol": "s" * 900, "side": "B" * 900, "price": 1e300, "quantity": 10**17, "is_maker": "yes"}
+    land(
+        db,
+        [
+            Event("order.placed", now - HOUR, {"order_id": "x" * 256, **wild}),
+            Event("order.placed", now - HOUR, {"order_id": "", **wild}),
+            Event(
+                "order.filled",
+                now - HOUR,
+                {"order_id": "wild", **wild, "latency_ms": 1e308, "pnl": "a"},
+                "u" * 255,
+            ),
+        ],
+    )
+    assert build_marts()
+    [row] = rows(
+        db,
+        "SELECT order_id, length(symbol), length(side), price, quantity, latency_ms, pnl FROM order_analytics",
+    )
+    assert row == ("wild", 255, 50, None, 10**17, None, None)
+    assert rows(db, shape) == before
+
+
+def test_orders_that_began_before_the_raw_floor_stay_as_they_are(db, now):
+    land(db, order("old", now - timedelta(days=1), filled_after=None))
+    assert build_marts()
+    before = rows(db, "SELECT * FROM order_analytics")
+    db.execute("UPDATE retention_state SET raw_floor = %s", (now - HOUR,))
+    land(db, order("old", now)[1:])
+    assert build_marts()
+    assert rows(db, "SELECT * FROM order_analytics") == before
+
+
+def test_a_second_run_with_nothing_new_changes_nothing(db, now):
+    land(db, order("one", now - HOUR))
+    assert build_marts()
+    db.execute("UPDATE order_analytics SET landed_at = landed_at + interval '2 minutes'")
+    before = rows(db, "SELECT * FROM order_analytics")
+    assert build_marts()
+    assert rows(db, "SELECT * FROM order_analytics") == before
+
+
+ORIGINAL = {
+    "user_behavior": "user_id, session_id, session_start, session_end, duration, page_views, event_count,"
+    " unique_event_types, properties",
+    "order_analytics": "order_id, user_id, symbol, side, order_type, price, quantity, filled_quantity, status,"
+    " strategy_id, latency_ms, is_maker, commission, pnl, timestamp",
+    "strategy_performance": "strategy_id, strategy_name, time_bucket, interval, total_trades, winning_trades,"
+    " losing_trades, total_pnl, gross_profit, gross_loss, avg_win, avg_loss, largest_win, largest_loss, win_rate,"
+    " profit_factor, sharpe_ratio, max_drawdown, avg_latency_ms",
+    "market_analytics": "symbol, time_bucket, interval, open, high, low, close, volume, trades_count, avg_spread,"
+    " volatility",
+    "system_metrics": "service_name, metric_type, time_bucket, value, dimensions",
+}
+
+
+@pytest.mark.parametrize("table", ORIGINAL)
+def test_plain_inserts_with_the_originals_columns_work(db, now, table):
+    columns = ORIGINAL[table].split(", ")
+    types = dict(
+        db.execute(
+            "SELECT column_name, data_type FROM information_schema.columns WHERE table_name = %s", (table,)
+        ).fetchall()
+    )
+    examples = {
+        "timestamp with time zone": now,
+        "character varying": "1m",
+        "numeric": 1.5,
+        "double precision": 1.5,
+        "integer": 1,
+        "bigint": 1,
+        "boolean": True,
+        "jsonb": "{}",
+    }
+    values = [examples[types[column]] for column in columns]
+    marks = ", ".join(["%s"] * len(columns))
+    db.execute(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})", values)
+    [(identity, created)] = db.execute(f"SELECT id, created_at FROM {table}").fetchall()
+    assert identity is not None
+    assert created is not None
+
+
+def test_market_analytics_takes_any_interval(db, now):
+    for interval in ("1m", "1h", "4h"):
+        db.execute(
+            "INSERT INTO market_analytics (symbol, time_bucket, interval, open) VALUES ('BTCUSDT', %s, %s, 1)",
+            (now, interval),
+        )
+
+
+def test_dashboard_metrics_shows_settled_and_pending_after_a_refresh(db, now):
+    columns = "active_users, orders_placed_1h, orders_filled_1h, active_strategies"
+    db.execute("SELECT refresh_dashboard_metrics();")
+    assert rows(db, f"SELECT {columns} FROM dashboard_metrics") == [(0, 0, 0, 0)]
+    land(db, order("one", now - timedelta(minutes=1)))
+    land(db, order("two", now - timedelta(minutes=30), filled_after=None))
+    db.execute("SELECT refresh_dashboard_metrics();")
+    assert rows(db, f"SELECT {columns} FROM dashboard_metrics") == [(1, 2, 1, 1)]
+    [(rate, updated)] = rows(db, "SELECT events_per_second, last_updated FROM dashboard_metrics")
+    assert 0 <= rate <= 2 / 60
+    assert updated >= now
+
+
+def test_a_mart_of_a_time_without_partition_says_so(db):
+    with pytest.raises(psycopg.errors.CheckViolation):
+        db.execute("INSERT INTO order_analytics (order_id, timestamp) VALUES ('x', '2001-01-01')")
