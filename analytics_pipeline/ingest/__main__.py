@@ -25,6 +25,7 @@ from analytics_pipeline.ingest.kafka import KafkaConsumer
 from analytics_pipeline.ingest.listener import Listener
 from analytics_pipeline.ingest.ownership import Ownership
 from analytics_pipeline.ingest.process import Task, run_together
+from analytics_pipeline.ingest.topics import create_when_reachable
 from analytics_pipeline.ingest.watermarks import Watermarks
 from analytics_pipeline.ingest.worker import Pace, Worker
 from analytics_pipeline.settings import Settings, settings
@@ -141,6 +142,7 @@ def _tasks(settings: Settings, conninfo: str, listener: Listener) -> dict[str, T
         workers.append(worker)
         tasks[f"worker-{number}"] = worker.run
     tasks["watermarks"] = watermarks.run
+    tasks["topics"] = partial(create_when_reachable, settings.kafka)
     return tasks
 
 

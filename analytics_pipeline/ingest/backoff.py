@@ -9,7 +9,7 @@ class Backoff:
     """Waits that double from 0.2 s to 5 s, until `reset`."""
 
     def __init__(self) -> None:
-        self._wait = wait_exponential_jitter(initial=_FIRST, max=_LONGEST, jitter=_JITTER)
+        self._wait = wait_exponential_jitter(multiplier=_FIRST, max=_LONGEST, jitter=_JITTER)
         self.failures = 0
 
     def next(self) -> float:

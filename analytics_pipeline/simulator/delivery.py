@@ -8,11 +8,11 @@ from datetime import timedelta
 from threading import Event
 
 import structlog
-from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka import KafkaError, Producer
 from confluent_kafka import Message as Report
-from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
 from analytics_pipeline.errors import ConfigurationError
+from analytics_pipeline.ingest.topics import create_when_reachable
 from analytics_pipeline.settings import Kafka
 from analytics_pipeline.simulator.envelope import TOPICS, Message
 
@@ -26,8 +26,6 @@ AWAY = {
     KafkaError._RESOLVE,
 }
 """Errors that mean: Kafka cannot be reached now."""
-ATTEMPT = 2.0
-"""Seconds that one question to Kafka may take."""
 
 
 class Delivery:
@@ -62,7 +60,6 @@ class Delivery:
             "log_level": 0,
             **kafka.options,
         }
-        self._admin = AdminClient(common)
         self._producer = Producer(
             {
                 "linger.ms": 20,
@@ -77,40 +74,8 @@ class Delivery:
 
     def wait_until_ready(self) -> bool:
         """Wait until Kafka answers and has the topics; False when stopped before."""
-        told = False
-        while not self._stop.is_set():
-            try:
-                there = self._admin.list_topics(timeout=ATTEMPT).topics
-            except KafkaException as error:
-                if not told:
-                    log.warning(
-                        "simulator_waits_for_kafka", brokers=self._kafka.brokers, error=error.args[0].str()
-                    )
-                    told = True
-            else:
-                missing = [topic for topic in TOPICS if topic not in there]
-                if not missing:
-                    return True
-                self._create(missing)
-            self._stop.wait(0.5)
-        return False
-
-    def _create(self, missing: list[str]) -> None:
-        if not self._kafka.create_topics:
-            log.warning("simulator_waits_for_topics", missing=missing, setting="kafka.create_topics")
-            return
-        form = self._kafka.topic
-        asked = self._admin.create_topics(
-            [NewTopic(name, form.partitions, form.replication_factor) for name in missing],
-            operation_timeout=ATTEMPT,
-        )
-        for name, outcome in asked.items():
-            try:
-                outcome.result()
-            except KafkaException as error:
-                # Ingest may have created it in the same moment.
-                if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                    log.warning("topic_not_created", topic=name, error=error.args[0].str())
+        create_when_reachable(self._kafka.model_copy(update={"topics": list(TOPICS)}), self._stop)
+        return not self._stop.is_set()
 
     def send(self, message: Message, *, at_event_time: bool = False) -> None:
         """Queue one message; blocks while the queue is full, and gives up only when stopped.

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from threading import Event, Thread
 
 import pytest
-from confluent_kafka import Consumer, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from analytics_pipeline.errors import ConfigurationError
 from analytics_pipeline.local_stack.ports import free_port
@@ -39,7 +39,13 @@ class Reader:
         self._partitions = [
             TopicPartition(topic, number) for topic in TOPICS for number in known[topic].partitions
         ]
-        self._from = self._ends()
+        self._from = wait_for(self._ends_of_new_topics, message="new topics have leaders")
+
+    def _ends_of_new_topics(self) -> list[int]:
+        try:
+            return self._ends()
+        except KafkaException:
+            return []
 
     def _ends(self) -> list[int]:
         return [self._consumer.get_watermark_offsets(one, timeout=10)[1] for one in self._partitions]

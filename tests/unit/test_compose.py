@@ -65,13 +65,13 @@ def test_everything_of_the_brief_is_there() -> None:
     assert set(OURS) == {
         "migrate", "ingest", "dagster-code", "dagster-webserver", "dagster-daemon", "api", "simulator",
     }  # fmt: skip
-    assert set(SERVICES) - set(OURS) == {"postgres", "kafka", "topics", "redis", "prometheus", "grafana"}
+    assert set(SERVICES) - set(OURS) == {"postgres", "kafka", "redis", "prometheus", "grafana"}
     assert OURS["ingest"]["deploy"]["replicas"] == 2
     assert SERVICES["simulator"]["profiles"] == ["simulator"]
     assert SERVICES["grafana"]["profiles"] == ["monitoring"]
 
 
-@pytest.mark.parametrize("name", sorted(set(SERVICES) - {"migrate", "topics", "simulator"}))
+@pytest.mark.parametrize("name", sorted(set(SERVICES) - {"migrate", "simulator"}))
 def test_what_keeps_running_has_a_health_check(name: str) -> None:
     assert SERVICES[name]["healthcheck"]["test"]
 
@@ -109,12 +109,6 @@ def test_our_containers_have_no_more_rights_than_they_need(name: str) -> None:
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
     assert "user" not in service or service["user"] != "root"
-
-
-def test_the_topics_of_the_settings_are_made() -> None:
-    made = re.search(r"for topic in ([\w. ]+);", SERVICES["topics"]["command"][-1])
-    assert made is not None
-    assert made[1].split() == load_settings().kafka.topics
 
 
 def test_the_image_runs_as_a_user_of_its_own_from_locked_packages() -> None:

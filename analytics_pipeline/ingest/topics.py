@@ -1,0 +1,92 @@
+"""Topics of Kafka: creating those the settings name, and counting partitions.
+
+Belongs here: administration through the Kafka protocol, for ingest, the simulator and the local stack.
+Does not belong here: consuming.
+"""
+
+import threading
+import time
+from typing import Any
+
+import structlog
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from analytics_pipeline.errors import EnvironmentFault
+from analytics_pipeline.ingest.backoff import Backoff
+from analytics_pipeline.settings import Kafka
+
+_log = structlog.get_logger(__name__)
+
+_TIMEOUT = 20.0
+_SHORT = 2.0
+_INTERVAL = 0.05
+
+
+def admin(kafka: Kafka) -> AdminClient:
+    """A client with the user's own options (SASL, TLS)."""
+    return AdminClient({**kafka.options, "bootstrap.servers": ",".join(kafka.brokers), "log_level": 0})
+
+
+def create_topics(kafka: Kafka, *, timeout: float = _TIMEOUT) -> int:
+    """Create the topics that are missing (unless `kafka.create_topics` is off); return the number of partitions.
+
+    `timeout` is in seconds, for each question to Kafka.
+
+    Raises:
+        EnvironmentFault: Kafka cannot be reached or refuses.
+    """
+    client = admin(kafka)
+    try:
+        existing = client.list_topics(timeout=timeout).topics
+        missing = [name for name in kafka.topics if name not in existing]
+        if missing and kafka.create_topics:
+            wanted = [
+                NewTopic(name, kafka.topic.partitions, kafka.topic.replication_factor) for name in missing
+            ]
+            for future in client.create_topics(wanted).values():
+                _ignore_existing(future)
+            missing = []
+            existing = _known(client, kafka.topics, timeout)
+    except KafkaException as error:
+        raise EnvironmentFault(
+            f"Kafka at {', '.join(kafka.brokers)} did not answer ({error.args[0].name()}): check kafka.brokers"
+        ) from error
+    if missing:
+        raise EnvironmentFault(
+            f"the topics {', '.join(missing)} do not exist: create them, or set kafka.create_topics: true"
+        )
+    return sum(len(existing[name].partitions) for name in kafka.topics if name in existing)
+
+
+def create_when_reachable(kafka: Kafka, stop: threading.Event) -> None:
+    """Create missing topics as soon as Kafka answers; returns when all are there, or stopped."""
+    backoff = Backoff()
+    while not stop.is_set():
+        try:
+            create_topics(kafka, timeout=_SHORT)
+        except EnvironmentFault as error:
+            _log.warning("waiting for topics", reason=str(error))
+            stop.wait(backoff.next())
+        else:
+            return
+
+
+def _known(client: AdminClient, topics: list[str], timeout: float) -> dict[str, Any]:
+    """The brokers' topics, once these have partitions: a new topic is known a moment after it was made."""
+    limit = time.monotonic() + _TIMEOUT
+    while True:
+        existing: dict[str, Any] = client.list_topics(timeout=timeout).topics
+        are_there = all(name in existing and existing[name].partitions for name in topics)
+        if are_there or time.monotonic() > limit:
+            return existing
+        time.sleep(_INTERVAL)
+
+
+def _ignore_existing(future: "object") -> None:
+    try:
+        future.result(timeout=_TIMEOUT)  # type: ignore[attr-defined]
+    except KafkaException as error:
+        if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+            raise
