@@ -1,0 +1,106 @@
+"""The small pure parts of the landing loop."""
+
+import threading
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from analytics_pipeline.ingest.backoff import Backoff
+from analytics_pipeline.ingest.dead_letter_limit import DeadLetterLimit
+from analytics_pipeline.ingest.process import run_together
+from analytics_pipeline.ingest.watermarks import Note, Notes
+
+START = datetime(2024, 5, 15, tzinfo=UTC)
+
+
+def at(seconds: int) -> datetime:
+    return START + timedelta(seconds=seconds)
+
+
+def test_waits_grow_and_start_small_again_after_success() -> None:
+    backoff = Backoff()
+    waits = [backoff.next() for _ in range(12)]
+    assert 0.1 < waits[0] < 0.5
+    assert 4 < waits[-1] <= 5.5
+    backoff.reset()
+    assert backoff.next() < 0.5
+
+
+def test_a_note_counts_once_its_watermark_is_reached() -> None:
+    notes = Notes()
+    notes.add(Note(at(1), 10))
+    notes.add(Note(at(2), 15))
+    assert notes.reached(9) is None
+    assert notes.reached(10) == at(1)
+    assert notes.reached(99) == at(2)
+    notes.forget(at(1))
+    assert notes.reached(14) is None
+    assert notes.reached(15) == at(2)
+
+
+@given(st.lists(st.integers(0, 50), max_size=2000), st.integers(0, 100_000))
+def test_a_long_backlog_of_notes_stays_small_and_truthful(steps: list[int], landed: int) -> None:
+    notes, high = Notes(), 0
+    truth = None
+    for second, step in enumerate(steps):
+        high += step
+        notes.add(Note(at(second), high))
+        if high <= landed:
+            truth = at(second)
+    assert len(notes._waiting) <= 257
+    reached = notes.reached(landed)
+    assert reached is None or (truth is not None and reached <= truth)
+
+
+def test_the_same_note_twice_is_one() -> None:
+    notes = Notes()
+    for _ in range(3):
+        notes.add(Note(at(1), 10))
+    notes.forget(at(1))
+    assert notes.reached(10) is None
+
+
+@pytest.mark.parametrize(
+    ("batches", "stops"),
+    [
+        ([(100, 100)], True),
+        ([(99, 99)], False),
+        ([(50, 50), (50, 50)], True),
+        ([(50, 50), (1, 0), (48, 48)], False),
+        ([(50, 50), (1, 0), (50, 50)], True),
+        ([(60, 60), (40, 0)], True),
+        ([(50, 50), (50, 0)], False),
+        ([(10, 10)], False),
+        ([(1000, 500)] * 10, False),
+        ([(1000, 0), (50, 50), (50, 0)], False),
+        ([(1000, 1)] * 10 + [(100, 70)], True),
+        ([(0, 0)] * 5, False),
+    ],
+)
+def test_the_dead_letter_limit(batches: list[tuple[int, int]], stops: bool) -> None:
+    limit = DeadLetterLimit(ratio=0.5, consecutive=100)
+    verdicts = [limit.add(read, dead) for read, dead in batches]
+    assert (verdicts[-1] is not None) is stops
+
+
+def test_one_failing_task_stops_the_others() -> None:
+    stopped = []
+
+    def waits(stop: threading.Event) -> None:
+        stop.wait(10)
+        stopped.append(True)
+
+    def fails(_stop: threading.Event) -> None:
+        raise ValueError("a bug")
+
+    failure = run_together({"a": waits, "b": fails, "c": waits}, threading.Event())
+    assert isinstance(failure, ValueError)
+    assert stopped == [True, True]
+
+
+def test_a_stop_ends_all_tasks_without_a_failure() -> None:
+    stop = threading.Event()
+    stop.set()
+    assert run_together({"a": lambda event: None}, stop) is None
