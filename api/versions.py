@@ -60,6 +60,7 @@ class Versions:
         self, revisions: dict[date, int], pending: dict[date, tuple[int, str]], read_at: float
     ) -> None:
         self.read_at = read_at
+        self._pending = frozenset(pending)
         self._versions = sorted(
             (day, f"{day.toordinal()}:{revisions.get(day, 0)}:{pending.get(day, '')}")
             for day in revisions.keys() | pending.keys()
@@ -73,6 +74,10 @@ class Versions:
             text = ";".join(version for day, version in self._versions if first <= day <= last)
             found = self._digests[first, last] = blake2b(text.encode(), digest_size=12).hexdigest()
         return found
+
+    def is_quiet(self, first: date, last: date) -> bool:
+        """Whether nothing is pending in these days, so that their version may last."""
+        return not any(first <= day <= last for day in self._pending)
 
     def same_as(self, other: "Versions") -> bool:
         """Whether nothing changed between the two readings."""

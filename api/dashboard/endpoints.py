@@ -34,7 +34,7 @@ def question(_query_string: bytes, now: datetime) -> Question:
         body = _body(windows, await read_dashboard(database, windows))
         return Answer(body, body)
 
-    return Question(windows.canonical, *days_of(windows.hour, windows.end), ask)
+    return Question(windows.canonical, *days_of(windows.hour, windows.end), ask, True)
 
 
 def _body(windows: Windows, found: Dashboard) -> bytes:

@@ -106,7 +106,7 @@ def statistics_question(query_string: bytes, now: datetime) -> Question:
         body = orjson.dumps(content)
         return Answer(body, body)
 
-    return Question(wanted.canonical, *days_of(wanted.start, wanted.end), ask)
+    return Question(wanted.canonical, *days_of(wanted.start, wanted.end), ask, wanted.end == now)
 
 
 def _event(event: Event) -> dict[str, object]:

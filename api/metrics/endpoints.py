@@ -53,7 +53,7 @@ def question(query_string: bytes, now: datetime, *, max_points: int) -> Question
             )
         return _answer(series, points)
 
-    return Question(series.canonical, *days_of(series.start, series.end), ask)
+    return Question(series.canonical, *days_of(series.start, series.end), ask, series.end == now)
 
 
 def _answer(series: schemas.Series, points: list[Point]) -> Answer:

@@ -172,6 +172,19 @@ def test_a_slow_query_ends_and_names_the_setting(busy_api: tuple[Api, psycopg.Co
     assert api.get("/api/v1/events")["count"] == 0
 
 
+def test_a_body_that_does_not_arrive_is_a_408(database: str) -> None:
+    never = asyncio.Event()
+
+    async def body() -> Any:
+        yield b'{"event_type":'
+        await never.wait()
+
+    with running(settings_for(database, server={"read_timeout": timedelta(seconds=1)})) as api:
+        answer = api.request("POST", "/api/v1/events", content=body())
+        assert answer.status_code == 408
+        assert "server.read_timeout" in answer.json()["detail"]
+
+
 def test_reads_cannot_write(database: str) -> None:
     with running(settings_for(database)) as api:
         services = api.services

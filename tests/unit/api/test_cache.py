@@ -4,7 +4,8 @@ from datetime import date
 
 import pytest
 
-from api.cache import Answer, LocalLevel, Question
+from api.cache import Answer, Question
+from api.cache_levels import LocalLevel
 from api.reads import entity_tag, matches
 from api.versions import Versions
 
