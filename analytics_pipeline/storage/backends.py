@@ -41,7 +41,7 @@ WHERE starts_with(other.application_name, %(prefix)s) AND other.datname = curren
 """
 _WHO = "SELECT pg_backend_pid(), backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()"
 _END = """
-SELECT pg_terminate_backend(other.pid, %(milliseconds)s)
+SELECT pg_terminate_backend(other.pid, %(milliseconds)s::bigint)
 FROM pg_stat_activity AS other WHERE other.pid = %(pid)s AND other.backend_start = %(started)s
 """
 _IS_THERE = (

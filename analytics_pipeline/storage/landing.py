@@ -86,6 +86,8 @@ class Lander:
         self._name = name
         self._connection: Connection | None = None
         self._backend: Backend | None = None
+        self._uncertain: Backend | None = None
+        """The server process that had a COMMIT which got no answer."""
         self._rows = EventRows()
 
     @property
@@ -194,15 +196,15 @@ class Lander:
         Raises:
             EnvironmentFault: Postgres cannot be reached; ask again.
         """
-        lost, self._connection = self._backend, None
         connection = self.connection
         try:
-            if lost is not None:
-                end_and_wait(connection, lost)
+            if self._uncertain is not None:
+                end_and_wait(connection, self._uncertain)
+                connection.commit()
+                self._uncertain = None
             rows = offsets.read(connection, [span.key for span in spans])
             connection.commit()
         except psycopg.Error as error:
-            self._backend = lost
             connection.close()
             raise EnvironmentFault(f"Postgres did not tell what was committed ({error.sqlstate})") from error
         return all(span.key in rows and rows[span.key].next_offset >= span.next_offset for span in spans)
@@ -227,6 +229,7 @@ class Lander:
                 connection.commit()
             except psycopg.Error as error:
                 if connection.broken or connection.closed:
+                    self._uncertain, self._connection = self._backend, None
                     connection.close()
                     raise CommitUnknown("COMMIT got no answer") from error
                 self._roll_back(connection, spans)

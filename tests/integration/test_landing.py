@@ -11,9 +11,9 @@ import pytest
 from analytics_pipeline.errors import MissingPartition
 from analytics_pipeline.events.limits import Limits
 from analytics_pipeline.events.messages import RawBatch
-from analytics_pipeline.storage import offsets
+from analytics_pipeline.storage import backends, offsets
 from analytics_pipeline.storage.connection import connection
-from analytics_pipeline.storage.landing import Lander, TimedOut
+from analytics_pipeline.storage.landing import CommitUnknown, Lander, TimedOut
 from analytics_pipeline.storage.offsets import Claim, Moved
 from tests.integration.landing_rig import (
     SOURCE,
@@ -28,6 +28,7 @@ from tests.integration.landing_rig import (
     span,
     value,
 )
+from tests.integration.test_landing_inbox import break_commit
 from tests.waiting import wait_for
 
 
@@ -354,4 +355,83 @@ def test_an_empty_stretch_of_offsets_is_recorded(database: str, lander: Lander) 
     assert rows(database, "SELECT first_offset, next_offset, read, skipped FROM ingest_batches") == [
         (0, 12, 0, 12)
     ]
+    check_books(database)
+
+
+@pytest.mark.parametrize("was_done", [True, False])
+def test_a_commit_without_an_answer_is_resolved_by_reading_the_offsets(
+    database: str, lander: Lander, monkeypatch: pytest.MonkeyPatch, was_done: bool
+) -> None:
+    owner, messages = claim(database), [message(at, event(at)) for at in range(10)]
+    taken = [span(owner, messages)]
+    break_commit(lander, monkeypatch, was_done)
+    with pytest.raises(CommitUnknown):
+        lander.land(taken, decode([RawBatch(SOURCE, 0, messages)]))
+    assert lander.resolve(taken) is was_done
+    if not was_done:
+        land(lander, owner, messages)
+    assert value(database, "SELECT count(*) FROM events") == 10
+    check_books(database)
+
+
+def test_resolving_waits_until_the_old_server_process_is_gone(
+    database: str, lander: Lander, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its COMMIT may still be on the way: only when it is gone do the offsets tell."""
+    owner, messages = claim(database), [message(0, event(0))]
+    taken = [span(owner, messages)]
+    connection_before = lander.connection
+
+    def lose() -> None:
+        raise psycopg.OperationalError("the answer was lost, the connection is open")
+
+    monkeypatch.setattr(connection_before, "commit", lose)
+    monkeypatch.setattr(type(connection_before), "broken", property(lambda _self: True))
+    with pytest.raises(CommitUnknown):
+        lander.land(taken, decode([RawBatch(SOURCE, 0, messages)]))
+    assert lander.resolve(taken) is False
+    land(lander, owner, messages)
+    check_books(database)
+    assert (
+        value(database, "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE '%landing-test'")
+        == 1
+    )
+
+
+def test_a_stuck_landing_connection_is_ended_and_a_busy_one_is_not(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backends, "STUCK_AGE", timedelta(milliseconds=300))
+    stuck = psycopg.connect(database, application_name="analytics-landing-gone")
+    pid = stuck.info.backend_pid
+    stuck.pgconn.exec_(b"BEGIN; COPY events (event_type) FROM STDIN")
+    idle = psycopg.connect(database, application_name="analytics-landing-idle")
+    idle.execute("SELECT 1")
+    idle.rollback()
+    other = psycopg.connect(database, application_name="somebody")
+    other.execute("SELECT 1")
+    with connection(database, name="watchdog", autocommit=True) as opened:
+        ended = wait_for(lambda: backends.end_stuck(opened))
+    assert ended == [pid]
+    assert idle.execute("SELECT 1").fetchone() == other.execute("SELECT 1").fetchone() == (1,)
+    for made in (stuck, idle, other):
+        made.close()
+
+
+def test_deltas_are_those_of_the_stored_rows(database: str, lander: Lander) -> None:
+    """In fallback and after refusals too: metrics count what `events` holds."""
+    execute(database, "ALTER TABLE events ADD CONSTRAINT no_poison CHECK (user_id <> 'poison')")
+    filled = {
+        "event_type": "order.filled",
+        "properties": {"symbol": "X", "price": 2, "quantity": 3, "latency_ms": 1},
+    }
+    sent = [event(number, **filled) for number in range(10)]
+    _, owner = land(lander, claim(database), [message(at, e) for at, e in enumerate(sent[:4])])
+    sent[7]["user_id"] = "poison"
+    land(lander, owner, [message(4 + at, e) for at, e in enumerate(sent)])
+    assert rows(
+        database,
+        "SELECT sum(count), sum(sum) FROM rollup_deltas"
+        " WHERE metric_name = 'trading.total_volume' AND dimension_set = ''",
+    ) == [(9, 54)]
     check_books(database)

@@ -1,0 +1,204 @@
+"""Posted events: durable from the append on, landed once, also when something fails in between."""
+
+import asyncio
+import json
+import threading
+import uuid
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+
+import psycopg
+import pytest
+
+from analytics_pipeline.events.limits import Limits
+from analytics_pipeline.events.posted import decode_posted
+from analytics_pipeline.storage import inbox
+from analytics_pipeline.storage.landing import CommitUnknown, Lander
+from tests.integration.landing_rig import check_books, decode_inbox, event, execute, message, rows, value
+from tests.waiting import wait_for
+
+PROCESS = uuid.UUID(int=7)
+
+
+@pytest.fixture
+def lander(database: str) -> Iterator[Lander]:
+    made = Lander(database, name="landing-test")
+    yield made
+    made.close()
+
+
+def post(conninfo: str, payloads: Sequence[bytes], process: uuid.UUID = PROCESS) -> list[int]:
+    async def append() -> list[int]:
+        async with await psycopg.AsyncConnection.connect(conninfo) as connection:
+            return await inbox.append(connection, payloads, process_id=process, now=datetime.now(UTC))
+
+    return asyncio.run(append())
+
+
+def payloads(*numbers: int) -> list[bytes]:
+    """The same number gives the same event."""
+    limits, now = Limits(), datetime.now(UTC)
+    return [
+        decode_posted(
+            json.dumps(event(n, timestamp=f"{now.date()}T00:00:00Z")).encode(), now=now, limits=limits
+        ).payload
+        for n in numbers
+    ]
+
+
+def check_inbox(conninfo: str) -> None:
+    accepted, read, waiting = rows(
+        conninfo,
+        "SELECT (SELECT coalesce(sum(accepted), 0) FROM http_accepted),"
+        " (SELECT coalesce(sum(read), 0) FROM ingest_batches WHERE source = 'http'),"
+        " (SELECT count(*) FROM http_inbox)",
+    )[0]
+    assert accepted == read + waiting
+    check_books(conninfo)
+
+
+def test_appending_returns_the_rows_in_order_and_counts_them(database: str) -> None:
+    first = post(database, payloads(0, 1, 2))
+    second = post(database, payloads(3), uuid.UUID(int=8))
+    assert first == sorted(first)
+    assert second[0] > first[-1]
+    assert [bytes(r[0]) for r in rows(database, "SELECT payload FROM http_inbox ORDER BY id")] == payloads(
+        0, 1, 2, 3
+    )
+    assert rows(database, "SELECT process_id, accepted FROM http_accepted ORDER BY 1") == [
+        (PROCESS, 3),
+        (uuid.UUID(int=8), 1),
+    ]
+    assert post(database, []) == []
+    check_inbox(database)
+
+
+def test_appending_wakes_whoever_listens(database: str) -> None:
+    with psycopg.connect(database, autocommit=True) as listening:
+        listening.execute("LISTEN inbox")
+        post(database, payloads(0))
+        assert [note.channel for note in listening.notifies(timeout=5, stop_after=1)] == ["inbox"]
+
+
+def test_posted_events_land_once_and_leave_the_inbox(database: str, lander: Lander) -> None:
+    ids = post(database, payloads(*range(10)))
+    landed = lander.land_inbox(6, decode_inbox)
+    assert landed is not None
+    assert landed.lines[0].stored == 6
+    check_inbox(database)
+    again = lander.land_inbox(100, decode_inbox)
+    assert again is not None
+    assert again.lines[0].stored == 4
+    assert lander.land_inbox(100, decode_inbox) is None
+    assert rows(database, "SELECT source, source_partition, source_offset FROM events ORDER BY 3") == [
+        ("http", 0, i) for i in ids
+    ]
+    assert rows(database, "SELECT first_offset, next_offset, read FROM ingest_batches ORDER BY batch_id") == [
+        (None, None, 6),
+        (None, None, 4),
+    ]
+    check_inbox(database)
+
+
+def test_a_posted_duplicate_goes_through_the_savepoint(database: str, lander: Lander) -> None:
+    """A unique violation must not put the taken rows back into the inbox."""
+    post(database, payloads(0, 1))
+    lander.land_inbox(100, decode_inbox)
+    post(database, payloads(1, 2))
+    landed = lander.land_inbox(100, decode_inbox)
+    assert landed is not None
+    assert (landed.lines[0].stored, landed.lines[0].duplicate) == (1, 1)
+    assert value(database, "SELECT count(*) FROM http_inbox") == 0
+    check_inbox(database)
+
+
+def test_a_posted_row_that_postgres_refuses_becomes_a_dead_letter(database: str, lander: Lander) -> None:
+    execute(database, "ALTER TABLE events ADD CONSTRAINT no_poison CHECK (user_id <> 'user-3')")
+    ids = post(database, payloads(*range(8)))
+    landed = lander.land_inbox(100, decode_inbox)
+    assert landed is not None
+    assert (landed.lines[0].stored, landed.lines[0].dead) == (7, 1)
+    assert rows(database, "SELECT source, source_offset, reason FROM dead_letter_events") == [
+        ("http", ids[3], "refused_by_database")
+    ]
+    check_inbox(database)
+
+
+def test_a_failure_puts_the_rows_back(database: str, lander: Lander) -> None:
+    post(database, payloads(*range(5)))
+
+    def fail(_messages: object) -> object:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        lander.land_inbox(100, fail)  # type: ignore[arg-type]
+    assert value(database, "SELECT count(*) FROM http_inbox") == 5
+    assert lander.land_inbox(100, decode_inbox) is not None
+    check_inbox(database)
+
+
+def test_two_landings_at_once_take_different_rows(database: str, lander: Lander) -> None:
+    post(database, payloads(*range(20)))
+    inside, go_on = threading.Event(), threading.Event()
+
+    def slowly(messages: Sequence[object]) -> object:
+        inside.set()
+        assert go_on.wait(3)
+        return decode_inbox(messages)  # type: ignore[arg-type]
+
+    other = Lander(database, name="landing-test")
+    thread = threading.Thread(target=lambda: other.land_inbox(8, slowly))  # type: ignore[arg-type]
+    thread.start()
+    assert inside.wait(10)
+    landed = lander.land_inbox(100, decode_inbox)
+    go_on.set()
+    thread.join(10)
+    other.close()
+    assert landed is not None
+    assert landed.lines[0].read == 12
+    assert value(database, "SELECT count(*) FROM events") == 20
+    check_inbox(database)
+
+
+@pytest.mark.parametrize("was_done", [True, False])
+def test_a_commit_without_an_answer_neither_loses_nor_doubles(
+    database: str, lander: Lander, monkeypatch: pytest.MonkeyPatch, was_done: bool
+) -> None:
+    post(database, payloads(*range(5)))
+    break_commit(lander, monkeypatch, was_done)
+    with pytest.raises(CommitUnknown):
+        lander.land_inbox(100, decode_inbox)
+    wait_for(lambda: value(database, "SELECT count(*) FROM http_inbox") == (0 if was_done else 5))
+    while lander.land_inbox(100, decode_inbox) is not None:
+        pass
+    assert value(database, "SELECT count(*) FROM events") == 5
+    check_inbox(database)
+
+
+def break_commit(lander: Lander, monkeypatch: pytest.MonkeyPatch, was_done: bool) -> None:
+    """Cut the connection during the next COMMIT, after or before the server did it."""
+    connection = lander.connection
+    real = connection.commit
+
+    def commit() -> None:
+        monkeypatch.undo()
+        if was_done:
+            real()
+        connection.pgconn.finish()
+        raise psycopg.OperationalError("connection lost")
+
+    monkeypatch.setattr(connection, "commit", commit)
+
+
+def test_broken_payloads_are_dead_letters_not_a_stuck_inbox(database: str, lander: Lander) -> None:
+    """What validation let through once, an older API for example."""
+    ids = post(database, [b"not json", payloads(1)[0], b"\x00"])
+    landed = lander.land_inbox(100, decode_inbox)
+    assert landed is not None
+    assert (landed.lines[0].stored, landed.lines[0].dead) == (1, 2)
+    assert sorted(r[0] for r in rows(database, "SELECT source_offset FROM dead_letter_events")) == [
+        ids[0],
+        ids[2],
+    ]
+    assert message(0, None).value() is None
+    check_inbox(database)
