@@ -62,7 +62,7 @@ class ControlServer:
                 request = json.loads(connection.recv_bytes(65536))
                 answer = self._handle(request)
             except AnalyticsError as error:
-                answer = {"error": str(error)}
+                answer = {"refused": str(error)}
             except (OSError, EOFError, ValueError):
                 return
             try:
@@ -92,6 +92,6 @@ def ask(folder: StateFolder, command: str, *, timeout: float = 120.0, **argument
         raise EnvironmentFault(
             f"the stack in {folder.path} is starting or stopping and takes no commands: try again in a moment"
         ) from error
-    if "error" in answer:
-        raise Refused(answer["error"])
+    if "refused" in answer:
+        raise Refused(answer["refused"])
     return answer
