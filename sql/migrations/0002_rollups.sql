@@ -17,7 +17,7 @@ CREATE TABLE rollup_deltas (
 );
 
 CREATE INDEX rollup_deltas_hour_batch_id_idx ON rollup_deltas (hour, batch_id);
-CREATE INDEX rollup_deltas_metric_name_minute_idx ON rollup_deltas (metric_name, minute);
+CREATE INDEX rollup_deltas_metric_id_minute_idx ON rollup_deltas (metric_id, minute);
 
 COMMENT ON TABLE rollup_deltas IS 'Partial states of every metric, written by landings, added to the levels and removed by merges.';
 
