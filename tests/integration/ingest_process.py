@@ -1,6 +1,5 @@
 """A real landing process, as the tests start, kill and stop it; and a producer."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -12,11 +11,14 @@ import yaml
 from confluent_kafka import Producer
 from psycopg.conninfo import conninfo_to_dict
 
+from analytics_pipeline.settings import environment
 from tests.integration.landing_rig import rows, value
 from tests.waiting import wait_for
 
 
-def write_config(folder: Path, database: str, kafka: str | None, topics: list[str], **ingestion: object) -> Path:
+def write_config(
+    folder: Path, database: str, kafka: str | None, topics: list[str], **ingestion: object
+) -> Path:
     parts = conninfo_to_dict(database)
     config = {
         "database": {
@@ -56,7 +58,7 @@ class Ingest:
     def start(self) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "analytics_pipeline.ingest"],
-            env={**os.environ, "B25_CONFIG": str(self._config)},
+            env={**environment(), "B25_CONFIG": str(self._config)},
             stderr=self._log,
             stdout=self._log,
         )
@@ -101,8 +103,21 @@ def ingest(config: Path) -> Iterator[Ingest]:
         made.close()
 
 
-def produce(kafka: str, topic: str, values: Iterable[bytes | None], partition: int | None = None) -> None:
-    producer = Producer({"bootstrap.servers": kafka, "linger.ms": 5, "compression.type": "lz4"})
+def produce(
+    kafka: str,
+    topic: str,
+    values: Iterable[bytes | None],
+    partition: int | None = None,
+    max_message: int = 1_000_000,
+) -> None:
+    producer = Producer(
+        {
+            "bootstrap.servers": kafka,
+            "linger.ms": 5,
+            "compression.type": "lz4",
+            "message.max.bytes": max_message,
+        }
+    )
     for content in values:
         where: Mapping[str, int] = {} if partition is None else {"partition": partition}
         producer.produce(topic, content, on_delivery=_check, **where)
@@ -125,8 +140,13 @@ def wait_until_landed(database: str, topic: str, messages: int, timeout: float =
 def wait_until_caught_up(database: str, topic: str, ends: int, timeout: float = 60) -> None:
     """Until the sum of the offsets of all partitions has reached the sum of their ends."""
     wait_for(
-        lambda: (rows(database, "SELECT sum(next_offset) FROM ingest_offsets WHERE source = %s", topic)[0][0] or 0)
-        >= ends,
+        lambda: (
+            (
+                rows(database, "SELECT sum(next_offset) FROM ingest_offsets WHERE source = %s", topic)[0][0]
+                or 0
+            )
+            >= ends
+        ),
         timeout,
         f"{topic} caught up",
     )
