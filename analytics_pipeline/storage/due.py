@@ -5,12 +5,14 @@ Belongs here: that question. Does not belong here: merging (`storage.rollups`).
 
 from datetime import datetime, timedelta
 
+from analytics_pipeline.rollups.catalog import REGISTER_ID
 from analytics_pipeline.rollups.schema import LEVELS
 from analytics_pipeline.storage.connection import Connection
 
 _CLOSED_MINUTES = """
 SELECT count(*) FROM (
-    SELECT FROM rollup_deltas WHERE kind = 'register' AND minute < date_trunc('minute', %(now)s::timestamptz) LIMIT 1000
+    SELECT FROM rollup_deltas
+    WHERE metric_id = %(register)s AND minute < date_trunc('minute', %(now)s::timestamptz) LIMIT 1000
 ) AS closed
 """
 _DUE_BUCKETS = """
@@ -27,7 +29,7 @@ WHERE bucket.state IN ('open', 'settling')
 
 def closed_minutes_pending(connection: Connection, *, now: datetime) -> int:
     """How many batches, up to 1,000, have deltas of minutes that are over."""
-    return _count(connection, _CLOSED_MINUTES, {"now": now})
+    return _count(connection, _CLOSED_MINUTES, {"now": now, "register": REGISTER_ID})
 
 
 def buckets_due(connection: Connection, *, now: datetime, grace: timedelta) -> int:

@@ -252,7 +252,7 @@ def _detach(connection: Connection, partition: Partition, *, is_detaching: bool)
         connection.execute(sql.SQL("ALTER TABLE {} DETACH PARTITION {} {}").format(*names))
     except psycopg.errors.LockNotAvailable:
         raise Held(f"a query has been reading its table for more than {_DETACH_PATIENCE}") from None
-    except psycopg.errors.ObjectNotInPrerequisiteState:  # Postgres detaches one partition of a table at a time
+    except psycopg.errors.ObjectNotInPrerequisiteState:  # one partition of a table at a time
         raise Held("another partition of its table is still being detached") from None
     finally:
         connection.execute("RESET lock_timeout")

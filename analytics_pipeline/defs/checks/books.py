@@ -15,6 +15,8 @@ from analytics_pipeline.defs.rollups.assets import KEYS
 from analytics_pipeline.defs.rollups.reports import table
 from analytics_pipeline.storage import books
 
+Numbers = dict[str, dg.MetadataValue | str | int | float]
+
 _ERROR = dg.AssetCheckSeverity.ERROR
 _WARN = dg.AssetCheckSeverity.WARN
 _STALE_SECONDS = 300.0
@@ -72,7 +74,7 @@ def books_of_rollups(pipeline: Pipeline) -> Iterator[dg.AssetCheckResult]:
         balances = books.levels_against_raw(connection, hour)
         freshness = books.freshness(connection, now=now)
     equal = all(balance.counted == balance.raw for balance in balances)
-    levels = {"hour": hour.isoformat(), "levels": table([balance._asdict() for balance in balances])}
+    levels: Numbers = {"hour": hour.isoformat(), "levels": table([balance._asdict() for balance in balances])}
     yield _result("equals_raw", KEYS["1h"], equal, _ERROR, levels)
     numbers = {name: age for name, age in freshness._asdict().items() if age is not None}
     yield _result("is_fresh", KEYS["1m"], freshness.oldest <= _STALE_SECONDS, _WARN, numbers)
@@ -83,7 +85,7 @@ def _result(
     asset: dg.AssetKey,
     passed: bool,
     severity: dg.AssetCheckSeverity,
-    numbers: dict[str, dg.MetadataValue | str | int | float],
+    numbers: Numbers,
 ) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
         check_name=name, asset_key=asset, passed=passed, severity=severity, metadata=numbers

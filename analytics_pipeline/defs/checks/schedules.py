@@ -9,9 +9,7 @@ from analytics_pipeline.defs.checks.books import books_of_landing, books_of_roll
 
 checks_schedule = dg.ScheduleDefinition(
     name="checks",
-    job=dg.define_asset_job(
-        "checks", selection=dg.AssetSelection.checks(books_of_landing, books_of_rollups)
-    ),
+    job=dg.define_asset_job("checks", selection=dg.AssetSelection.checks(books_of_landing, books_of_rollups)),
     cron_schedule="6-56/10 * * * *",
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.RUNNING,

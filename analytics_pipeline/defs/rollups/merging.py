@@ -73,6 +73,6 @@ def touched_partitions(
             if merge.hour not in one.hours:
                 one.hours.append(merge.hour)
     for level, at in buckets:
-        if (one := found.get((level, partition_start(level, at)))) is not None:
-            one.buckets += 1
+        if (changed := found.get((level, partition_start(level, at)))) is not None:
+            changed.buckets += 1
     return sorted(found.values(), key=lambda each: (each.start, each.level))

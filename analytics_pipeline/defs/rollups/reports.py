@@ -13,9 +13,10 @@ from analytics_pipeline.storage.recompute import RecomputeResult
 _ROWS_SHOWN = 50
 
 Metadata = dict[str, dg.MetadataValue]
+Record = dict[str, str | int | float]
 
 
-def table(records: Sequence[dict[str, str | int | float]]) -> dg.MetadataValue:
+def table(records: Sequence[Record]) -> dg.MetadataValue:
     """The first rows as a table; the columns are those of the first record."""
     shown = [dg.TableRecord(record) for record in records[:_ROWS_SHOWN]]
     types = {int: "int", float: "float"}
@@ -42,7 +43,7 @@ def describe_merge(touched: Touched) -> Metadata:
 
 def describe_recompute(done: Sequence[RecomputeResult], level: str) -> Metadata:
     """Metadata of a recompute: what was read, what was written, and which series differed from what was served."""
-    found = [
+    found: list[Record] = [
         {
             "bucket": f"{difference.time_bucket:%Y-%m-%dT%H:%MZ}",
             "metric": difference.metric_name,
