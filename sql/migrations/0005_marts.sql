@@ -19,7 +19,7 @@ CREATE TABLE order_analytics (
     timestamp timestamptz NOT NULL DEFAULT now(),
     created_at timestamptz NOT NULL DEFAULT now(),
     landed_at timestamptz,
-    event_hours timestamptz[],
+    event_minutes timestamptz[],
     PRIMARY KEY (timestamp, id)
 ) PARTITION BY RANGE (timestamp);
 
@@ -30,7 +30,7 @@ CREATE INDEX order_analytics_landed_at_idx ON order_analytics (landed_at);
 
 COMMENT ON TABLE order_analytics IS 'One row per order, from its raw events; timestamp is that of its first event.';
 COMMENT ON COLUMN order_analytics.landed_at IS 'When the newest of its events landed: where the next incremental run begins.';
-COMMENT ON COLUMN order_analytics.event_hours IS 'The UTC hours that hold its events, so that a late event finds the others.';
+COMMENT ON COLUMN order_analytics.event_minutes IS 'The minutes that hold its events, so that a late event finds the others.';
 
 CREATE TABLE user_behavior (
     id uuid NOT NULL DEFAULT gen_random_uuid(),

@@ -2,7 +2,7 @@
 {{- require_migrated() -}}
 
 -- Which orders changed follows from the ledger: batches since the last run name the hours they touched, however old
--- those are. Each such order is then computed anew from all its events, whose hours its row remembers.
+-- those are. Each such order is then computed anew from all its events, whose minutes its row remembers.
 WITH progress AS (
     SELECT coalesce(max(landed_at), '-infinity'::timestamptz) - interval '{{ var("landing_overlap") }}' AS since
     FROM {{ this }}
@@ -18,7 +18,7 @@ changed_hours AS (
 
 touched AS (
     SELECT DISTINCT
-        changed_hours.hour,
+        date_trunc('minute', raw.timestamp) AS minute,
         {{ order_id('raw') }} AS order_id
     FROM changed_hours
     CROSS JOIN progress
@@ -34,36 +34,36 @@ touched AS (
 known AS (
     SELECT
         mart.order_id,
-        hours.hour
+        minutes.minute
     FROM {{ this }} AS mart
-    CROSS JOIN unnest(mart.event_hours) AS hours (hour)
+    CROSS JOIN unnest(mart.event_minutes) AS minutes (minute)
     WHERE mart.order_id IN (SELECT touched.order_id FROM touched)
 ),
 
-order_hours AS (
+order_minutes AS (
     SELECT
         touched.order_id,
-        touched.hour
+        touched.minute
     FROM touched
     UNION
     SELECT
         known.order_id,
-        known.hour
+        known.minute
     FROM known
 ),
 
 -- An order that began before the raw floor is complete only in its row, so it stays as it is.
 computable AS (
-    SELECT order_hours.order_id
-    FROM order_hours
-    GROUP BY order_hours.order_id
-    HAVING min(order_hours.hour) >= (SELECT state.raw_floor FROM {{ source('analytics', 'retention_state') }} AS state)
+    SELECT order_minutes.order_id
+    FROM order_minutes
+    GROUP BY order_minutes.order_id
+    HAVING min(order_minutes.minute) >= (SELECT state.raw_floor FROM {{ source('analytics', 'retention_state') }} AS state)
 ),
 
-needed_hours AS (
-    SELECT DISTINCT order_hours.hour
-    FROM order_hours
-    WHERE order_hours.order_id IN (SELECT computable.order_id FROM computable)
+needed_minutes AS (
+    SELECT DISTINCT order_minutes.minute
+    FROM order_minutes
+    WHERE order_minutes.order_id IN (SELECT computable.order_id FROM computable)
 ),
 
 order_events AS (
@@ -84,11 +84,11 @@ order_events AS (
         {{ number_property('raw', 'commission') }} AS commission,
         {{ number_property('raw', 'pnl') }} AS pnl,
         {{ boolean_property('raw', 'is_maker') }} AS is_maker
-    FROM needed_hours
+    FROM needed_minutes
     INNER JOIN {{ source('analytics', 'events') }} AS raw
         ON
-            needed_hours.hour <= raw.timestamp
-            AND needed_hours.hour + interval '1 hour' > raw.timestamp
+            needed_minutes.minute <= raw.timestamp
+            AND needed_minutes.minute + interval '1 minute' > raw.timestamp
             AND raw.event_type IN ({{ order_event_types() }})
     WHERE {{ order_id('raw') }} IN (SELECT computable.order_id FROM computable)
 ),
@@ -113,7 +113,7 @@ orders AS (
         bool_or(event_type = 'order.filled') AS is_filled,
         min(timestamp) AS first_event_at,
         max(created_at) AS landed_at,
-        array_agg(DISTINCT date_trunc('hour', timestamp, 'UTC')) AS event_hours
+        array_agg(DISTINCT date_trunc('minute', timestamp)) AS event_minutes
     FROM order_events
     GROUP BY order_id
 )
@@ -127,7 +127,7 @@ SELECT
     commission,
     pnl,
     landed_at,
-    event_hours,
+    event_minutes,
     first_event_at AS timestamp,
     order_id::varchar(255) AS order_id,
     user_id::varchar(255) AS user_id,
