@@ -17,11 +17,12 @@ from analytics_pipeline.local_stack.state import NotRunning, StateFolder
 from analytics_pipeline.settings import Settings, adopt
 
 _TICK = 0.2
+_ERROR = "error: "
 _STOPS_WITHIN = 180.0
 
 
 class StartFailed(AnalyticsError):
-    """The background process ended before everything was ready; its own output says why."""
+    """The background process ended before everything was ready; the text is its own error."""
 
 
 def up(folder: StateFolder, arguments: list[str], say: Callable[[str], None]) -> None:
@@ -47,14 +48,18 @@ def up(folder: StateFolder, arguments: list[str], say: Callable[[str], None]) ->
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+    problems = []
     with log.open(encoding="utf-8", errors="replace") as lines:
         while True:
             code = process.poll()
             is_ready = _is_ready(folder, process.pid)
             for line in lines:
-                say(line.rstrip("\n"))
+                if line.startswith(_ERROR):
+                    problems.append(line.removeprefix(_ERROR).rstrip("\n"))
+                else:
+                    say(line.rstrip("\n"))
             if code is not None:
-                failure = StartFailed("the stack did not start")
+                failure = StartFailed("\n".join(problems) or f"it was stopped before it was ready; see {log}")
                 failure.exit_code = code or 1
                 raise failure
             if is_ready:

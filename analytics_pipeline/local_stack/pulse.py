@@ -103,7 +103,7 @@ class Pulse:
             psycopg.Error: Postgres does not answer.
         """
         now = datetime.now(UTC)
-        # an idle client is falsy; and the ends first: a lag of 0 then means that everything which was there at `now` has landed
+        # ends first: a lag of 0 then means that all that was there at `now` has landed (an idle client is falsy)
         ends = self._ends(client) if client is not None else {}
         with connection.transaction():
             connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")

@@ -25,7 +25,7 @@ numbers = itertools.count()
 def traffic(pipe: Pipe) -> Iterator[str]:
     """Keeps producing and posting events of one fresh type; on leaving, all of them have landed once."""
     event_type = f"traffic.{next(numbers)}"
-    stop, sent = threading.Event(), [0]
+    stop, sent, answers = threading.Event(), [0], [""]
     producer = Producer(
         {
             "bootstrap.servers": pipe.kafka,
@@ -36,13 +36,16 @@ def traffic(pipe: Pipe) -> Iterator[str]:
     )
 
     def post(one: dict[str, object]) -> None:
-        while True:  # with its own id and timestamp, repeating it is safe
+        def is_accepted() -> bool:  # with its own id and timestamp, repeating it is safe
             try:
-                if pipe.api.post("/api/v1/events", json=one).status_code == 201:
-                    return
-            except httpx.HTTPError:
-                pass
-            time.sleep(0.1)
+                answer = pipe.api.post("/api/v1/events", json=one)
+            except httpx.HTTPError as error:
+                answers.append(repr(error))
+                return False
+            answers.append(answer.text)
+            return answer.status_code == 201
+
+        wait_for(is_accepted, 120, "a post is accepted")
 
     def run() -> None:
         while not stop.wait(0.02):
@@ -60,8 +63,9 @@ def traffic(pipe: Pipe) -> Iterator[str]:
         yield event_type
     finally:
         stop.set()
-        thread.join(60)
+        thread.join(130)
         left = producer.flush(120)
+        print("the last answer to a post:", answers[-1])
     assert left == 0
     wait_for(lambda: pipe.count(event_type) >= sent[0], 60, f"{sent[0]} events land")
     assert pipe.count(event_type) == sent[0]
