@@ -35,9 +35,11 @@ def parse_ids(texts: Sequence[str | None]) -> tuple[Uint64, Mask, Mask]:
         Big-endian halves of shape (n, 2), zero where there is none; which rows have an id; which of those
         are not UUIDs.
     """
-    present = np.fromiter((text is not None for text in texts), bool, len(texts))
+    present = np.ones(len(texts), bool)
+    if None in texts:
+        present = np.fromiter((text is not None for text in texts), bool, len(texts))
     halves, bad = np.zeros((len(texts), 2), np.uint64), np.zeros(len(texts), bool)
-    joined = "".join(text for text in texts if text is not None).encode("ascii", "replace")
+    joined = "".join(filter(None, texts)).encode("ascii", "replace")
     characters = np.frombuffer(joined, np.uint8).reshape(-1, UUID_LENGTH)
     nibbles = _NIBBLES[characters[:, _DIGITS]]
     is_uuid = (characters[:, _DASHES] == ord("-")).all(axis=1) & (nibbles < 16).all(axis=1)

@@ -126,7 +126,7 @@ def _read(decoded: Decoded, limits: Limits, definitions: Definitions) -> _Rows:
     add_session, add_properties, add_time = rows.session_id.append, rows.properties.append, rows.time.append
     add_version, add_message = rows.version.append, rows.message.append
     decode, quick, epoch, clean = _decode, properties.quick, EPOCH, _clean_names
-    usual, custom = limits.of_properties(False), limits.of_properties(True)
+    (most, most_bytes), custom = limits.of_properties(False), limits.of_properties(True)
     custom_types = definitions.types
     is_judged = bool(custom_types) or limits.strict_types
     for batch in decoded.batches:
@@ -136,8 +136,10 @@ def _read(decoded: Decoded, limits: Limits, definitions: Definitions) -> _Rows:
             try:
                 event: _Event | Document = decode(value)  # type: ignore[arg-type]
                 name, raw = event.event_type, bytes(event.properties)
-                if (name in clean or _is_clean(name)) and not _may_hold_nul(value):
-                    parsed = quick(raw, *(custom if name in custom_types else usual))
+                if (name in clean or _is_clean(name)) and not (
+                    b"\\" in value and b"\\u0000" in value  # type: ignore[operator]
+                ):
+                    parsed = quick(raw, *custom) if name in custom_types else quick(raw, most, most_bytes)
             except _UNSURE:
                 pass  # read_document finds out
             try:
@@ -168,10 +170,6 @@ def _is_clean(name: str) -> bool:
     if len(_clean_names) < _MOST_NAMES:
         _clean_names.add(name)
     return True
-
-
-def _may_hold_nul(value: bytes | None) -> bool:
-    return value is not None and b"\\" in value and b"\\u0000" in value
 
 
 def _build(decoded: Decoded, rows: _Rows, now: datetime, limits: Limits) -> None:

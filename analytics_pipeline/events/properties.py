@@ -36,9 +36,9 @@ def quick(raw: bytes, max_properties: int, max_bytes: int) -> dict[str, Any] | N
     many colons as keys and colons inside strings has no duplicate key; one with few brackets is not deep;
     one without `e-` and no longer than a float has digits has no number out of range that the parser accepts.
     """
-    if b"\\" in raw or b"e-" in raw or b"E-" in raw:
+    if len(raw) > max_bytes or b"\\" in raw or b"e-" in raw or b"E-" in raw:
         return None
-    if len(raw) > max_bytes or (len(raw) > _LARGEST_FLOAT_DIGITS and _LONG_NUMBER.search(raw)):
+    if len(raw) > _LARGEST_FLOAT_DIGITS and _LONG_NUMBER.search(raw):
         return None
     parsed = _parse(raw)
     if type(parsed) is not dict or len(parsed) > max_properties:

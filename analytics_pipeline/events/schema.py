@@ -3,8 +3,11 @@
 Belongs here: the Arrow schema and the value rules of a whole batch. Does not belong here: judging one message.
 """
 
+from collections.abc import Callable
+
 import pandera.pyarrow as pandera
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from analytics_pipeline.errors import InvariantBroken
 from analytics_pipeline.events.limits import MAX_TEXT
@@ -26,18 +29,51 @@ EVENTS_SCHEMA = pa.schema(
 )
 """One row per accepted event; `properties` is the text of a JSON object with unique keys, `{}` when absent."""
 
-_TEXT = pandera.Check.str_length(max_value=MAX_TEXT)
+
+Rule = Callable[[pa.Table], bool]
+
+
+def _rule(name: str, holds: Rule) -> pandera.Check:
+    """A check of the whole table at once: column by column, pandera takes 9 ms a batch instead of 0.5."""
+    return pandera.Check(lambda data: holds(data.table), name=name)
+
+
+def _at_most(column: str, most: int) -> Rule:
+    def holds(table: pa.Table) -> bool:
+        longest = pc.max(pc.utf8_length(table[column])).as_py()
+        return longest is None or longest <= most
+
+    return holds
+
+
+def _never(column: str, is_bad: Callable[[pa.ChunkedArray], pa.ChunkedArray]) -> Rule:
+    return lambda table: not pc.any(is_bad(table[column])).as_py()
+
+
+def _is_empty(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.equal(pc.binary_length(column), 0)
+
+
+def _is_no_object(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.invert(pc.starts_with(column, "{"))
+
+
+def _is_negative(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.less(column, 0)
+
+
 _VALUES = pandera.DataFrameSchema(
-    {
-        "event_type": pandera.Column(str, pandera.Check.str_length(1, MAX_TEXT)),
-        "user_id": pandera.Column(str, _TEXT, nullable=True),
-        "session_id": pandera.Column(str, _TEXT, nullable=True),
-        "properties": pandera.Column(str, pandera.Check.str_startswith("{")),
-        "source": pandera.Column(str, pandera.Check.str_length(min_value=1)),
-        "source_partition": pandera.Column(pa.int32(), pandera.Check.ge(0)),
-        "source_offset": pandera.Column(pa.int64(), pandera.Check.ge(0)),
-        "definition_version": pandera.Column(pa.int32(), pandera.Check.ge(1), nullable=True),
-    }
+    checks=[
+        _rule("event_type is not empty", _never("event_type", _is_empty)),
+        _rule("event_type is not too long", _at_most("event_type", MAX_TEXT)),
+        _rule("user_id is not too long", _at_most("user_id", MAX_TEXT)),
+        _rule("session_id is not too long", _at_most("session_id", MAX_TEXT)),
+        _rule("properties is an object", _never("properties", _is_no_object)),
+        _rule("source is not empty", _never("source", _is_empty)),
+        _rule("source_partition is not negative", _never("source_partition", _is_negative)),
+        _rule("source_offset is not negative", _never("source_offset", _is_negative)),
+        _rule("definition_version starts at 1", _never("definition_version", lambda c: pc.less(c, 1))),
+    ]
 )
 
 
