@@ -52,7 +52,7 @@ CREATE TABLE ingest_batches (
     dead bigint NOT NULL,
     skipped bigint NOT NULL DEFAULT 0,
     catalog_version text NOT NULL,
-    hours timestamptz [] NOT NULL DEFAULT '{}',
+    hours timestamptz[] NOT NULL DEFAULT '{}',
     seconds double precision NOT NULL DEFAULT 0,
     note text,
     committed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
