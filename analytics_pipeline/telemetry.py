@@ -58,10 +58,6 @@ HTTP_REQUESTS = Counter("analytics_http_requests_total", "Requests", ["method", 
 HTTP_DURATION = Histogram(
     "analytics_http_request_duration_seconds", "Request duration", ["route"], buckets=LATENCY_BUCKETS
 )
-MERGE_DURATION = Histogram(
-    "analytics_merge_duration_seconds", "Merging the pending deltas of one hour", buckets=LATENCY_BUCKETS
-)
-
 Wsgi = Callable[[WSGIEnvironment, StartResponse], Any]
 
 
