@@ -27,10 +27,22 @@ STOP_ORDER = (
 _READY_TIMEOUT = 120.0
 
 
-def applications(plan: Plan, partitions: int) -> list[Service]:
-    """What starts once the servers are ready; `partitions`: of all topics together."""
-    code, web = plan.listeners["local_stack.dagster_code_port"], plan.listeners["dagster.port"]
+def ingest(plan: Plan, partitions: int) -> Service:
+    """Starts once Kafka and the database are ready; `partitions`: of all topics together."""
     topics = plan.settings.kafka.topics if plan.settings.kafka.enabled else []
+    return Service(
+        "ingest",
+        _analytics("ingest"),
+        Path.cwd(),
+        _environment(plan),
+        is_ready=probes.landing(plan.resolved.database.conninfo(), topics, partitions),
+        ready_timeout=_READY_TIMEOUT,
+    )
+
+
+def api_and_dagster(plan: Plan) -> list[Service]:
+    """What starts once the database is ready."""
+    code, web = plan.listeners["local_stack.dagster_code_port"], plan.listeners["dagster.port"]
     workspace = ["-w", str((plan.folder.dagster / "workspace.yaml").resolve())]
     environment = _environment(plan)
 
@@ -41,14 +53,6 @@ def applications(plan: Plan, partitions: int) -> list[Service]:
         write_home(plan.folder.dagster, code)
 
     return [
-        Service(
-            "ingest",
-            _analytics("ingest"),
-            Path.cwd(),
-            environment,
-            is_ready=probes.landing(plan.resolved.database.conninfo(), topics, partitions),
-            ready_timeout=_READY_TIMEOUT,
-        ),
         Service(
             "api",
             _analytics("api"),

@@ -194,8 +194,10 @@ class Runner:
 
     def _end(self) -> None:
         self._set(State.STOPPING)
-        if not self._child.stop(lambda: self._forced):
-            self._report(self.service.name, "did not end in time and was killed")
+        began = time.monotonic()
+        is_orderly = self._child.stop(lambda: self._forced)
+        how = "stopped" if is_orderly else "did not end in time and was killed"
+        self._report(self.service.name, f"{how} after {time.monotonic() - began:.1f} s")
         self._delay = self._first_delay
         self._set(State.STOPPED)
 

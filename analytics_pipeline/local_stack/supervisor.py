@@ -20,7 +20,7 @@ import psutil
 from analytics_pipeline.errors import EnvironmentFault
 from analytics_pipeline.ingest.topics import create_topics
 from analytics_pipeline.local_stack.addresses import refuse_busy
-from analytics_pipeline.local_stack.applications import STOP_ORDER, applications, simulator
+from analytics_pipeline.local_stack.applications import STOP_ORDER, api_and_dagster, ingest, simulator
 from analytics_pipeline.local_stack.control import Answer, ControlServer, Refused
 from analytics_pipeline.local_stack.dagster_home import create_tables_once
 from analytics_pipeline.local_stack.display import Display
@@ -98,21 +98,26 @@ class Supervisor:
 
     def _start(self, plan: Plan) -> None:
         began = time.monotonic()
-        self._start_together(plan.servers)
-        self._display.step("preparing the database and the topics")
+        self._begin(plan.servers)
+        self._await("postgres")
+        self._display.step("preparing the database")
         migrations, partitions = bring_up_to_date(plan.resolved)
         if migrations or partitions:
             self._display.event("database", f"{len(migrations)} migrations, {partitions} partitions")
         create_tables_once(plan.resolved, plan.folder.dagster)
+        self._begin(api_and_dagster(plan))  # they load while Kafka still starts
+        self._await("kafka", "redis")
         topic_partitions = create_topics(plan.resolved.kafka) if plan.settings.kafka.enabled else 0
         self._pulse = Pulse(plan.resolved)
         self._pulse.start()
-        self._start_together(applications(plan, topic_partitions))
+        self._begin([ingest(plan, topic_partitions)])
+        self._await(*self._runners)
         if plan.with_simulator:
             past = Past(plan, self._display, self._pulse)
             if past.is_due:
                 past.land(self._nap, self._remember_history)
-            self._start_together([simulator(plan)])
+            self._begin([simulator(plan)])
+            self._await("simulator")
         for runner in self._runners.values():
             runner.is_patient = True
         self._nap()  # from here on a dead service is started again; one that died before is a failed start
@@ -123,12 +128,17 @@ class Supervisor:
         self._display.addresses(plan.addresses(), str(self._folder.logs))
         self._display.say("Ctrl-C stops everything, in order; nothing is lost.")
 
-    def _start_together(self, services: Iterable[Service]) -> None:
-        runners = [Runner(service, self._folder, self._display.event, self._write) for service in services]
-        for runner in runners:
-            self._runners[runner.service.name] = runner
+    def _begin(self, services: Iterable[Service]) -> None:
+        for service in services:
+            runner = Runner(service, self._folder, self._display.event, self._write)
+            self._runners[service.name] = runner
             runner.request_start()
-        while waiting := [runner.service.name for runner in runners if not runner.is_running]:
+
+    def _await(self, *names: str) -> None:
+        """Wait for those of `names` that this stack runs."""
+        while waiting := [
+            name for name in names if name in self._runners and not self._runners[name].is_running
+        ]:
             self._display.step(f"starting {', '.join(waiting)}")
             self._nap()
 

@@ -37,7 +37,7 @@ def server(folder: StateFolder) -> Iterator[ControlServer]:
 
 @pytest.mark.usefixtures("server")
 def test_a_command_and_its_answer(folder: StateFolder) -> None:
-    assert ask(folder, "stop", service="kafka") ["echo"] == {"command": "stop", "service": "kafka"}
+    assert ask(folder, "stop", service="kafka")["echo"] == {"command": "stop", "service": "kafka"}
 
 
 @pytest.mark.usefixtures("server")

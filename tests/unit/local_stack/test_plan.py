@@ -9,7 +9,13 @@ from psycopg.conninfo import conninfo_to_dict
 
 from analytics_pipeline.errors import EnvironmentFault
 from analytics_pipeline.local_stack.addresses import PortInUse, listeners, refuse_busy
-from analytics_pipeline.local_stack.applications import STOP_ORDER, applications, history, simulator
+from analytics_pipeline.local_stack.applications import (
+    STOP_ORDER,
+    api_and_dagster,
+    history,
+    ingest,
+    simulator,
+)
 from analytics_pipeline.local_stack.display import status_line, without_password
 from analytics_pipeline.local_stack.plan import Plan, embedded_servers
 from analytics_pipeline.local_stack.pulse import Sample
@@ -142,7 +148,7 @@ def test_without_kafka_the_rest_still_runs(folder: StateFolder, free: Settings) 
     assert [service.name for service in plan.servers] == ["postgres", "redis"]
     assert plan.addresses()["kafka"] is None
     assert not plan.with_simulator
-    assert "ingest" in {service.name for service in applications(plan, 0)}
+    assert {service.name for service in api_and_dagster(plan)} >= {"api", "dagster-daemon"}
 
 
 def test_everything_that_starts_has_a_place_in_the_order_of_stopping(
@@ -151,7 +157,8 @@ def test_everything_that_starts_has_a_place_in_the_order_of_stopping(
     plan = Plan.make(free, folder)
     started = [
         *plan.servers,
-        *applications(plan, 16),
+        *api_and_dagster(plan),
+        ingest(plan, 16),
         simulator(plan),
         history(plan, "2026-01-01T00:00:00+00:00"),
     ]

@@ -16,7 +16,10 @@ from analytics_pipeline.local_stack.state import StateFolder
 from tests.waiting import wait_for
 
 SLEEP = "import time; time.sleep(600)"
-STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)"
+STUBBORN = (
+    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
+    "print('deaf', flush=True); time.sleep(600)"
+)
 Make = Callable[..., Runner]
 
 
