@@ -1,14 +1,21 @@
-"""Every SQL statement of the documentation runs on a migrated database."""
+"""Every SQL statement of the documentation runs on a migrated database, and the producer on a real Kafka."""
 
 import re
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
 import psycopg
 import pytest
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from analytics_pipeline.settings import Retention
+from analytics_pipeline.events.decode import decode_posted
+from analytics_pipeline.events.limits import Limits
+from analytics_pipeline.ingest.topics import create_topics
+from analytics_pipeline.settings import Kafka, Retention
 from analytics_pipeline.storage.retention import write_policies
+from tests.waiting import wait_for
 
 ROOT = Path(__file__).parents[2]
 STATEMENTS = [
@@ -50,3 +57,29 @@ def test_the_clock_of_the_examples_is_utc(database: str) -> None:
         connection.execute("SET timezone = 'Asia/Tokyo'")
         [[start]] = connection.execute("SELECT date_trunc('day', now(), 'UTC')").fetchall()
     assert start.astimezone(UTC).time() == datetime.min.time()
+
+
+def test_the_readme_example_of_a_producer_sends_an_event(kafka: str) -> None:
+    [program] = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    create_topics(Kafka(brokers=[kafka], topics=["order.events"]))
+    consumer = Consumer({"bootstrap.servers": kafka, "group.id": "test-docs", "auto.offset.reset": "latest"})
+    known = [TopicPartition("order.events", number) for number in range(4)]
+    ends = wait_for(lambda: _ends(consumer, known), message="the topic has leaders")
+    result = subprocess.run(
+        [sys.executable, "-c", program.replace("localhost:9092", kafka)], capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
+    consumer.assign(
+        [TopicPartition(one.topic, one.partition, end) for one, end in zip(known, ends, strict=True)]
+    )
+    [message] = consumer.consume(1, timeout=20)
+    consumer.close()
+    event = decode_posted(message.value(), now=datetime.now(UTC), limits=Limits())
+    assert b'"event_type":"order.filled"' in event.payload
+
+
+def _ends(consumer: Consumer, partitions: list[TopicPartition]) -> list[int]:
+    try:
+        return [consumer.get_watermark_offsets(one, timeout=10)[1] for one in partitions]
+    except KafkaException:
+        return []

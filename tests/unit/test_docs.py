@@ -2,18 +2,22 @@
 
 import re
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
 
 from analytics_pipeline import telemetry
+from analytics_pipeline.cli import app
+from analytics_pipeline.events.decode import decode_posted
+from analytics_pipeline.events.limits import Limits
 from analytics_pipeline.events.reasons import Reason
 from analytics_pipeline.rollups.catalog import CATALOG
 from analytics_pipeline.settings import ORIGINAL_VARIABLES, Section, Settings, parse_duration
 
 ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
@@ -110,3 +114,18 @@ def test_files_named_in_the_text_exist(page: Path) -> None:
         r"`((?:analytics_pipeline|api|sql|docs|deploy|dbt_models|tests)/[\w./-]+)`", page.read_text()
     )
     assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+def test_make_targets_and_commands_named_in_the_text_exist() -> None:
+    text = "".join(page.read_text() for page in PAGES)
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"(?:`|^)make ([a-z-]+)", text, re.MULTILINE)) <= targets
+    commands = {command.name or command.callback.__name__ for command in app.registered_commands}
+    assert set(re.findall(r"(?:`|^|/)analytics ([a-z]+)", text, re.MULTILINE)) <= commands
+
+
+def test_posted_examples_are_events() -> None:
+    bodies = re.findall(r"/api/v1/events -H 'Content-Type: application/json' -d '(.*?)'", README, re.DOTALL)
+    assert bodies
+    for body in bodies:
+        assert decode_posted(body.encode(), now=datetime.now(UTC), limits=Limits()).payload
