@@ -234,6 +234,17 @@ def test_a_batch_landed_twice_is_refused_and_told_where_to_go_on(database: str, 
     check_books(database)
 
 
+def test_a_batch_of_dead_letters_landed_twice_is_refused(database: str, lander: Lander) -> None:
+    """Nothing else than the offset tells that it was landed: no key of an event is there twice."""
+    owner, messages = claim(database), [message(at, b"broken") for at in range(10)]
+    land(lander, owner, messages)
+    with pytest.raises(Moved) as moved:
+        land(lander, owner, messages)
+    assert moved.value.elsewhere == {(SOURCE, 0): 10}
+    assert value(database, "SELECT count(*) FROM dead_letter_events") == 10
+    check_books(database)
+
+
 def test_one_lost_partition_keeps_the_whole_batch_out(database: str, lander: Lander) -> None:
     owners = [claim(database, (SOURCE, number)) for number in (0, 1)]
     claim(database, (SOURCE, 1))
@@ -386,6 +397,7 @@ def test_resolving_waits_until_the_old_server_process_is_gone(
         raise psycopg.OperationalError("the answer was lost, the connection is open")
 
     monkeypatch.setattr(connection_before, "commit", lose)
+    monkeypatch.setattr(connection_before, "close", lambda: None)
     monkeypatch.setattr(type(connection_before), "broken", property(lambda _self: True))
     with pytest.raises(CommitUnknown):
         lander.land(taken, decode([RawBatch(SOURCE, 0, messages)]))

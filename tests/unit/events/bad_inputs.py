@@ -143,6 +143,8 @@ NUMBERS = [
     Case("a string where a number belongs", value('"5"'), OK),
 ]
 STRUCTURE = [
+    Case("duplicate keys beside an escaped colon", props('{"a":1,"a":2,"b":"\\u003a"}'), OK),
+    Case("duplicate keys inside", props('{"a":[{"b":1,"b":2}],"c":"::"}'), OK),
     Case("duplicate keys", props('{"a":1,"a":2}'), OK),
     Case(
         "duplicate top-level keys",

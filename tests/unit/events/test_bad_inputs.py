@@ -1,6 +1,7 @@
 """Each strange input between two good messages: the right outcome, the bytes kept, the neighbours untouched."""
 
 import json
+from typing import Any
 
 import msgspec
 import pytest
@@ -79,8 +80,14 @@ def test_what_lands_is_what_was_sent(case: Case) -> None:
     [row] = decoded.events.to_pylist()
     sent = json.loads(case.value, parse_float=str, parse_int=str)
     assert json.loads(row["properties"], parse_float=str, parse_int=str) == (sent.get("properties") or {})
+    json.loads(row["properties"], object_pairs_hook=unique)
     assert row["event_type"] == sent["event_type"]
     assert row["user_id"] == sent.get("user_id")
+
+
+def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    assert len(dict(pairs)) == len(pairs), "a key is there twice"
+    return dict(pairs)
 
 
 def test_duplicate_keys_keep_the_last_and_its_digits() -> None:

@@ -1,5 +1,6 @@
 """Custom definitions judge properties, and can neither fetch nor run away."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -86,6 +87,13 @@ def test_a_definition_that_does_not_compile_is_left_out_and_described() -> None:
 def test_schemas_that_reach_out_or_are_none_are_refused(schema: Any) -> None:
     with pytest.raises(ConfigurationError):
         compile_definition("mine", 1, schema)
+
+
+def test_files_are_not_read(tmp_path: Path) -> None:
+    there = tmp_path / "schema.json"
+    there.write_text("{}")
+    with pytest.raises(ConfigurationError):
+        compile_definition("mine", 1, {"$ref": there.as_uri()})
 
 
 def test_a_schema_with_a_url_as_its_name_is_not_fetched() -> None:

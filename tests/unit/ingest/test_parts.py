@@ -7,10 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from analytics_pipeline.events.messages import PlainMessage
 from analytics_pipeline.ingest.backoff import Backoff
 from analytics_pipeline.ingest.dead_letter_limit import DeadLetterLimit
+from analytics_pipeline.ingest.owned import Owned
 from analytics_pipeline.ingest.process import run_together
 from analytics_pipeline.ingest.watermarks import Note, Notes
+from analytics_pipeline.storage.offsets import Claim
 
 START = datetime(2024, 5, 15, tzinfo=UTC)
 
@@ -104,3 +107,15 @@ def test_a_stop_ends_all_tasks_without_a_failure() -> None:
     stop = threading.Event()
     stop.set()
     assert run_together({"a": lambda event: None}, stop) is None
+
+
+def test_messages_that_are_in_memory_or_landed_are_not_taken_again() -> None:
+    owned = Owned(("t", 0), Claim(5, 1), DeadLetterLimit(0.5, 100))
+    owned.take([PlainMessage(b"", offset) for offset in (3, 4, 5, 6)])
+    owned.take([PlainMessage(b"", offset) for offset in (5, 6, 7)])
+    cut = owned.cut(100)
+    assert cut is not None
+    assert [message.offset() for message in cut[1].messages] == [5, 6, 7]
+    owned.landed(cut[0])
+    owned.take([PlainMessage(b"", offset) for offset in (6, 7)])
+    assert owned.cut(100) is None

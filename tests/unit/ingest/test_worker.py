@@ -224,6 +224,7 @@ def test_a_broken_invariant_inside_a_callback_ends_the_loop(rig: Rig) -> None:
     rig.landings.claim_faults = [InvariantBroken("no")]
     with pytest.raises(InvariantBroken):
         rig.step(1)
+    assert rig.consumer.positions == {}, "nothing is read after that, from nowhere"
 
 
 def test_after_an_exception_of_the_client_reading_starts_at_what_landed(rig: Rig) -> None:
