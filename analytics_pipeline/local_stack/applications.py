@@ -11,6 +11,7 @@ from pathlib import Path
 from analytics_pipeline.local_stack import probes
 from analytics_pipeline.local_stack.addresses import Listener
 from analytics_pipeline.local_stack.dagster_home import write_home
+from analytics_pipeline.local_stack.orphaned_runs import fail_orphaned_runs
 from analytics_pipeline.local_stack.plan import Plan
 from analytics_pipeline.local_stack.service import Say, Service
 from analytics_pipeline.settings import environment
@@ -25,6 +26,7 @@ STOP_ORDER = (
 """Producers first, and each server after everything that writes to it."""
 
 _READY_TIMEOUT = 120.0
+_DAGSTER_STOPS_WITHIN = 10.0  # a run that is cut off rolls back, and the next one does its work
 
 
 def ingest(plan: Plan, partitions: int) -> Service:
@@ -52,6 +54,11 @@ def api_and_dagster(plan: Plan) -> list[Service]:
         prepared_at[0] = time.time()  # heartbeats of an earlier daemon are older
         write_home(plan.folder.dagster, code)
 
+    def prepare_code_server(say: Say) -> None:
+        prepare_dagster(say)
+        if fail_orphaned_runs(plan.resolved, environment):
+            say("marked runs that ended with the last code server as failed")
+
     return [
         Service(
             "api",
@@ -70,9 +77,10 @@ def api_and_dagster(plan: Plan) -> list[Service]:
             ],
             Path.cwd(),
             environment,
-            prepare=prepare_dagster,
+            prepare=prepare_code_server,
             is_ready=probes.answers(*_reach(code)),
             ready_timeout=_READY_TIMEOUT,
+            stop_timeout=_DAGSTER_STOPS_WITHIN,
         ),
         Service(
             "dagster-webserver",
@@ -82,6 +90,7 @@ def api_and_dagster(plan: Plan) -> list[Service]:
             prepare=prepare_dagster,
             is_ready=probes.dagster_location(*_reach(web)),
             ready_timeout=_READY_TIMEOUT,
+            stop_timeout=_DAGSTER_STOPS_WITHIN,
         ),
         Service(
             "dagster-daemon",
@@ -91,6 +100,7 @@ def api_and_dagster(plan: Plan) -> list[Service]:
             prepare=prepare_dagster,
             is_ready=probes.dagster_daemons(*_reach(web), lambda: prepared_at[0]),
             ready_timeout=_READY_TIMEOUT,
+            stop_timeout=_DAGSTER_STOPS_WITHIN,
         ),
     ]
 

@@ -1,0 +1,48 @@
+"""Dagster's tables, and runs that ended with their code server."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import psycopg
+from pydantic import SecretStr
+
+from analytics_pipeline.defs.environment import dagster_environment
+from analytics_pipeline.local_stack.addresses import Listener
+from analytics_pipeline.local_stack.dagster_home import create_tables_once, write_home
+from analytics_pipeline.local_stack.orphaned_runs import fail_orphaned_runs
+from analytics_pipeline.settings import Settings, environment
+from analytics_pipeline.storage.connection import connection
+from analytics_pipeline.storage.dagster_schema import create_dagster_schema
+
+START_A_RUN = """
+import dagster as dg
+
+@dg.job
+def job(): ...
+
+with dg.DagsterInstance.get() as instance:
+    for status in dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.SUCCESS:
+        instance.create_run_for_job(job, status=status)
+"""
+
+
+def test_runs_that_ended_with_their_code_server_are_failed(database: str, tmp_path: Path) -> None:
+    settings = Settings()
+    settings.database = settings.database.model_copy(update={"url": SecretStr(database)})
+    with connection(database, name="test") as opened:
+        create_dagster_schema(opened, settings.dagster.schema_name)
+    variables = {**environment(), **dagster_environment(settings), "DAGSTER_HOME": str(tmp_path)}
+    assert not fail_orphaned_runs(settings, variables)  # no tables yet
+
+    write_home(tmp_path, Listener("local_stack.dagster_code_port", "127.0.0.1", 1))
+    create_tables_once(settings, tmp_path)
+    create_tables_once(settings, tmp_path)
+    assert not fail_orphaned_runs(settings, variables)
+
+    subprocess.run([sys.executable, "-c", START_A_RUN], env=variables, check=True)
+    assert fail_orphaned_runs(settings, variables)
+    with psycopg.connect(database) as opened:
+        found = opened.execute("SELECT status FROM dagster.runs ORDER BY id").fetchall()
+    assert found == [("FAILURE",), ("SUCCESS",)]
+    assert not fail_orphaned_runs(settings, variables)
