@@ -25,6 +25,9 @@ SELECT o.order_id,
     (SELECT (properties ->> 'quantity')::numeric FROM events WHERE properties ->> 'order_id' = o.order_id
         AND event_type LIKE 'order.%%' AND jsonb_typeof(properties -> 'quantity') = 'number'
      ORDER BY timestamp, id LIMIT 1),
+    (SELECT (properties ->> 'price')::numeric FROM events WHERE properties ->> 'order_id' = o.order_id
+        AND event_type LIKE 'order.%%' AND jsonb_typeof(properties -> 'price') = 'number'
+     ORDER BY timestamp, id LIMIT 1),
     (SELECT coalesce(sum((properties ->> 'quantity')::numeric), 0) FROM events
      WHERE properties ->> 'order_id' = o.order_id AND event_type = 'order.filled'),
     (SELECT max((properties ->> 'latency_ms')::float8) FROM events
@@ -46,7 +49,7 @@ FROM (SELECT DISTINCT properties ->> 'order_id' AS order_id FROM events
 ORDER BY 1
 """
 ACTUAL = """
-SELECT order_id, user_id, quantity, filled_quantity, latency_ms, commission, timestamp, status
+SELECT order_id, user_id, quantity, price, filled_quantity, latency_ms, commission, timestamp, status
 FROM order_analytics ORDER BY order_id
 """
 
