@@ -401,6 +401,7 @@ def test_resolving_waits_until_the_old_server_process_is_gone(
     monkeypatch.setattr(type(connection_before), "broken", property(lambda _self: True))
     with pytest.raises(CommitUnknown):
         lander.land(taken, decode([RawBatch(SOURCE, 0, messages)]))
+    monkeypatch.undo()
     assert lander.resolve(taken) is False
     land(lander, owner, messages)
     check_books(database)
@@ -408,6 +409,7 @@ def test_resolving_waits_until_the_old_server_process_is_gone(
         value(database, "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE '%landing-test'")
         == 1
     )
+    connection_before.close()
 
 
 def test_a_stuck_landing_connection_is_ended_and_a_busy_one_is_not(
