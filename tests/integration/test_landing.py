@@ -403,12 +403,10 @@ def test_resolving_waits_until_the_old_server_process_is_gone(
         lander.land(taken, decode([RawBatch(SOURCE, 0, messages)]))
     monkeypatch.undo()
     assert lander.resolve(taken) is False
+    alive = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE '%landing-test'"
+    assert value(database, alive) == 1
     land(lander, owner, messages)
     check_books(database)
-    assert (
-        value(database, "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE '%landing-test'")
-        == 1
-    )
     connection_before.close()
 
 
