@@ -26,6 +26,11 @@ class Display:
         self._live: Live | None = None
         self._last_plain = 0.0
 
+    @property
+    def how_to_stop(self) -> str:
+        """What a person does here to end it all."""
+        return "Ctrl-C" if self.console.is_terminal else "`analytics down`"
+
     def step(self, text: str) -> None:
         """What is being waited for now, until something replaces it; only terminals show it."""
         if self.console.is_terminal:

@@ -126,7 +126,7 @@ class Supervisor:
         self._display.pause()
         self._display.say(f"everything is ready after {time.monotonic() - began:.1f} s")
         self._display.addresses(plan.addresses(), str(self._folder.logs))
-        self._display.say("Ctrl-C stops everything, in order; nothing is lost.")
+        self._display.say(f"{self._display.how_to_stop} stops everything, in order; nothing is lost.")
 
     def _begin(self, services: Iterable[Service]) -> None:
         for service in services:
@@ -162,7 +162,8 @@ class Supervisor:
         if self._pulse is not None:
             self._pulse.close()
         if self._runners:
-            self._display.say("stopping, in order; press Ctrl-C again to stop at once")
+            again = "; press Ctrl-C again to stop at once" if self._display.console.is_terminal else ""
+            self._display.say(f"stopping, in order{again}")
         for names in STOP_ORDER:
             group = [self._runners[name] for name in names if name in self._runners]
             threads = [threading.Thread(target=runner.close, daemon=True) for runner in group]
