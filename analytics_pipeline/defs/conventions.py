@@ -16,7 +16,7 @@ RECOMPUTE_POOL = "recompute"
 RETENTION_POOL = "retention"
 MARTS_POOL = "marts"
 
-PRIORITY_TAG = "dagster/priority"
-LIVE_TAGS = {PRIORITY_TAG: "10"}
-BACKFILL_TAGS = {PRIORITY_TAG: "-10"}
-"""Backfills wait until nothing live is queued."""
+_PRIORITY = "dagster/priority"
+LIVE_TAGS = {_PRIORITY: "10"}
+ROUTINE_TAGS = {_PRIORITY: "5"}
+"""Backfills have none, which is 0: they wait until nothing of these is queued."""

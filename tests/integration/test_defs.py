@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import pytest
 
+from analytics_pipeline.defs.maintenance.history import forget_runs
 from analytics_pipeline.defs.partitions import day_key, hour_key
 from analytics_pipeline.settings import settings
 from analytics_pipeline.storage.connection import Connection, connect
@@ -289,3 +290,19 @@ def test_retention_does_nothing_when_cleanup_is_off(db, definitions, instance, m
     before = db.execute("SELECT count(*) FROM time_partitions").fetchone()
     assert definitions.resolve_job_def("retention").execute_in_process(instance=instance).success
     assert db.execute("SELECT count(*) FROM time_partitions").fetchone() == before
+
+
+def test_runs_are_forgotten_and_what_they_materialized_is_not(db, definitions, instance, now):
+    land(db, trade(now))
+    merge(definitions, instance)
+    known = {level: set(materialized(instance, f"metric_rollups_{level}")) for level in LEVELS}
+    land(db, trade(now, hours=1))
+    merge(definitions, instance)
+    assert forget_runs(instance, before=now - HOUR) == (0, 0)
+    forgotten = forget_runs(instance, before=now + HOUR)
+    assert forgotten.runs == 2
+    assert forgotten.partitions_kept == sum(len(partitions) for partitions in known.values())
+    assert instance.get_runs_count() == 0
+    assert {level: set(materialized(instance, f"metric_rollups_{level}")) for level in LEVELS} == known
+    found = materialized(instance, "metric_rollups_1h")[hour_key(now - timedelta(minutes=2))]
+    assert found["events"] == 10

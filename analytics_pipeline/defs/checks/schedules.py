@@ -6,10 +6,13 @@ Belongs here: the schedule. Does not belong here: the checks (`books`).
 import dagster as dg
 
 from analytics_pipeline.defs.checks.books import books_of_landing, books_of_rollups
+from analytics_pipeline.defs.conventions import ROUTINE_TAGS
 
 checks_schedule = dg.ScheduleDefinition(
     name="checks",
-    job=dg.define_asset_job("checks", selection=dg.AssetSelection.checks(books_of_landing, books_of_rollups)),
+    job=dg.define_asset_job(
+        "checks", selection=dg.AssetSelection.checks(books_of_landing, books_of_rollups), tags=ROUTINE_TAGS
+    ),
     cron_schedule="6-56/10 * * * *",
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.RUNNING,

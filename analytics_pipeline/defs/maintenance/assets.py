@@ -7,6 +7,7 @@ import dagster as dg
 
 from analytics_pipeline.defs.conventions import MAINTENANCE, OWNERS, RETENTION_POOL
 from analytics_pipeline.defs.events.assets import EVENTS
+from analytics_pipeline.defs.maintenance.history import KEEP_RUNS, forget_runs
 from analytics_pipeline.defs.resources import Pipeline
 from analytics_pipeline.defs.rollups.reports import table
 from analytics_pipeline.storage.partitions import ensure_partitions
@@ -69,3 +70,16 @@ def expired_partitions(context: dg.AssetExecutionContext, pipeline: Pipeline) ->
             ),
         }
     )
+
+
+@dg.asset(
+    description="Finished runs of Dagster older than two weeks, removed; their materializations stay known.",
+    group_name=MAINTENANCE,
+    owners=OWNERS,
+    kinds={"dagster"},
+    pool=RETENTION_POOL,
+)
+def forgotten_runs(context: dg.AssetExecutionContext, pipeline: Pipeline) -> dg.MaterializeResult[None]:
+    """Keep Dagster's tables from growing for ever."""
+    forgotten = forget_runs(context.instance, before=pipeline.now() - KEEP_RUNS)
+    return dg.MaterializeResult(metadata={**forgotten._asdict()})

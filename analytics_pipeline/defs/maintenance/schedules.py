@@ -5,9 +5,11 @@ Belongs here: their schedules. Does not belong here: what they do (`assets`).
 
 import dagster as dg
 
+from analytics_pipeline.defs.conventions import ROUTINE_TAGS
+
 maintenance_schedule = dg.ScheduleDefinition(
     name="maintenance",
-    job=dg.define_asset_job("maintenance", selection=["partitions_ahead"]),
+    job=dg.define_asset_job("maintenance", selection=["partitions_ahead"], tags=ROUTINE_TAGS),
     cron_schedule="11,41 * * * *",
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.RUNNING,
@@ -16,9 +18,11 @@ maintenance_schedule = dg.ScheduleDefinition(
 
 retention_schedule = dg.ScheduleDefinition(
     name="retention",
-    job=dg.define_asset_job("retention", selection=["expired_partitions"]),
+    job=dg.define_asset_job(
+        "retention", selection=["expired_partitions", "forgotten_runs"], tags=ROUTINE_TAGS
+    ),
     cron_schedule="17 0 * * *",
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Removes expired partitions once a day, after midnight UTC.",
+    description="Removes expired partitions and old runs once a day, after midnight UTC.",
 )

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from analytics_pipeline.defs.conventions import BACKFILL_TAGS, OWNERS, RECOMPUTE_POOL, ROLLUPS
+from analytics_pipeline.defs.conventions import OWNERS, RECOMPUTE_POOL, ROLLUPS
 from analytics_pipeline.defs.events.assets import EVENTS
 from analytics_pipeline.defs.partitions import DAILY, HOURLY, day_key, days_in, hours_in
 from analytics_pipeline.defs.resources import Pipeline
@@ -46,7 +46,6 @@ def _spec(level: str, upstream: dg.AssetKey) -> dg.AssetSpec:
     partitions_def=HOURLY,
     backfill_policy=BACKFILL,
     pool=RECOMPUTE_POOL,
-    op_tags=BACKFILL_TAGS,
     retry_policy=RETRY,
 )
 def metric_rollups_hours(
@@ -69,7 +68,6 @@ def metric_rollups_hours(
     partitions_def=DAILY,
     backfill_policy=BACKFILL,
     pool=RECOMPUTE_POOL,
-    op_tags=BACKFILL_TAGS,
     retry_policy=RETRY,
 )
 def metric_rollups_days(
