@@ -77,12 +77,18 @@ def end_stuck(connection: Connection) -> list[int]:
 def end_and_wait(connection: Connection, backend: Backend) -> None:
     """End one server process and wait until it is gone: what it did is then decided.
 
+    `connection` is left without a transaction.
+
     Raises:
         EnvironmentFault: it is still there after 5 s.
     """
     which = {**backend._asdict(), "milliseconds": _PATIENCE / timedelta(milliseconds=1)}
+    connection.rollback()
     connection.execute(_END, which)
-    if connection.execute(_IS_THERE, which).fetchone() is not None:
+    connection.commit()  # the view of activity is frozen within a transaction
+    is_there = connection.execute(_IS_THERE, which).fetchone() is not None
+    connection.commit()
+    if is_there:
         raise EnvironmentFault(f"the server process {backend.pid} does not end; look at what it waits for")
 
 

@@ -200,7 +200,6 @@ class Lander:
         try:
             if self._uncertain is not None:
                 end_and_wait(connection, self._uncertain)
-                connection.commit()
                 self._uncertain = None
             rows = offsets.read(connection, [span.key for span in spans])
             connection.commit()
