@@ -48,6 +48,7 @@ def up(
     folder, found, display = _folder(), settings(), Display()
     if detach:
         flags = [] if simulator is None else ["--simulator" if simulator else "--no-simulator"]
+        flags += ["--reload"] if reload else []
         detached.up(folder, ["up", *flags], display.say)
         return
     Supervisor(

@@ -131,7 +131,7 @@ class Supervisor:
     def _begin(self, services: Iterable[Service]) -> None:
         for service in services:
             runner = Runner(service, self._folder, self._display.event, self._write)
-            self._runners[service.name] = runner
+            self._runners = {**self._runners, service.name: runner}  # others iterate: never changed in place
             runner.request_start()
 
     def _await(self, *names: str) -> None:
