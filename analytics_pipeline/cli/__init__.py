@@ -8,11 +8,11 @@ import traceback
 from rich.console import Console
 from rich.text import Text
 
-from analytics_pipeline.cli import stack, workers
+from analytics_pipeline.cli import offsets, stack, workers
 from analytics_pipeline.cli.options import Shown, app
 from analytics_pipeline.errors import AnalyticsError, ConfigurationError
 
-__all__ = ["main", "stack", "workers"]
+__all__ = ["main", "offsets", "stack", "workers"]
 
 _INTERRUPTED = 130
 

@@ -19,7 +19,7 @@ PROCESSES, DATABASE = "One process of it", "The database"
 @everywhere
 def ingest() -> None:
     """Land events from Kafka and from the API's inbox until stopped."""
-    found = _joined()
+    found = joined()
     from analytics_pipeline.ingest.__main__ import run
 
     raise typer.Exit(run(found))
@@ -31,7 +31,7 @@ def api(
     reload: Annotated[bool, typer.Option(help="Restart on every change of the source.")] = False,
 ) -> None:
     """Serve the REST API, its metrics and its health until stopped."""
-    found = _joined()
+    found = joined()
     from api.__main__ import run
 
     raise typer.Exit(run(found, reload=reload))
@@ -51,7 +51,7 @@ def simulate(
     history_until: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Send believable trading events to Kafka."""
-    found = _joined()
+    found = joined()
     from analytics_pipeline import logs
     from analytics_pipeline.simulator.run import produce_history, run
 
@@ -77,7 +77,7 @@ def migrate(
     """Bring the database to this version: migrations, partitions ahead, Dagster's tables. Safe to repeat."""
     if url is not None:
         adopt({"B25_DATABASE__URL": url})
-    found = _joined()
+    found = joined()
     from analytics_pipeline.local_stack.dagster_home import create_tables
     from analytics_pipeline.local_stack.schema import bring_up_to_date
 
@@ -94,13 +94,13 @@ def migrate(
 @everywhere
 def maintain() -> None:
     """Create the partitions of the coming days; Dagster does it daily, this does it now."""
-    found = _joined()
+    found = joined()
     from analytics_pipeline.local_stack.schema import create_partitions
 
     typer.echo(f"{create_partitions(found)} partitions created")
 
 
-def _joined() -> Settings:
+def joined() -> Settings:
     """The settings, with the addresses of the stack that runs here, unless they point elsewhere."""
     from analytics_pipeline.local_stack.detached import join
 

@@ -20,6 +20,7 @@ from analytics_pipeline.ingest import watchdog
 from analytics_pipeline.ingest.backoff import Backoff
 from analytics_pipeline.ingest.consumer import Partition
 from analytics_pipeline.ingest.dead_letter_limit import DeadLetterLimit
+from analytics_pipeline.ingest.freshness import Freshness
 from analytics_pipeline.ingest.inbox_worker import InboxWorker
 from analytics_pipeline.ingest.kafka import KafkaConsumer
 from analytics_pipeline.ingest.listener import Listener
@@ -134,7 +135,7 @@ def _tasks(settings: Settings, conninfo: str, listener: Listener) -> dict[str, T
             topics=settings.kafka.topics,
             landings=lander,
             ownership=ownership,
-            watermarks=watermarks,
+            freshness=Freshness(lander, ownership, watermarks),
             definitions=lambda: listener.current,
             limits=limits,
             pace=pace,

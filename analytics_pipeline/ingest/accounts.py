@@ -13,6 +13,7 @@ from analytics_pipeline.telemetry import (
     EVENTS_FAILED,
     EVENTS_INGESTED,
     INGEST_LAG,
+    UNKNOWN_FIELDS,
 )
 
 _log = structlog.get_logger(__name__)
@@ -27,6 +28,7 @@ def landed(batch: Landed) -> None:
     EVENTS_DUPLICATE.inc(duplicate)
     for reason, count in reasons.items():
         EVENTS_FAILED.labels(reason).inc(count)
+    UNKNOWN_FIELDS.inc(batch.unknown_fields)
     BATCHES_PROCESSED.inc()
     BATCH_DURATION.observe(batch.seconds)
     _log.debug(

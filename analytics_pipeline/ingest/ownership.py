@@ -11,7 +11,7 @@ import structlog
 
 from analytics_pipeline.errors import EnvironmentFault
 from analytics_pipeline.ingest.backoff import Backoff
-from analytics_pipeline.ingest.consumer import Consumer, Partition
+from analytics_pipeline.ingest.consumer import Bounds, Consumer, Partition
 from analytics_pipeline.ingest.dead_letter_limit import DeadLetterLimit
 from analytics_pipeline.ingest.landings import Landings
 from analytics_pipeline.ingest.owned import Owned
@@ -157,21 +157,21 @@ class Ownership:
         owned = Owned(key, self._landings.claim(key, first_offset), self._make_limit())
         if not bounds.low <= owned.next_offset <= bounds.high:
             self._owned[key] = owned
-            self.stop(key, unreadable(owned.next_offset, bounds.low, bounds.high))
+            self.stop(key, unreadable(key, owned.next_offset, bounds))
         return owned
 
     def _positions(self) -> dict[Partition, int]:
         return {owned.key: owned.position for owned in self}
 
 
-def unreadable(next_offset: int, low: int, high: int) -> str:
+def unreadable(key: Partition, next_offset: int, bounds: Bounds) -> str:
     """Why a partition cannot go on, and what resolves it."""
     what = (
-        f"offsets {next_offset} to {low} were deleted before they were read"
-        if next_offset < low
-        else f"the topic ends at {high}, before the next offset {next_offset}: it was made anew or truncated"
+        f"offsets {next_offset} to {bounds.low} were deleted before they were read"
+        if next_offset < bounds.low
+        else f"the topic ends at {bounds.high}, before {next_offset}: it was made anew or truncated"
     )
-    return f"{what}; after looking into it run `analytics offsets skip-to TOPIC PARTITION {low}`"
+    return f"{what}; look into it, then run `analytics offsets skip-to {key[0]} {key[1]} {bounds.low}`"
 
 
 def _names(partitions: Mapping[Partition, object] | Sequence[Partition]) -> list[str]:

@@ -23,10 +23,10 @@ from analytics_pipeline.events.messages import RawBatch
 from analytics_pipeline.ingest import accounts
 from analytics_pipeline.ingest.backoff import Backoff
 from analytics_pipeline.ingest.consumer import Consumer, Fetched, PositionLost
+from analytics_pipeline.ingest.freshness import Freshness
 from analytics_pipeline.ingest.landings import Landings
 from analytics_pipeline.ingest.owned import Owned
 from analytics_pipeline.ingest.ownership import Ownership, unreadable
-from analytics_pipeline.ingest.watermarks import WatermarkSource
 from analytics_pipeline.storage.landing import CommitUnknown, Landed, TimedOut
 from analytics_pipeline.storage.offsets import Claim, Moved, Partition, Span
 
@@ -57,7 +57,7 @@ class Worker:
         topics: Sequence[str],
         landings: Landings,
         ownership: Ownership,
-        watermarks: WatermarkSource,
+        freshness: Freshness,
         definitions: Callable[[], Definitions],
         limits: Limits,
         pace: Pace,
@@ -68,7 +68,7 @@ class Worker:
         self._topics = topics
         self._landings = landings
         self._ownership = ownership
-        self._watermarks = watermarks
+        self._freshness = freshness
         self._definitions = definitions
         self._limits = limits
         self._pace = pace
@@ -127,7 +127,9 @@ class Worker:
             self._land()
         if self._clock() >= self._next_housekeeping:
             self._next_housekeeping = self._clock() + _HOUSEKEEPING
-            self._housekeep()
+            self._freshness.note()
+            if self._clock() >= self._retry_at:
+                self._freshness.write()
 
     def _land_rest(self) -> None:
         """Land what is in memory, as far as the database lets us; the rest is read again by the next owner."""
@@ -186,7 +188,7 @@ class Worker:
             if (owned := self._ownership.get(key)) is not None:
                 bounds = self._consumer.bounds(key)
                 self._pause([owned])
-                self._ownership.stop(key, unreadable(owned.position, *bounds))
+                self._ownership.stop(key, unreadable(key, owned.position, bounds))
 
     def _land(self) -> None:
         """One transaction with the oldest rows of all partitions."""
@@ -291,27 +293,3 @@ class Worker:
             rows=self._buffered(),
             partitions=[f"{owned.key[0]}/{owned.key[1]}@{owned.next_offset}" for owned in self._ownership],
         )
-
-    def _housekeep(self) -> None:
-        """Freshness and lag; a failure here only makes them look older than they are."""
-        notes = {}
-        for owned in self._ownership:
-            note = self._watermarks.latest(owned.key)
-            if note is not None:
-                owned.notes.add(note)
-                accounts.lag(owned.key, note.high - owned.next_offset)
-            at = owned.notes.reached(owned.next_offset)
-            if at is not None and not owned.has_work:
-                notes[owned.key] = (owned.claim, at)
-        if self._clock() < self._retry_at:
-            return
-        try:
-            if notes:
-                self._landings.note_caught_up(notes)
-            self._ownership.look_at_stopped()
-        except EnvironmentFault as error:
-            _log.warning("freshness was not written down", reason=str(error))
-            return
-        for key, (_, at) in notes.items():
-            if (found := self._ownership.get(key)) is not None:
-                found.notes.forget(at)

@@ -17,16 +17,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 
-import numpy as np
 import psycopg
 import pyarrow as pa
 
 from analytics_pipeline.errors import AnalyticsError, EnvironmentFault, InvariantBroken, MissingPartition
 from analytics_pipeline.events.decode import Decoded
 from analytics_pipeline.events.errors import Rejected
-from analytics_pipeline.events.messages import DeadLetter, Message, dead_letter
+from analytics_pipeline.events.messages import DeadLetter, Message
 from analytics_pipeline.events.reasons import Reason
-from analytics_pipeline.events.times import micros
 from analytics_pipeline.rollups.deltas import compute_deltas
 from analytics_pipeline.storage import inbox, ledger, offsets
 from analytics_pipeline.storage.backends import Backend, backend_of, end_and_wait
@@ -34,6 +32,7 @@ from analytics_pipeline.storage.connection import Connection, Lock, connect, is_
 from analytics_pipeline.storage.copying import Cursor
 from analytics_pipeline.storage.event_rows import EventRows, is_row_fault
 from analytics_pipeline.storage.offsets import Claim, Moved, Partition, Span
+from analytics_pipeline.storage.refusals import dead_event, split_at_floor
 
 Result = TypeVar("Result")
 
@@ -267,15 +266,14 @@ class Lander:
             if start is None:
                 raise InvariantBroken("retention_state has no row")
             floor, batch_id = start
-            events, dead = _split_at_floor(work.decoded, floor)
+            events, dead = split_at_floor(work.decoded, floor)
 
             # 1  Events: each key once, whoever landed it; what Postgres refuses becomes a dead letter.
             used_fallback = self._rows.expects_duplicates
             stored = self._rows.store(cursor, events, lambda: offsets.verify(cursor, work.spans))
             for row, state in stored.refused:
-                dead.append(
-                    _dead(work.decoded, row, Rejected(Reason.REFUSED_BY_DATABASE, f"SQLSTATE {state}"))
-                )
+                rejected = Rejected(Reason.REFUSED_BY_DATABASE, f"SQLSTATE {state}")
+                dead.append(dead_event(work.decoded, row, rejected))
 
             # 2  Dead letters: with the bytes as they came.
             ledger.write_dead_letters(cursor, batch_id, dead)
@@ -301,26 +299,6 @@ class Lander:
             unknown_fields=work.decoded.unknown_fields,
             used_fallback=used_fallback or self._rows.expects_duplicates,
         )
-
-
-def _split_at_floor(decoded: Decoded, floor: datetime) -> tuple[pa.Table, list[DeadLetter]]:
-    """Events from the retention floor on, and all dead letters: those of decode and the events below the floor."""
-    events, dead = decoded.events, list(decoded.dead)
-    times = events["timestamp"].cast(pa.int64()).to_numpy()
-    below = int(np.searchsorted(times, micros(floor)))  # sorted by time
-    dead += [
-        _dead(decoded, events.slice(row, 1), Rejected(Reason.TOO_OLD, path="$.timestamp"))
-        for row in range(below)
-    ]
-    return events.slice(below), dead
-
-
-def _dead(decoded: Decoded, row: pa.Table, rejected: Rejected) -> DeadLetter:
-    """The dead letter of an accepted event (a table of one row)."""
-    source, number = row["source"][0].as_py(), row["source_partition"][0].as_py()
-    rejected.event_type = row["event_type"][0].as_py()
-    message = decoded.message(source, number, row["source_offset"][0].as_py())
-    return dead_letter(source, number, message, rejected)
 
 
 def _meaning(error: psycopg.Error) -> AnalyticsError:

@@ -51,6 +51,12 @@ WHERE row.source = note.source AND row.partition = note.partition
     AND row.next_offset = note.next_offset AND row.epoch = note.epoch
     AND (row.caught_up_at IS NULL OR row.caught_up_at < note.caught_up_at)
 """
+_RECORD_SKIP = """
+INSERT INTO ingest_batches (
+    batch_id, source, partition, first_offset, next_offset, read, stored, duplicate, dead, skipped,
+    catalog_version, note
+) VALUES (nextval('ingest_batch_id_seq'), %s, %s, %s, %s, 0, 0, 0, 0, %s, '', %s)
+"""
 _CLAIM_TIMEOUT = "20s"
 
 Partition = tuple[str, int]
@@ -179,6 +185,26 @@ def advance(cursor: Cursor, spans: Sequence[Span]) -> bool:
     epochs, caught_up = [span.epoch for span in spans], [span.caught_up_at for span in spans]
     cursor.execute(_ADVANCE, (sources, numbers, firsts, nexts, epochs, caught_up))
     return cursor.rowcount == len(spans)
+
+
+def skip_to(connection: Connection, conninfo: str, partition: Partition, target: int, *, note: str) -> Claim:
+    """Go on reading a partition at `target`, and record in the ledger what was skipped (or is read again).
+
+    Takes the partition from whoever owns it; a running `analytics ingest` goes on from there.
+
+    Returns:
+        Where it stood before, and the new epoch.
+
+    Raises:
+        Moved: somebody else has claimed it in between; try again.
+    """
+    owner = claim(connection, conninfo, partition, lambda _known: target)
+    span = Span(*partition, owner.next_offset, target, 0, owner.epoch)
+    with connection.transaction(), connection.cursor() as cursor:
+        cursor.execute(_RECORD_SKIP, (*partition, owner.next_offset, target, span.skipped, note))
+        if not advance(cursor, [span]):
+            raise Moved({partition}, {})
+    return owner
 
 
 def note_caught_up(connection: Connection, notes: Mapping[Partition, tuple[Claim, datetime]]) -> None:

@@ -17,7 +17,8 @@ from psycopg.conninfo import conninfo_to_dict
 
 from analytics_pipeline.events.limits import Limits
 from analytics_pipeline.events.posted import decode_posted
-from analytics_pipeline.storage import inbox
+from analytics_pipeline.storage import inbox, offsets
+from analytics_pipeline.storage.connection import connection
 from tests.integration.ingest_process import (
     ingest,
     produce,
@@ -203,14 +204,14 @@ def test_kafka_away_does_not_keep_posted_events_from_landing(
 def allow_connections(postgres_server: str, database: str, allowed: bool) -> None:
     """Make the database go away, for everybody, at once; or come back."""
     name = str(conninfo_to_dict(database)["dbname"])
-    with psycopg.connect(postgres_server, autocommit=True) as connection:
-        connection.execute(
+    with psycopg.connect(postgres_server, autocommit=True) as opened:
+        opened.execute(
             sql.SQL("ALTER DATABASE {} WITH ALLOW_CONNECTIONS {}").format(
                 sql.Identifier(name), sql.Literal(allowed)
             )
         )
         if not allowed:
-            connection.execute(
+            opened.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,)
             )
 
@@ -243,12 +244,12 @@ def test_a_definition_is_applied_without_a_restart(
         produce(kafka, name, [good, bad])
         wait_until_landed(database, name, 2)
         schema = json.dumps({"properties": {"x": {"type": "integer"}}})
-        with psycopg.connect(database) as connection:
-            connection.execute(
+        with psycopg.connect(database) as opened:
+            opened.execute(
                 "INSERT INTO custom_event_definitions (name, schema, version) VALUES ('mine', %s, 4)",
                 (schema,),
             )
-            connection.execute("NOTIFY custom_events")
+            opened.execute("NOTIFY custom_events")
         wait_for(lambda: "definitions loaded" in process.log, 10)
         produce(kafka, name, [good, bad])
         wait_until_landed(database, name, 4)
@@ -297,17 +298,15 @@ def test_trimmed_messages_stop_the_partition_until_somebody_decides(
         assert "offsets 100 to 250 were deleted" in process.log
         assert process.is_running
         assert value(database, "SELECT count(*) FROM events") == 100
-        with psycopg.connect(database) as connection:
-            connection.execute(
-                "INSERT INTO ingest_batches (batch_id, source, partition, first_offset, next_offset, read, stored,"
-                " duplicate, dead, skipped, catalog_version, note)"
-                " VALUES (nextval('ingest_batch_id_seq'), %s, 0, 100, 250, 0, 0, 0, 0, 150, '', 'trimmed')",
-                (name,),
-            )
-            connection.execute("UPDATE ingest_offsets SET next_offset = 250, epoch = epoch + 1")
+        assert f"analytics offsets skip-to {name} 0 250" in process.log
+        with connection(database, name="test") as opened:
+            offsets.skip_to(opened, database, (name, 0), 250, note="trimmed by retention")
         wait_for(lambda: value(database, "SELECT count(*) FROM events") == 150, 30)
         assert process.stop() == 0
     assert ids(database) == expected_ids(*range(100), *range(250, 300))
+    assert rows(database, "SELECT skipped, note FROM ingest_batches WHERE note IS NOT NULL") == [
+        (150, "trimmed by retention")
+    ]
     check_books(database)
 
 

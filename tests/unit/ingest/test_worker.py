@@ -16,6 +16,7 @@ from analytics_pipeline.events.limits import Limits
 from analytics_pipeline.events.messages import PlainMessage
 from analytics_pipeline.ingest.consumer import Partition
 from analytics_pipeline.ingest.dead_letter_limit import DeadLetterLimit
+from analytics_pipeline.ingest.freshness import Freshness
 from analytics_pipeline.ingest.memory import MemoryConsumer, MemoryKafka
 from analytics_pipeline.ingest.ownership import Ownership
 from analytics_pipeline.ingest.watermarks import Note
@@ -49,7 +50,7 @@ class Rig:
             topics=[TOPIC],
             landings=self.landings,
             ownership=self.ownership,
-            watermarks=self,
+            freshness=Freshness(self.landings, self.ownership, self),
             definitions=lambda: NO_DEFINITIONS,
             limits=Limits(),
             pace=Pace(**{"batch_size": 100, "batch_timeout": 0.0, "capacity": 1000, **options}),
