@@ -18,9 +18,15 @@ print(len(list(repository.asset_graph.get_all_asset_keys())))
 
 
 @pytest.fixture(scope="module")
-def repository(tmp_path_factory: pytest.TempPathFactory) -> dg.RepositoryDefinition:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the manifest is made; once for all tests of this module."""
+    return tmp_path_factory.mktemp("definitions")
+
+
+@pytest.fixture(scope="module")
+def repository(folder: Path) -> dg.RepositoryDefinition:
     monkeypatch = pytest.MonkeyPatch()
-    monkeypatch.setenv("B25_LOCAL_STACK__STATE_FOLDER", str(tmp_path_factory.mktemp("state")))
+    monkeypatch.setenv("B25_LOCAL_STACK__STATE_FOLDER", str(folder / ".analytics"))
     from analytics_pipeline.settings import settings
 
     settings.cache_clear()
@@ -32,9 +38,9 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> dg.RepositoryDefinit
     return found
 
 
-def test_definitions_load_with_no_service_and_an_empty_environment(tmp_path: Path):
+def test_definitions_load_with_no_service_and_an_empty_environment(folder: Path):
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM], env={}, cwd=tmp_path, capture_output=True, text=True, timeout=100
+        [sys.executable, "-c", PROGRAM], env={}, cwd=folder, capture_output=True, text=True, timeout=100
     )
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) >= 9
