@@ -73,8 +73,10 @@ class Runner:
         self._thread.start()
 
     def request_start(self) -> None:
-        """Start, without waiting."""
+        """Start, without waiting; after `close` nothing starts any more."""
         with self._changed:
+            if self._closed:
+                return
             self._wanted = self._hurry = True
             self._set(State.STARTING)
 
@@ -94,9 +96,10 @@ class Runner:
 
     def stop(self) -> None:
         """Stop, and wait until it has ended; a long preparation (a download) is left to itself."""
-        with self._one_command, self._changed:
+        with self._changed:  # at once, so that a start that is still waited for ends
             self._wanted = False
             self._changed.notify_all()
+        with self._one_command, self._changed:
             self._changed.wait_for(lambda: self._is_preparing or self.state in {State.STOPPED, State.FAILED})
 
     def force(self) -> None:
@@ -105,10 +108,10 @@ class Runner:
 
     def close(self) -> None:
         """Stop for good."""
-        self.stop()
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+        self.stop()
 
     @property
     def is_running(self) -> bool:
@@ -137,6 +140,8 @@ class Runner:
             with self._changed:
                 self._changed.wait_for(lambda: self._wanted or self._closed)
                 if self._closed:
+                    if self.state is not State.FAILED:
+                        self._set(State.STOPPED)
                     return
             try:
                 self._run_once()

@@ -143,7 +143,7 @@ class Supervisor:
             self._nap()
 
     def _restart_product(self) -> None:
-        for name in RELOADED:
+        for name in RELOADED if not self._stop.is_set() else ():
             self._display.event(name, "its source changed; restarting it")
             self._runners[name].stop()
             self._runners[name].request_start()
@@ -188,7 +188,7 @@ class Supervisor:
         if command == "down":
             self._stop.set()
             return {}
-        if not self._record.is_ready:
+        if not self._record.is_ready or self._stop.is_set():
             raise Refused(
                 "the stack is still starting, or stopping: try again when `analytics status` says ready"
             )

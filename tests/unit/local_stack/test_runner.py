@@ -193,6 +193,43 @@ def test_stopping_ends_what_the_child_started_too(make: Make, folder: StateFolde
     )
 
 
+def test_nothing_starts_after_closing(make: Make) -> None:
+    runner = make(SLEEP)
+    runner.start()
+    runner.close()
+    runner.request_start()
+    assert runner.state is State.STOPPED
+    with pytest.raises(EnvironmentFault):
+        runner.start()
+
+
+def test_closing_at_once_after_asking_to_start_returns(make: Make) -> None:
+    for _ in range(20):
+        runner = make(SLEEP, is_ready=lambda: False)
+        runner.request_start()
+        runner.close()
+        assert runner.state is State.STOPPED
+        assert runner.started() is None
+
+
+def test_stop_does_not_wait_for_somebody_who_waits_for_a_start(make: Make) -> None:
+    runner = make(SLEEP, is_ready=lambda: False, ready_timeout=600.0)
+    refused = []
+
+    def start() -> None:
+        with pytest.raises(EnvironmentFault) as caught:
+            runner.start()
+        refused.append(caught.value)
+
+    thread = threading.Thread(target=start)
+    thread.start()
+    wait_for(lambda: runner.started(), message="the process")
+    runner.stop()
+    thread.join(10)
+    assert len(refused) == 1
+    assert runner.state is State.STOPPED
+
+
 def test_stop_interrupts_a_start(make: Make) -> None:
     runner = make(SLEEP, is_ready=lambda: False, stop_signal=signal.SIGINT)
     runner.request_start()
