@@ -98,7 +98,7 @@ class Worker:
             while not stop.is_set():
                 try:
                     self.step()
-                except PositionLost as error:
+                except EnvironmentFault as error:  # most often PositionLost
                     wait = self._backoff.next()
                     _log.warning("starting over with a new consumer", reason=str(error), seconds=wait)
                     self._leave()
