@@ -34,7 +34,9 @@ LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
 EVENTS_INGESTED = Counter("analytics_events_ingested_total", "Events stored")
 EVENTS_FAILED = Counter("analytics_events_failed_total", "Events that became dead letters", ["reason"])
 EVENTS_DUPLICATE = Counter("analytics_events_duplicate_total", "Events that were stored already")
-UNKNOWN_FIELDS = Counter("analytics_unknown_fields_total", "Top-level fields that are not part of the contract")
+UNKNOWN_FIELDS = Counter(
+    "analytics_unknown_fields_total", "Top-level fields that are not part of the contract"
+)
 BATCHES_PROCESSED = Counter("analytics_batches_processed_total", "Landing transactions committed")
 BATCH_DURATION = Histogram(
     "analytics_batch_duration_seconds", "From the first decoded row to COMMIT", buckets=LATENCY_BUCKETS
