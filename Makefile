@@ -46,7 +46,7 @@ lint: .venv/.dev ## Check style, types, imports and SQL
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/sqlfluff lint --disable-progress-bar sql
 
 fmt: .venv/.dev ## Format the source
