@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from analytics_pipeline.errors import MissingPartition
 from analytics_pipeline.events.limits import Limits
@@ -318,12 +319,13 @@ def test_a_statement_that_takes_too_long_is_told_apart(database: str, lander: La
     check_books(database)
 
 
-def test_a_deadlock_is_tried_again(database: str, lander: Lander) -> None:
-    """Somebody else inserts our second key, then wants our first."""
+def test_a_deadlock_is_tried_again(database: str, postgres_server: str, lander: Lander) -> None:
+    """Somebody else inserts our second key, then wants our first; its own search for deadlocks comes too late."""
     owner = claim(database)
     early, later = event(1), event(2)
     insert = "INSERT INTO events (id, event_type, timestamp) VALUES (%s, 'x', %s) ON CONFLICT DO NOTHING"
-    other = psycopg.connect(database)
+    patient = make_conninfo(postgres_server, dbname=conninfo_to_dict(database)["dbname"])
+    other = psycopg.connect(patient, options="-c deadlock_timeout=60s")
     other.execute(insert, (later["id"], later["timestamp"]))
     result: list[object] = []
     landing = threading.Thread(
@@ -337,7 +339,7 @@ def test_a_deadlock_is_tried_again(database: str, lander: Lander) -> None:
             " AND wait_event_type = 'Lock'",
         )
     )
-    # Landing waits longer, so Postgres ends its transaction, not this one.
+    # Landing looks for a deadlock first, so Postgres ends its transaction, not this one.
     other.execute(insert, (early["id"], early["timestamp"]))
     other.rollback()
     landing.join(timeout=20)
