@@ -1,5 +1,6 @@
 """SIGKILL of the landing process in the middle of its work, at random moments: nothing lost, nothing doubled."""
 
+import itertools
 import json
 import random
 import threading
@@ -16,7 +17,8 @@ from tests.integration.landing_rig import check_books, rows, value
 from tests.waiting import wait_for
 
 KILLS = 5
-MESSAGES = 60_000
+PAUSE = 0.03
+"""Seconds between hundreds of messages: the load lasts as long as the killing."""
 
 
 @pytest.mark.timeout(300)
@@ -36,9 +38,11 @@ def test_sigkill_at_random_moments(
 
     def load() -> None:
         producer = Producer({"bootstrap.servers": kafka, "linger.ms": 5})
-        for number in range(MESSAGES):
-            if is_over.is_set():
-                break
+        for number in itertools.count():
+            if number % 100 == 0:
+                producer.poll(0)
+                if is_over.wait(PAUSE):
+                    break
             if rng.random() < 0.01:
                 content = b"broken %d" % number
                 broken.append(content)
@@ -50,8 +54,6 @@ def test_sigkill_at_random_moments(
                 content = json.dumps({**body, "properties": {"n": number}}).encode()
                 sent.append((identity, content))
             producer.produce(name, content, partition=rng.randrange(4))
-            if number % 100 == 0:
-                producer.poll(0)
         assert producer.flush(60) == 0
 
     process = Ingest(config)
@@ -68,6 +70,9 @@ def test_sigkill_at_random_moments(
             in_the_middle += is_landing(database)
             process.kill()
             process.start()
+        before = landed(database)
+        wait_for(lambda: landed(database) > before, 60, "the last one lands")
+        is_over.set()
         producing.join(120)
         assert not producing.is_alive()
         ends = sum(end_of(kafka, name, number) for number in range(4))
