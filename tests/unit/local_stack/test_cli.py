@@ -1,0 +1,112 @@
+"""The command line: help for a newcomer, one sentence per problem, exit codes by class of error."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from analytics_pipeline import cli
+from analytics_pipeline.errors import ConfigurationError, EnvironmentFault
+from analytics_pipeline.settings import environment
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path):
+    for name in ("B25_CONFIG", "B25_LOCAL_STACK__STATE_FOLDER", "B25_DATABASE__URL"):
+        monkeypatch.setenv(name, environment().get(name, ""))  # commands set these: put back afterwards
+    monkeypatch.delenv("B25_LOCAL_STACK__STATE_FOLDER")
+    monkeypatch.delenv("B25_DATABASE__URL")
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["analytics", *arguments])
+        try:
+            code = cli.main()
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else 1
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+def test_help_names_every_command(run) -> None:
+    code, out, _ = run("--help")
+    assert code == 0
+    for command in (
+        "up",
+        "down",
+        "status",
+        "stop",
+        "start",
+        "restart",
+        "clean",
+        "ingest",
+        "api",
+        "simulate",
+        "migrate",
+    ):
+        assert f" {command} " in out
+
+
+def test_every_command_has_the_common_options_and_a_description(run) -> None:
+    for command in ("up", "down", "status", "stop", "ingest", "api", "simulate", "migrate", "maintain"):
+        code, out, _ = run(command, "--help")
+        assert code == 0
+        assert "--config" in out
+        assert "--state-folder" in out
+
+
+def test_a_misspelt_command_is_a_usage_error(run) -> None:
+    code, _, err = run("pu")
+    assert code == 2
+    assert "pu" in err
+
+
+def test_wrong_settings_are_all_told_with_their_exit_code(run, tmp_path: Path) -> None:
+    config = tmp_path / "my.yaml"
+    config.write_text("server: {port: x}\nkafka: {nonsense: 1}")
+    code, out, err = run("status", "--config", str(config))
+    assert code == ConfigurationError.exit_code
+    assert err.count("error: ") == 2
+    assert "server.port" in err
+    assert "kafka.nonsense" in err
+    assert "Traceback" not in out + err
+
+
+def test_debug_shows_the_traceback(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli.Shown, "tracebacks", False)
+    _, _, err = run("status", "--debug", "--config", str(tmp_path / "missing.yaml"))
+    assert "Traceback" in err
+    assert "does not exist" in err
+
+
+def test_status_without_a_stack(run, tmp_path: Path) -> None:
+    code, out, _ = run("status", "--state-folder", str(tmp_path))
+    assert code == 1
+    assert "analytics up" in out
+    code, out, _ = run("status", "--json", "--state-folder", str(tmp_path))
+    assert code == 1
+    assert json.loads(out)["is_running"] is False
+
+
+def test_stopping_what_does_not_run_is_told(run, tmp_path: Path) -> None:
+    code, out, _ = run("down", "--state-folder", str(tmp_path))
+    assert (code, out) == (0, "no stack was running\n")
+    code, _, err = run("stop", "kafka", "--state-folder", str(tmp_path))
+    assert code == 1
+    assert "analytics up" in err
+
+
+def test_a_database_that_does_not_answer_is_an_environment_fault(run, tmp_path: Path) -> None:
+    code, _, err = run(
+        "migrate", "--url", "postgres://u:secret@127.0.0.1:1/d", "--state-folder", str(tmp_path)
+    )
+    assert code == EnvironmentFault.exit_code
+    assert "Postgres cannot be reached" in err
+    assert "secret" not in err
+
+
+def test_a_duration_without_unit_is_told(run, tmp_path: Path) -> None:
+    code, _, err = run("simulate", "--duration", "5", "--state-folder", str(tmp_path))
+    assert code == ConfigurationError.exit_code
+    assert "--duration" in err
