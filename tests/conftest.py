@@ -18,16 +18,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in its own
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of tests/integration need the embedded services, those of tests/e2e the whole stack.
-
-    A file stays on one worker, and all of tests/e2e, in order: they share one stack.
-    """
+    """Tests of tests/integration need the embedded services, those of tests/e2e the whole stack."""
     for item in items:
         folder = item.path.relative_to(_TESTS).parts[0]
         if folder in {"integration", "e2e"}:
             item.add_marker(getattr(pytest.mark, folder))
-        item.add_marker(pytest.mark.xdist_group("e2e" if folder == "e2e" else str(item.path)))
 
 
 @pytest.fixture(autouse=True)
