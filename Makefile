@@ -13,7 +13,7 @@ IMAGE ?= b25/analytics:latest
 BIN := .venv/bin
 CODE := analytics_pipeline api tests
 
-.PHONY: help up down clean test test-coverage fmt lint build run dev migrate-up docker-build docker-run
+.PHONY: chaos soak bench-ingest bench-post help up down clean test test-coverage fmt lint build run dev migrate-up docker-build docker-run
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,11 +36,23 @@ dev: .venv/.dev ## Like up; processes restart when their source changes
 migrate-up: .venv/.local ## Bring a database to this version: make migrate-up DB_URL=postgres://user:password@host/name
 	@$(BIN)/analytics migrate $(if $(DB_URL),--url '$(DB_URL)') $(ARGS)
 
-test: lint ## Check style, types, imports and SQL, then run all tests
-	@$(BIN)/pytest $(ARGS)
+test: lint ## Check style, types, imports and SQL, then run all tests, two at a time
+	@$(BIN)/pytest -n 2 --dist loadscope --no-loadscope-reorder $(ARGS)
 
 test-coverage: .venv/.dev ## Run all tests and show which lines they reach
 	@$(BIN)/pytest --cov --cov-report=term --cov-report=html $(ARGS)
+
+bench-ingest: .venv/.dev ## Measure landing against Postgres' own ceiling; make bench-ingest ARGS='--quick --json FILE'
+	@$(BIN)/python -m benchmarks.ingest $(ARGS)
+
+bench-post: .venv/.dev ## Measure POST, single events and NDJSON; make bench-post ARGS='--seconds 20 --json'
+	@$(BIN)/python -m benchmarks.post $(ARGS)
+
+soak: .venv/.dev ## Run the whole stack under load and check the books; make soak ARGS='--minutes 1 --rate 1000'
+	@$(BIN)/python -m benchmarks.soak $(ARGS)
+
+chaos: .venv/.dev ## Kill, freeze, cut and fill everything while events land, and compare; make chaos ARGS='-k broker'
+	@$(BIN)/pytest tests/chaos -m long -rP --durations=0 $(ARGS)
 
 lint: .venv/.dev ## Check style, types, imports and SQL
 	@$(BIN)/ruff check

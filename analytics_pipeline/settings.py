@@ -47,6 +47,8 @@ ORIGINAL_VARIABLES = {
 }
 """Environment variables of the original service and the key each one sets."""
 
+_OWN_SOURCES = {"http", "_replay"}
+"""Sources of the ledger that are no topics: posted events, and dead letters landed again."""
 _PREFIX = "B25_"
 _UNITS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
@@ -99,6 +101,9 @@ class Server(Section):
     write_timeout: Duration = timedelta(seconds=30)
     shutdown_timeout: Duration = timedelta(seconds=10)
     max_body_size: int = Field(default=10 * 1024 * 1024, ge=1024)
+    max_batch_events: int = Field(default=10_000, ge=1, le=65_536)
+    post_memory: int = Field(default=64 * 1024 * 1024, ge=1024)
+    idempotency_retention: Duration = timedelta(hours=24)
     workers: int = Field(default=1, ge=1, le=64)
 
 
@@ -175,6 +180,14 @@ class Kafka(Section):
     session_timeout: Duration = timedelta(seconds=10)
     options: Options = Field(default={})
 
+    @model_validator(mode="after")
+    def _topics_are_not_our_own_sources(self) -> Self:
+        for name in _OWN_SOURCES & set(self.topics):
+            raise ValueError(
+                f"topics: {name} is the ledger's name for a source that is no topic; use another topic"
+            )
+        return self
+
 
 class Ingestion(Section):
     """Landing: rows per transaction, longest wait, landing connections, rows in memory."""
@@ -190,6 +203,8 @@ class Ingestion(Section):
     dead_letter_ratio: float = Field(default=0.5, gt=0, le=1)
     dead_letter_consecutive: int = Field(default=10_000, ge=1)
     inbox_poll: Duration = timedelta(milliseconds=250)
+    stall_timeout: Duration = timedelta(seconds=30)
+    inbox_limit: int = Field(default=500_000, ge=1)
 
 
 class Aggregation(Section):
@@ -212,6 +227,7 @@ class Retention(Section):
     fifteen_minute_aggregates: Duration = timedelta(days=365)
     hourly_aggregates: Duration = timedelta(days=730)
     daily_aggregates: Duration = timedelta(days=3650)
+    source_statistics: Duration = timedelta(days=90)
     cleanup_enabled: bool = True
     cleanup_interval: Duration = timedelta(days=1)
     partitions_ahead: int = Field(default=7, ge=1, le=60)

@@ -4,32 +4,95 @@ Belongs here: the names, labels and help of all series; label values are bounded
 Does not belong here: measuring; the code that does the work calls these.
 
 With `metrics.folder` set, the processes of one machine share it (prometheus_client's multiprocess mode) and any
-of them can serve the sum. `configure` has to run before this module's series are imported by other modules,
-therefore `analytics` sets the folder in the environment of every process it starts.
+of them can serve the sum. The folder has to be in the environment before prometheus_client is first imported,
+therefore `analytics` sets it for every process it starts.
 """
 
+import fcntl
 import os
 import socket
-from collections.abc import Callable
-from typing import Any
-from wsgiref.types import StartResponse, WSGIEnvironment
+from collections.abc import Iterable
+from pathlib import Path
 
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    make_wsgi_app,
-    multiprocess,
-    values,
-)
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, multiprocess, values
 
-if values.ValueClass.__name__ == "MmapedValue":
-    # Containers that share the folder have the same process ids, but never the same host name.
-    _HOST = socket.gethostname().replace("_", "-")
-    values.ValueClass = values.MultiProcessValue(lambda: f"{_HOST}-{os.getpid()}")  # type: ignore[no-untyped-call]
+_IS_SHARED = values.ValueClass.__name__ == "MmapedValue"
+_HOST = socket.gethostname().replace("_", "-")
+_LIVE_GAUGES = "gauge_live*_*.db"
+
+
+def _identity() -> str:
+    """Containers that share the folder have the same process ids, but never the same host name."""
+    return f"{_HOST}-{os.getpid()}"
+
+
+class _Presence:
+    """A lock that this process holds while it lives: the kernel lets go of it, however the process ends.
+
+    Gauges of a process are only true while it lives; whoever serves the series looks at the locks (`LiveCollector`).
+    """
+
+    def __init__(self) -> None:
+        self._folder = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])  # noqa: TID251 - prometheus_client's own
+        self._file = -1
+        self.announce()
+        os.register_at_fork(after_in_child=self.announce)
+
+    def announce(self) -> None:
+        """Take the lock of this process; what an earlier process of the same identity left behind is forgotten."""
+        if self._file >= 0:
+            os.close(self._file)  # the parent keeps its own
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._file = os.open(
+            _lock_of(self._folder, _identity()), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644
+        )
+        fcntl.flock(self._file, fcntl.LOCK_EX)
+        multiprocess.mark_process_dead(_identity(), str(self._folder))  # type: ignore[no-untyped-call]
+
+
+def _lock_of(folder: Path, identity: str) -> Path:
+    return folder / f"{identity}.alive"
+
+
+def _is_alive(folder: Path, identity: str) -> bool:
+    try:
+        file = os.open(_lock_of(folder, identity), os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True  # somebody else's: leave it alone
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(file)
+    return False
+
+
+class LiveCollector(multiprocess.MultiProcessCollector):
+    """The series of all processes that share a folder; gauges of those that have ended, killed ones too, are gone."""
+
+    def __init__(self, registry: CollectorRegistry | None, folder: Path) -> None:
+        self._folder = folder
+        super().__init__(registry, path=str(folder))  # type: ignore[no-untyped-call]
+
+    def collect(self) -> Iterable[Metric]:
+        """Forget the dead, then read."""
+        for path in self._folder.glob(_LIVE_GAUGES):
+            identity = path.stem.split("_", 2)[2]
+            if not _is_alive(self._folder, identity):
+                multiprocess.mark_process_dead(identity, str(self._folder))  # type: ignore[no-untyped-call]
+        found: Iterable[Metric] = super().collect()  # type: ignore[no-untyped-call]
+        return found
+
+
+if _IS_SHARED:
+    values.ValueClass = values.MultiProcessValue(_identity)  # type: ignore[no-untyped-call]
+    _presence = _Presence()
 
 LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+SIZE_BUCKETS = (1, 10, 100, 500, 1_000, 2_500, 5_000, 10_000, 20_000, 50_000, 100_000, 200_000)
 
 EVENTS_INGESTED = Counter("analytics_events_ingested_total", "Events stored")
 EVENTS_FAILED = Counter("analytics_events_failed_total", "Events that became dead letters", ["reason"])
@@ -45,12 +108,68 @@ INGEST_LAG = Gauge(
     "analytics_ingest_lag",
     "Messages in Kafka that have not landed",
     ["topic", "partition"],
-    multiprocess_mode="mostrecent",
+    multiprocess_mode="livemostrecent",
 )
 INGEST_PAUSED = Gauge(
     "analytics_ingest_partitions_stopped",
     "Partitions stopped by an error a person must look at",
     multiprocess_mode="livesum",
+)
+BATCH_ROWS = Histogram(
+    "analytics_ingest_batch_rows", "Messages read by a landing transaction", buckets=SIZE_BUCKETS
+)
+FALLBACK_BATCHES = Counter(
+    "analytics_ingest_fallback_batches_total", "Batches stored row by row because some were stored already"
+)
+LANDING_STEP_SECONDS = Counter(
+    "analytics_landing_step_seconds_total", "Seconds of committed landing transactions by step", ["step"]
+)
+LANDING_RETRIES = Counter(
+    "analytics_landing_retries_total",
+    "Landing transactions begun anew at once: deadlock or serialization failure",
+)
+LANDING_ROLLBACKS = Counter(
+    "analytics_landing_rollbacks_total", "Landing transactions that did not commit", ["reason"]
+)
+COMMITS_UNKNOWN = Counter(
+    "analytics_commits_unknown_total", "COMMITs without an answer, by what was found out later", ["outcome"]
+)
+INGEST_PARTITIONS = Gauge(
+    "analytics_ingest_partitions", "Partitions by state", ["state"], multiprocess_mode="livesum"
+)
+INGEST_STALLED = Gauge(
+    "analytics_ingest_partitions_stalled",
+    "Partitions that do not move although Kafka holds more",
+    ["kind"],
+    multiprocess_mode="livesum",
+)
+INGEST_STALLS = Counter("analytics_ingest_stalls_total", "How often a partition was found stalled", ["kind"])
+INGEST_FRESHNESS = Gauge(
+    "analytics_ingest_freshness_seconds",
+    "Since when everything that Kafka held has landed",
+    ["topic", "partition"],
+    multiprocess_mode="livemostrecent",
+)
+LANDING_CONNECTIONS = Gauge(
+    "analytics_landing_connections",
+    "Connections of all ingest processes that land",
+    multiprocess_mode="livemostrecent",
+)
+INBOX_EVENTS = Gauge(
+    "analytics_inbox_events", "Posted events that have not landed", multiprocess_mode="livemostrecent"
+)
+INBOX_OLDEST = Gauge(
+    "analytics_inbox_oldest_seconds",
+    "Age of the oldest posted event that has not landed",
+    multiprocess_mode="livemostrecent",
+)
+DEFINITION_LOADS = Counter(
+    "analytics_definition_loads_total", "Times that a process loaded the custom event definitions"
+)
+DEFINITIONS_ACTIVE = Gauge(
+    "analytics_definitions_active",
+    "Custom event definitions in force",
+    multiprocess_mode="livemostrecent",
 )
 QUERY_DURATION = Histogram(
     "analytics_query_duration_seconds", "Database query duration", ["query"], buckets=LATENCY_BUCKETS
@@ -61,16 +180,3 @@ HTTP_REQUESTS = Counter("analytics_http_requests_total", "Requests", ["method", 
 HTTP_DURATION = Histogram(
     "analytics_http_request_duration_seconds", "Request duration", ["route"], buckets=LATENCY_BUCKETS
 )
-Wsgi = Callable[[WSGIEnvironment, StartResponse], Any]
-
-
-def metrics_app() -> Wsgi:
-    """The WSGI application that answers with the series of all processes of this machine."""
-    registry = CollectorRegistry()
-    if values.ValueClass.__name__ == "MmapedValue":
-        multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    else:
-        from prometheus_client import REGISTRY
-
-        registry = REGISTRY
-    return make_wsgi_app(registry)

@@ -17,16 +17,20 @@ from analytics_pipeline.events.limits import Limits
 from analytics_pipeline.settings import Settings
 from api import health, page
 from api.cache import Cache
+from api.clock import Clock, utc_now
 from api.custom_events import endpoints as custom_events
 from api.custom_events.active import ActiveDefinitions
 from api.dashboard import endpoints as dashboard
 from api.database import Database
-from api.dependencies import Clock, Services, utc_now
+from api.dependencies import Services
 from api.documentation import DESCRIPTION, TITLE, document
 from api.edge import REQUEST_ID, Application, Edge
 from api.errors import MEDIA_TYPE, BadRequest, HttpProblem, Problem
 from api.events import endpoints as events
+from api.events import landings
 from api.events.committer import InboxCommitter
+from api.events.posting import Poster
+from api.health_checks import Health
 from api.metrics import endpoints as metrics
 from api.operations import endpoints as operations
 from api.operations.repository import Ledger
@@ -49,12 +53,12 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> Application:
     )
     app.state.services = services
     app.openapi = partial(document, app)  # type: ignore[method-assign]
-    for feature in (events, metrics, dashboard, custom_events, operations, health, page):
+    for feature in (events, landings, metrics, dashboard, custom_events, operations, health, page):
         app.include_router(feature.router)
     app.add_exception_handler(Problem, _answer_problem)
     app.add_exception_handler(HTTPException, _answer_http_exception)
     app.add_exception_handler(RequestValidationError, _answer_validation_error)
-    edge = Edge(app, services.reads, settings)
+    edge = Edge(app, services.reads, {events.PATH: services.poster.answer}, settings)
     cors = settings.security.cors
     if not cors.enabled:
         return edge
@@ -62,8 +66,16 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> Application:
         edge,
         allow_origins=cors.allowed_origins,
         allow_methods=["GET", "POST"],
-        allow_headers=["Content-Type", "X-Request-ID", "If-None-Match"],
-        expose_headers=["ETag", "X-Request-ID", "X-RateLimit-Limit", "X-RateLimit-Remaining", "Retry-After"],
+        allow_headers=["Content-Type", "X-Request-ID", "If-None-Match", "Idempotency-Key", "Prefer"],
+        expose_headers=[
+            "ETag",
+            "X-Request-ID",
+            "X-RateLimit-Limit",
+            "X-RateLimit-Remaining",
+            "Retry-After",
+            "X-Landing-Token",
+            "Idempotent-Replayed",
+        ],
         max_age=86_400,
     )
 
@@ -78,17 +90,26 @@ def _services(settings: Settings, clock: Clock) -> Services:
         dashboard.PATH: dashboard.question,
         events.STATS_PATH: events.statistics_question,
     }
+    inbox = InboxCommitter(
+        database,
+        uuid4(),
+        clock,
+        most_events=settings.analytics.ingestion.inbox_limit,
+        keep_answers=settings.server.idempotency_retention,
+        keep_duplicates=settings.analytics.retention.raw_events,
+    )
     return Services(
         settings=settings,
         clock=clock,
         database=database,
         cache=cache,
         reads=CachedReads(cache, clock, builders),
-        inbox=InboxCommitter(database, uuid4(), clock),
+        inbox=inbox,
+        poster=Poster(inbox, definitions.current, clock, settings),
         definitions=definitions,
         limits=Limits.of(settings),
         ledger=Ledger(),
-        health=health.Health(settings, database, cache, clock),
+        health=Health(settings, database, cache, clock),
     )
 
 

@@ -3,31 +3,22 @@
 Belongs here: the container and how an endpoint asks for it. Does not belong here: making the services (`app`).
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
 from analytics_pipeline.events.limits import Limits
 from analytics_pipeline.settings import Settings
-
-if TYPE_CHECKING:
-    from api.cache import Cache
-    from api.custom_events.active import ActiveDefinitions
-    from api.database import Database
-    from api.events.committer import InboxCommitter
-    from api.health import Health
-    from api.operations.repository import Ledger
-    from api.reads import CachedReads
-
-Clock = Callable[[], datetime]
-
-
-def utc_now() -> datetime:
-    """The clock of the running service."""
-    return datetime.now(UTC)
+from api.cache import Cache
+from api.clock import Clock
+from api.custom_events.active import ActiveDefinitions
+from api.database import Database
+from api.events.committer import InboxCommitter
+from api.events.posting import Poster
+from api.health_checks import Health
+from api.operations.repository import Ledger
+from api.reads import CachedReads
 
 
 @dataclass(frozen=True)
@@ -36,14 +27,15 @@ class Services:
 
     settings: Settings
     clock: Clock
-    database: "Database"
-    cache: "Cache"
-    reads: "CachedReads"
-    inbox: "InboxCommitter"
-    definitions: "ActiveDefinitions"
+    database: Database
+    cache: Cache
+    reads: CachedReads
+    inbox: InboxCommitter
+    poster: Poster
+    definitions: ActiveDefinitions
     limits: Limits
-    ledger: "Ledger"
-    health: "Health"
+    ledger: Ledger
+    health: Health
 
 
 def services_of(request: Request) -> Services:

@@ -38,7 +38,8 @@ _MEANINGS = {
     404: "There is nothing of that name.",
     409: "It exists already.",
     413: "The body is longer than server.max_body_size.",
-    415: "The body is compressed; send it as it is.",
+    415: "The body has a content type or a compression that is not read.",
+    422: "The Idempotency-Key belongs to another request.",
     429: "Too many requests; wait `retry_after` seconds.",
     503: "Postgres is down or the service is busy; try again after `Retry-After` seconds. Nothing was lost.",
 }
@@ -63,7 +64,8 @@ def document(app: FastAPI) -> dict[str, Any]:
         )
         for methods in made["paths"].values():
             for operation in methods.values():
-                operation["responses"].pop("422", None)
+                if MEDIA_TYPE not in operation["responses"].get("422", {}).get("content", {}):
+                    operation["responses"].pop("422", None)
         schemas = made.setdefault("components", {}).setdefault("schemas", {})
         for unused in ("HTTPValidationError", "ValidationError"):
             schemas.pop(unused, None)

@@ -1,7 +1,8 @@
-"""The outermost layer, raw ASGI: what every request gets, and hits of the cache without anything else.
+"""The outermost layer, raw ASGI: what every request gets, and what is answered without anything else.
 
 Belongs here: request ids, rate limits, body limits, read timeouts, request metrics, the last resort for defects.
-Does not belong here: routes; a request that is no hit goes on to FastAPI.
+Does not belong here: routes. Hits of the cache and the paths given as `direct` are answered here; everything else
+goes on to FastAPI.
 """
 
 import asyncio
@@ -9,7 +10,7 @@ import itertools
 import os
 import re
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any
@@ -36,6 +37,8 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
+Direct = Callable[[Mapping[bytes, bytes], Receive], Awaitable[tuple[int, bytes, Headers]]]
+"""Answers a POST: from headers and body to status, body and headers."""
 
 REQUEST_ID = "b25.request_id"
 """Key of the request's id in its scope."""
@@ -47,6 +50,8 @@ _CACHE_CONTROL = (b"cache-control", CACHE_CONTROL.encode())
 _HIT = (b"x-cache", b"hit")
 _NOSNIFF = (b"x-content-type-options", b"nosniff")
 _UNMATCHED = "unmatched"
+_PLAIN = frozenset({b"identity"})
+_PACKED = frozenset({b"identity", b"gzip", b"x-gzip"})
 _METHODS = frozenset({"GET", "POST", "HEAD", "OPTIONS", "PUT", "DELETE", "PATCH"})
 
 _log = structlog.get_logger()
@@ -55,9 +60,12 @@ _log = structlog.get_logger()
 class Edge:
     """Wraps the FastAPI application."""
 
-    def __init__(self, app: Application, reads: CachedReads, settings: Settings) -> None:
+    def __init__(
+        self, app: Application, reads: CachedReads, direct: Mapping[str, Direct], settings: Settings
+    ) -> None:
         self._app = app
         self._reads = reads
+        self._direct = direct
         self._most_bytes = settings.server.max_body_size
         self._read_timeout = settings.server.read_timeout.total_seconds()
         limit = settings.security.rate_limit
@@ -103,7 +111,7 @@ class Edge:
             "Too many requests from this address.", retry_after=verdict.retry_after
         )
 
-    def refusal(self, headers: dict[bytes, bytes]) -> Problem | None:
+    def refusal(self, headers: dict[bytes, bytes], *, may_be_packed: bool) -> Problem | None:
         """Why a request with a body is not even read, if so."""
         origin = headers.get(b"origin")
         if origin is not None and not self._is_same_site(origin, headers):
@@ -113,10 +121,12 @@ class Edge:
                 "Forbidden",
                 "A browser sent this from another site; see security.cors.allowed_origins.",
             )
-        if headers.get(b"content-encoding", b"identity").lower() not in {b"", b"identity"}:
-            return HttpProblem(
-                415, "unsupported-encoding", "Unsupported content encoding", "Send the body uncompressed."
+        encoding = headers.get(b"content-encoding", b"")
+        if encoding and encoding.lower() not in (_PACKED if may_be_packed else _PLAIN):
+            advice = (
+                "Send the body uncompressed or with gzip." if may_be_packed else "Send the body uncompressed."
             )
+            return HttpProblem(415, "unsupported-encoding", "Unsupported content encoding", advice)
         length = headers.get(b"content-length", b"")
         if length.isdigit() and int(length[:20]) > self._most_bytes:
             return self.too_large()
@@ -131,6 +141,10 @@ class Edge:
         return text in self._origins or text.partition("://")[2] == headers.get(b"host", b"").decode(
             "latin-1"
         )
+
+    def direct(self, method: str, path: str) -> Direct | None:
+        """Who answers this without FastAPI."""
+        return self._direct.get(path) if method == "POST" else None
 
     @property
     def app(self) -> Application:
@@ -164,6 +178,7 @@ class _Exchange:
         self._headers: dict[bytes, bytes] = dict(scope["headers"])
         self._status = 0
         self._received = 0
+        self._has_patience = True
         self._started_at = time.perf_counter()
         self._request_id = edge.request_id(self._headers.get(b"x-request-id"))
         self._own_headers: Headers = []
@@ -172,23 +187,29 @@ class _Exchange:
     async def serve(self) -> None:
         limits, refusal = self._edge.limit(self._scope)
         self._own_headers = [*limits, (b"x-request-id", self._request_id.encode()), _NOSNIFF]
-        method = self._scope["method"]
+        method, path = self._scope["method"], self._scope["path"]
+        direct = self._edge.direct(method, path)
         route = None
         if refusal is not None:
             await self._answer_problem(refusal)
             route = _UNMATCHED
         elif method == "GET":
             hit = self._edge.reads.peek(
-                self._scope["path"], self._scope["query_string"], self._headers.get(b"if-none-match", b"")
+                path, self._scope["query_string"], self._headers.get(b"if-none-match", b"")
             )
             if hit is not None:
                 await self._answer_hit(hit.etag, hit.body)
-                route = self._scope["path"]
-        elif method not in {"HEAD", "OPTIONS"} and (problem := self._edge.refusal(self._headers)) is not None:
-            await self._answer_problem(problem)
-            route = _UNMATCHED
+                route = path
+        elif method not in {"HEAD", "OPTIONS"}:
+            problem = self._edge.refusal(self._headers, may_be_packed=direct is not None)
+            if problem is not None:
+                await self._answer_problem(problem)
+                route = _UNMATCHED
+            elif direct is not None:
+                await self._guard(self._answer_directly(direct))
+                route = path
         if route is None:
-            await self._pass_on()
+            await self._guard(self._edge.app(self._scope, self._bounded_receive, self._counting_send))
             matched = self._scope.get("route")
             route = getattr(matched, "path", None) or _UNMATCHED
         elapsed = time.perf_counter() - self._started_at
@@ -196,9 +217,10 @@ class _Exchange:
         requests.inc()
         durations.observe(elapsed)
 
-    async def _pass_on(self) -> None:
+    async def _guard(self, work: Awaitable[None]) -> None:
+        """Answer whatever goes wrong."""
         try:
-            await self._edge.app(self._scope, self._bounded_receive, self._counting_send)
+            await work
         except asyncio.CancelledError:
             raise
         except Problem as problem:
@@ -209,18 +231,37 @@ class _Exchange:
             if not self._status:
                 await self._answer_problem(internal_problem())
 
+    def _lose_patience(self, task: asyncio.Task[Any]) -> None:
+        self._has_patience = False
+        task.cancel()
+
     async def _bounded_receive(self) -> Message:
+        # As `asyncio.timeout`, which costs three times as much; most bodies are here already.
+        task = asyncio.current_task()
+        assert task is not None
+        patience = asyncio.get_running_loop().call_later(self._edge.read_timeout, self._lose_patience, task)
         try:
-            async with asyncio.timeout(self._edge.read_timeout):
-                message = await self._receive()
-        except TimeoutError:
+            message = await self._receive()
+        except asyncio.CancelledError:
+            if self._has_patience or task.uncancel() > 0:
+                raise
             raise HttpProblem(
                 408, "read-timeout", "Request timeout", "The body did not arrive within server.read_timeout."
             ) from None
+        finally:
+            patience.cancel()
         self._received += len(message.get("body", b""))
         if self._received > self._edge.most_bytes:
             raise self._edge.too_large()
         return message
+
+    async def _answer_directly(self, direct: Direct) -> None:
+        status, body, headers = await direct(self._headers, self._bounded_receive)
+        self._status = status
+        await self._send(
+            {"type": "http.response.start", "status": status, "headers": [*headers, *self._own_headers]}
+        )
+        await self._send({"type": "http.response.body", "body": body})
 
     async def _counting_send(self, message: Message) -> None:
         if message["type"] == "http.response.start":

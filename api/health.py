@@ -1,25 +1,15 @@
 """`/health`, `/healthz`, `/ready`: is Postgres there, is Redis there.
 
-Belongs here: the checks and the answer. Does not belong here: the second port (`__main__`), which passes these on.
-
-Without Postgres the service is `unhealthy` (503); without Redis it is `degraded` (200), because only latency suffers.
+Belongs here: the routes. Does not belong here: the checks (`health_checks`), the second port (`side_servers`), which
+passes these answers on.
 """
 
-import asyncio
-import time
-from dataclasses import dataclass
 from typing import Literal
 
-import orjson
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
-from analytics_pipeline.settings import Settings
-from api.cache import Cache
-from api.database import Database
-from api.dependencies import Clock, ServicesDependency
-from api.errors import Unavailable
-from api.times import format_time
+from api.dependencies import ServicesDependency
 
 router = APIRouter(tags=["Health"])
 PATHS = ("/health", "/healthz", "/ready")
@@ -34,80 +24,6 @@ class HealthAnswer(BaseModel):
     service: str = Field(examples=["analytics"])
     timestamp: str = Field(examples=["2026-01-31T12:00:00Z"])
     detail: str | None = Field(default=None, description="What is wrong, if something is.")
-
-
-@dataclass(frozen=True)
-class State:
-    """One check."""
-
-    database: bool
-    cache: bool | None
-    detail: str | None
-
-    @property
-    def status(self) -> str:
-        """One word for all."""
-        if not self.database:
-            return "unhealthy"
-        return "degraded" if self.cache is False else "healthy"
-
-
-class Health:
-    """Checks at most once per `health.check_interval`, for all who ask."""
-
-    def __init__(self, settings: Settings, database: Database, cache: Cache, clock: Clock) -> None:
-        self._interval = settings.health.check_interval.total_seconds()
-        self._database = database
-        self._cache = cache
-        self._clock = clock
-        self._lock = asyncio.Lock()
-        self._checked_at = -1e9
-        self._state = State(database=False, cache=None, detail=None)
-
-    async def check(self) -> State:
-        """The state now, or as it was less than an interval ago."""
-        async with self._lock:
-            if time.monotonic() - self._checked_at >= self._interval or not self._state.database:
-                self._state = await self._look()
-                self._checked_at = time.monotonic()
-            return self._state
-
-    def answer(self, state: State) -> Response:
-        """The answer of all three paths."""
-        words = {True: "connected", False: "disconnected", None: "disabled"}
-        content: dict[str, object] = {
-            "status": state.status,
-            "database": words[state.database],
-            "cache": words[state.cache],
-            "service": "analytics",
-            "timestamp": format_time(self._clock()),
-        }
-        if state.detail is not None:
-            content["detail"] = state.detail
-        status = 200 if state.database else 503
-        return Response(
-            orjson.dumps(content),
-            status,
-            media_type="application/json",
-            headers={"Cache-Control": "no-store"},
-        )
-
-    async def _look(self) -> State:
-        shared = self._cache.shared
-        cache, fault = await asyncio.gather(_nothing() if shared is None else shared.ping(), self._fault())
-        detail = fault or ("Redis is not reachable; answers come from Postgres." if cache is False else None)
-        return State(database=fault is None, cache=cache, detail=detail)
-
-    async def _fault(self) -> str | None:
-        try:
-            await self._database.ping()
-        except Unavailable as problem:
-            return problem.detail
-        return None
-
-
-async def _nothing() -> None:
-    return None
 
 
 async def get_health(services: ServicesDependency) -> Response:

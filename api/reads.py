@@ -12,7 +12,6 @@ from typing import NamedTuple
 from fastapi import Request, Response
 
 from api.cache import Cache, Question
-from api.dependencies import Services
 from api.errors import Problem
 
 Builder = Callable[[bytes, datetime], Question]
@@ -94,9 +93,8 @@ def matches(if_none_match: bytes, etag: bytes) -> bool:
     return any(part == b"*" or part.removeprefix(b"W/") == opaque for part in candidates)
 
 
-async def answer_read(request: Request, services: Services, path: str) -> Response:
+async def answer_read(request: Request, reads: CachedReads, path: str) -> Response:
     """Answer a cacheable read through its route."""
-    reads = services.reads
     question = reads.question(path, request.scope["query_string"])
     key = reads.key(question)
     headers = {"Cache-Control": CACHE_CONTROL}

@@ -14,11 +14,12 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 import orjson
-from prometheus_client import CollectorRegistry, make_wsgi_app, multiprocess
+from prometheus_client import CollectorRegistry, make_wsgi_app
 
 from analytics_pipeline.errors import EnvironmentFault
 from analytics_pipeline.settings import Settings
-from api.dependencies import utc_now
+from analytics_pipeline.telemetry import LiveCollector
+from api.clock import utc_now
 from api.health import PATHS
 from api.times import format_time
 
@@ -58,7 +59,7 @@ def serve_beside(host: str, port: int, setting: str, app: Wsgi) -> _Server:
 def metrics_app(folder: Path, path: str) -> Wsgi:
     """The series of all processes that share the folder, at `path`."""
     registry = CollectorRegistry()
-    multiprocess.MultiProcessCollector(registry, path=str(folder))  # type: ignore[no-untyped-call]
+    LiveCollector(registry, folder)
     series = make_wsgi_app(registry)
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:

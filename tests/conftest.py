@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from analytics_pipeline import settings as settings_module
 
@@ -19,11 +21,24 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of tests/integration need the embedded services, those of tests/e2e the whole stack."""
+    """The folder makes the marker: integration and chaos need the embedded services, e2e the whole stack."""
     for item in items:
         folder = item.path.relative_to(_TESTS).parts[0]
-        if folder in {"integration", "e2e"}:
+        if folder in {"integration", "e2e", "chaos"}:
             item.add_marker(getattr(pytest.mark, folder))
+
+
+class ByServers(LoadScopeScheduling):  # type: ignore[misc]
+    """With `-n 2`: a file stays in one process, and so do all tests of e2e and of chaos, which share servers."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        folder = file.split("/")[1]
+        return folder if folder in {"e2e", "chaos"} else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByServers:
+    return ByServers(config, log)
 
 
 @pytest.fixture(autouse=True)

@@ -8,11 +8,11 @@ import traceback
 from rich.console import Console
 from rich.text import Text
 
-from analytics_pipeline.cli import offsets, stack, workers
+from analytics_pipeline.cli import dead_letters, definitions, fate, ledger, offsets, sources, stack, workers
 from analytics_pipeline.cli.options import Shown, app
 from analytics_pipeline.errors import AnalyticsError, ConfigurationError
 
-__all__ = ["main", "offsets", "stack", "workers"]
+__all__ = ["dead_letters", "definitions", "fate", "ledger", "main", "offsets", "sources", "stack", "workers"]
 
 _INTERRUPTED = 130
 
@@ -26,7 +26,8 @@ def main() -> int:
             traceback.print_exc()
         screen = Console(stderr=True, highlight=False)
         for problem in error.problems if isinstance(error, ConfigurationError) else [str(error)]:
-            screen.print(Text.assemble(("error: ", "bold red"), problem), soft_wrap=True)
+            words = problem or f"{type(error).__name__}; --debug shows where"
+            screen.print(Text.assemble(("error: ", "bold red"), words), soft_wrap=True)
         return error.exit_code
     except KeyboardInterrupt:
         return _INTERRUPTED

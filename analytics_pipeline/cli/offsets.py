@@ -1,17 +1,43 @@
-"""Commands on the offsets of landing, for a person who has looked at why a partition stopped.
+"""Commands on the offsets of landing: look where each partition stands, and move one after having looked why.
 
-Belongs here: arguments and words. Does not belong here: the work (`storage.offsets`).
+Belongs here: arguments and words. Does not belong here: what is refused (`ingest.moves`), the work (`storage.offsets`).
 """
 
-from typing import Annotated
+import getpass
+import json
+import os
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import Console
+from rich.table import Table
 
 from analytics_pipeline.cli.options import app, everywhere
-from analytics_pipeline.cli.workers import DATABASE, joined
+from analytics_pipeline.cli.workers import DATABASE, database, joined
+from analytics_pipeline.errors import ConfigurationError, EnvironmentFault
+from analytics_pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from analytics_pipeline.ingest.consumer import Bounds, Partition
+    from analytics_pipeline.ingest.moves import Move
+    from analytics_pipeline.storage.offsets import Standing
 
 offsets = typer.Typer(help="Where landing stands in each Kafka partition.", no_args_is_help=True)
 app.add_typer(offsets, name="offsets", rich_help_panel=DATABASE)
+
+_NARROWEST = 140
+
+Topic = Annotated[str, typer.Argument(help="Kafka topic")]
+Number = Annotated[int, typer.Argument(min=0, help="Its partition")]
+Target = Annotated[int, typer.Argument(min=0, help="Where to go on reading")]
+By = Annotated[str | None, typer.Option(help="Who, kept in the ledger [default: user@host]")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would happen, and change nothing.")]
 
 
 @offsets.callback()
@@ -19,20 +45,153 @@ def _group() -> None:
     """Where landing stands in each Kafka partition."""
 
 
+@offsets.command()
+@everywhere
+def show(
+    topic: Annotated[str | None, typer.Argument(help="Kafka topic [default: all]")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Show next offset, epoch, what Kafka holds, lag, freshness and owner of each partition."""
+    found = joined()
+    from analytics_pipeline.storage.offsets import standings
+
+    with database(found, "offsets") as opened:
+        rows = standings(opened, topic)
+    try:
+        held = _held(found, rows)
+    except EnvironmentFault as error:
+        held = {}
+        typer.echo(f"without Kafka's side: {error}", err=True)
+    if as_json:
+        lines = [{**asdict(row), **_kafkas_side(row, held)} for row in rows]
+        typer.echo(json.dumps(lines, indent=2, default=lambda value: value.isoformat()))
+    else:
+        _show(rows, held)
+
+
+@offsets.command()
+@everywhere
+def seek(
+    topic: Topic,
+    partition: Number,
+    offset: Target,
+    reason: Annotated[str, typer.Option(help="Why, kept in the ledger.")] = "moved by an operator",
+    by: By = None,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Go on reading a partition elsewhere, forward or backward; the ledger records it. A running ingest follows.
+
+    Messages that are read again count as duplicates where their events are stored.
+    """
+    _move("seek", (topic, partition), offset, f"{reason} (seek by {by or _who()})", yes=yes, dry_run=dry_run)
+
+
 @offsets.command("skip-to")
 @everywhere
 def skip_to(
-    topic: Annotated[str, typer.Argument(help="Kafka topic")],
-    partition: Annotated[int, typer.Argument(min=0, help="Its partition")],
-    offset: Annotated[int, typer.Argument(min=0, help="Where to go on reading")],
+    topic: Topic,
+    partition: Number,
+    offset: Target,
     reason: Annotated[str, typer.Option(help="Why, kept in the ledger.")] = "skipped by an operator",
+    by: By = None,
+    yes: Yes = False,
+    dry_run: DryRun = False,
 ) -> None:
-    """Go on reading a partition elsewhere; the ledger records what was left out. A running ingest follows."""
-    found = joined()
-    from analytics_pipeline.storage.connection import connection
-    from analytics_pipeline.storage.offsets import skip_to
+    """Leave out messages up to an offset; the ledger records which. A running ingest follows.
 
-    conninfo = found.database.conninfo()
-    with connection(conninfo, name="offsets") as opened:
-        before = skip_to(opened, conninfo, (topic, partition), offset, note=reason)
-    typer.echo(f"{topic}/{partition} goes on at {offset}; it stood at {before.next_offset}")
+    For a partition that is stopped: its messages were deleted before they were read, or its topic was made anew.
+    """
+    _move(
+        "skip-to",
+        (topic, partition),
+        offset,
+        f"{reason} (skip-to by {by or _who()})",
+        yes=yes,
+        dry_run=dry_run,
+    )
+
+
+def _move(command: str, partition: "Partition", target: int, note: str, *, yes: bool, dry_run: bool) -> None:
+    found, may_go_back = joined(), command == "seek"
+    from analytics_pipeline.ingest.moves import carry_out, plan
+    from analytics_pipeline.storage.offsets import standings
+
+    with database(found, "offsets") as opened:
+        rows = standings(opened)
+        opened.rollback()
+        held = _held(found, [row for row in rows if (row.source, row.partition) == partition])
+        move = plan(rows, held, partition, target, may_go_back=may_go_back)
+        for line in _describe(move):
+            typer.echo(line)
+        if dry_run:
+            typer.echo("nothing was changed")
+            return
+        if not yes and not sys.stdin.isatty():
+            raise ConfigurationError("nobody can be asked here: add --yes to do it, or --dry-run to look")
+        if not yes:
+            typer.confirm("Do it?", abort=True)
+        before = carry_out(opened, found.database.conninfo(), move, note=note, may_go_back=may_go_back)
+    name = f"{partition[0]}/{partition[1]}"
+    typer.echo(f"{name} goes on at {target}; it stood at {before.next_offset}. The ledger says: {note}")
+
+
+def _describe(move: "Move") -> list[str]:
+    name, (low, high) = f"{move.partition[0]}/{move.partition[1]}", move.bounds
+    lines = [f"{name} stands at {move.start}; Kafka holds {low} to {high}; it would go on at {move.target}"]
+    if move.left_out:
+        there = max(0, move.target - max(move.start, low))
+        lines.append(
+            f"warning: {move.left_out} offsets are left out for good; Kafka still holds {there} of them"
+        )
+    if move.read_again:
+        lines.append(
+            f"warning: {move.read_again} offsets are read again; events that are stored are recognised by timestamp "
+            "and id and count as duplicates, except those with an id that holds no time and without a timestamp"
+        )
+    if move.start > high:
+        lines.append(
+            "the topic ends before that: it was made anew or truncated, and what it holds is read as new"
+        )
+    return lines
+
+
+def _held(found: Settings, rows: "Sequence[Standing]") -> "dict[Partition, Bounds]":
+    from analytics_pipeline.ingest.topics import bounds
+
+    return bounds(found.kafka, [(row.source, row.partition) for row in rows]) if found.kafka.enabled else {}
+
+
+def _kafkas_side(row: "Standing", held: "Mapping[Partition, Bounds]") -> dict[str, Any]:
+    there = held.get((row.source, row.partition))
+    if there is None:
+        return {"low": None, "high": None, "lag": None}
+    return {"low": there.low, "high": there.high, "lag": max(0, there.high - row.next_offset)}
+
+
+def _show(rows: "Sequence[Standing]", held: "Mapping[Partition, Bounds]") -> None:
+    now = datetime.now(UTC)
+    table = Table("partition", "next offset", "epoch", "low", "high", "lag", "caught up", "owner")
+    for row in rows:
+        side = _kafkas_side(row, held)
+        fresh = f"{(now - row.caught_up_at).total_seconds():,.1f} s ago" if row.caught_up_at else "never"
+        owner = (row.owner or "") + ("" if row.is_owner_connected or not row.owner else " (gone)")
+        table.add_row(
+            f"{row.source}/{row.partition}",
+            str(row.next_offset),
+            str(row.epoch),
+            *("?" if side[name] is None else str(side[name]) for name in ("low", "high", "lag")),
+            "retired" if row.is_retired else fresh,
+            owner,
+        )
+    console = Console(highlight=False)
+    console.width = max(console.width, _NARROWEST) if not console.is_terminal else console.width
+    console.print(table if rows else "no partition has been read yet")
+
+
+def _who() -> str:
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # no such user in this container
+        user = f"uid {os.getuid()}"
+    return f"{user}@{socket.gethostname()}"

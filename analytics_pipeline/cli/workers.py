@@ -3,14 +3,19 @@
 Belongs here: arguments and words. Does not belong here: the work, imported when a command runs.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from analytics_pipeline.cli.options import app, everywhere
-from analytics_pipeline.errors import ConfigurationError
+from analytics_pipeline.errors import ConfigurationError, EnvironmentFault
 from analytics_pipeline.settings import Settings, adopt, parse_duration, settings
+
+if TYPE_CHECKING:
+    from analytics_pipeline.storage.connection import Connection
 
 PROCESSES, DATABASE = "One process of it", "The database"
 
@@ -106,3 +111,23 @@ def joined() -> Settings:
 
     join(settings())
     return settings()
+
+
+@contextmanager
+def database(found: Settings, name: str) -> "Iterator[Connection]":
+    """A connection to a database of this version, for one command; `name` is shown in `pg_stat_activity`.
+
+    Raises:
+        EnvironmentFault: it does not answer, refuses, or is of another version.
+    """
+    import psycopg
+
+    from analytics_pipeline.storage.connection import connection
+    from analytics_pipeline.storage.migrations import check_schema
+
+    with connection(found.database.conninfo(), name=name) as opened:
+        try:
+            check_schema(opened)
+            yield opened
+        except psycopg.Error as error:
+            raise EnvironmentFault(f"Postgres did not answer the question ({error.sqlstate})") from error

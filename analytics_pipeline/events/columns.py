@@ -6,6 +6,7 @@ Belongs here: arithmetic over the rows of a batch. Does not belong here: reading
 from collections.abc import Sequence
 from datetime import timedelta
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -85,6 +86,15 @@ def ids_to_arrow(halves: Uint64) -> pa.Array:
     """fixed_size_binary(16) of big-endian halves."""
     octets = np.ascontiguousarray(halves.astype(">u8")).tobytes()
     return pa.Array.from_buffers(pa.binary(16), len(halves), [None, pa.py_buffer(octets)])
+
+
+def texts_to_arrow(texts: Sequence[msgspec.Raw]) -> pa.Array:
+    """UTF-8 texts as one string column, copied once."""
+    ends = np.cumsum(np.array(list(map(len, texts)), np.int64))
+    # Too long for 32-bit offsets would be two gigabytes: a batch is bounded far below.
+    offsets = np.concatenate(([0], ends)).astype(np.int32)
+    data = b"".join(texts)
+    return pa.Array.from_buffers(pa.string(), len(texts), [None, pa.py_buffer(offsets), pa.py_buffer(data)])
 
 
 def times_to_arrow(timestamps: Int64) -> pa.Array:

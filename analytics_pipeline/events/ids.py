@@ -7,7 +7,7 @@
 """
 
 import hashlib
-from datetime import datetime
+from datetime import UTC, datetime
 from uuid import UUID
 
 import numpy as np
@@ -21,6 +21,7 @@ _VERSION_7 = 0x7000
 _VERSION_8 = 0x8000
 _VARIANT = 1 << 63
 _LOW_62 = (1 << 62) - 1
+_LAST_TIME = datetime.max.replace(tzinfo=UTC)
 
 
 def deterministic_ids(
@@ -67,15 +68,15 @@ def time_of(value: UUID) -> datetime | None:
 
 
 def time_of_uuid7(value: UUID) -> datetime | None:
-    """The milliseconds inside a version 7; None for other versions and times after the year 9999."""
+    """The milliseconds inside a version 7, None for other versions; what is beyond the year 9999 is its last moment."""
     return _time(value.int >> 80, 0) if value.version == 7 else None
 
 
-def _time(millis: int, within: int) -> datetime | None:
+def _time(millis: int, within: int) -> datetime:
     try:
         return from_micros(millis * 1000 + within)
     except OverflowError:
-        return None
+        return _LAST_TIME
 
 
 def _mix(values: Uint64) -> Uint64:

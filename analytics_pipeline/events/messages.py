@@ -12,11 +12,18 @@ from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
 from analytics_pipeline.events.errors import Rejected
+from analytics_pipeline.events.fingerprint import group_of
 from analytics_pipeline.events.reasons import Reason
 from analytics_pipeline.events.times import from_micros
 
 HTTP_SOURCE = "http"
 """Source of posted events; Kafka's sources are their topics."""
+
+REPLAY_SOURCE = "_replay"
+"""Source, in the ledger alone, of dead letters that were landed again; their events keep the source they had."""
+
+Headers = tuple[tuple[str, bytes | None], ...]
+"""(name, value) pairs, in order, names more than once."""
 
 LATEST_MILLIS = 253_402_300_799_999
 """The end of the year 9999: later message times are cut to it."""
@@ -49,7 +56,7 @@ class PlainMessage:
     position: int
     millis: int | None = None
     name: bytes | None = None
-    extra: tuple[tuple[str, bytes | None], ...] = ()
+    extra: Headers = ()
 
     def value(self) -> bytes | None:
         """The payload."""
@@ -82,7 +89,10 @@ class RawBatch(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A message that could not become an event, bytes as they came."""
+    """A message that could not become an event, bytes as they came.
+
+    `fingerprint` names the group of those that were refused for the same reason in the same place and shape.
+    """
 
     source: str
     partition: int
@@ -93,13 +103,15 @@ class DeadLetter:
     value: bytes | None
     headers: bytes | None
     message_timestamp: datetime | None
+    fingerprint: str
     event_type: str | None = None
 
 
 def dead_letter(source: str, partition: int, message: Message, rejected: Rejected) -> DeadLetter:
     """The dead letter of a message; the detail names the path but never repeats the data."""
     kind, millis = message.timestamp()
-    known = kind != 0 and 0 <= millis <= LATEST_MILLIS
+    known = kind != 0 and millis >= 0
+    value = _bytes(message.value())
     return DeadLetter(
         source=source,
         partition=partition,
@@ -107,9 +119,10 @@ def dead_letter(source: str, partition: int, message: Message, rejected: Rejecte
         reason=rejected.reason,
         detail=str(rejected),
         key=_bytes(message.key()),
-        value=_bytes(message.value()),
+        value=value,
         headers=encode_headers(message.headers()),
-        message_timestamp=from_micros(millis * 1000) if known else None,
+        message_timestamp=from_micros(min(millis, LATEST_MILLIS) * 1000) if known else None,
+        fingerprint=group_of(rejected.reason, rejected.path, value),
         event_type=rejected.event_type,
     )
 
@@ -123,6 +136,12 @@ def encode_headers(headers: Sequence[tuple[str, bytes | None]] | None) -> bytes 
         for name, value in headers
     ]
     return json.dumps(pairs).encode()
+
+
+def decode_headers(encoded: bytes | None) -> Headers:
+    """The opposite of `encode_headers`."""
+    pairs = json.loads(encoded) if encoded else []
+    return tuple((name, None if value is None else base64.b64decode(value)) for name, value in pairs)
 
 
 def _bytes(value: bytes | str | None) -> bytes | None:

@@ -1,32 +1,115 @@
-"""Events that come over REST: the same rules, and the bytes that wait in the inbox."""
+"""Events that come over REST: the rules of Kafka messages, and the bytes that wait in the inbox.
+
+Belongs here: judging posted events while their sender waits, and completing them. Does not belong here: the rules
+(`reading`, `document`), HTTP, or how a body is cut into events.
+
+The text of an accepted event is kept as it came; an id or a timestamp that it lacks is added at its end, where it
+wins over a null that stands before it.
+"""
 
 import json
 import os
-from collections.abc import Callable, Mapping
-from datetime import datetime
+import re
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgspec
 
 from analytics_pipeline.events.definitions import NO_DEFINITIONS, Definitions
-from analytics_pipeline.events.document import read_document
 from analytics_pipeline.events.errors import Rejected
 from analytics_pipeline.events.ids import time_of_uuid7, uuid7
-from analytics_pipeline.events.judge import judge
 from analytics_pipeline.events.limits import Limits
+from analytics_pipeline.events.messages import HTTP_SOURCE, DeadLetter, PlainMessage, RawBatch
+from analytics_pipeline.events.reading import Reader
 from analytics_pipeline.events.reasons import Reason
-from analytics_pipeline.events.times import format_time, micros
+from analytics_pipeline.events.times import EPOCH, format_time, parse_time
 
-_encode = msgspec.json.Encoder().encode
+Randomness = Callable[[int], bytes]
+
+_RANDOM_BYTES = 10
+_FIRST, _LAST = timedelta(0), datetime.max.replace(tzinfo=UTC) - EPOCH
+"""What the time inside an id can be."""
+_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", re.ASCII)
+
+
+class Accepted(NamedTuple):
+    """An item that is an event: `payload` is its JSON with id and timestamp, on one line."""
+
+    id: str
+    payload: bytes
+
+
+class Refused(NamedTuple):
+    """An item that is not, in the words of `Rejected`."""
+
+    reason: Reason
+    path: str
+    detail: str
 
 
 class PostedEvent(NamedTuple):
-    """An accepted event: `payload` is its JSON with id and timestamp filled in."""
+    """An accepted event, its id and time read."""
 
     id: UUID
     timestamp: datetime
     payload: bytes
+
+
+def read_posted(
+    items: Sequence[bytes],
+    *,
+    now: datetime,
+    limits: Limits,
+    definitions: Definitions = NO_DEFINITIONS,
+    randomness: Randomness = os.urandom,
+) -> list[Accepted | Refused]:
+    """Judge posted events with the code that judges Kafka messages, and complete the good ones.
+
+    Args:
+        items: one JSON text each, as it came.
+        now: arrival time, which an event without `timestamp` and without a UUIDv7 `id` gets.
+        limits: as for Kafka.
+        definitions: the active ones.
+        randomness: bytes for the UUIDv7 of events without `id`.
+
+    Returns:
+        The verdicts, in the order given.
+    """
+    reader = Reader(limits, definitions)
+    reader.read(RawBatch(HTTP_SOURCE, 0, [PlainMessage(item, at) for at, item in enumerate(items)]))
+    verdicts: dict[int, Accepted | Refused] = {letter.offset: _refusal(letter) for letter in reader.dead}
+    rows = reader.rows
+    oldest, latest = limits.oldest(now) - EPOCH, limits.latest(now) - EPOCH
+    random = randomness(_RANDOM_BYTES * rows.id.count(None))
+    for given, known, message in zip(rows.id, rows.time, rows.message, strict=True):
+        at, added = message.offset(), b""
+        if given is not None and not _UUID.fullmatch(given):
+            verdicts[at] = _refuse(Reason.BAD_ID, "$.id")
+            continue
+        time = known
+        if time is None:
+            time = ((None if given is None else time_of_uuid7(UUID(given))) or now) - EPOCH
+            added = b',"timestamp":"%b"' % format_time(EPOCH + time).encode()
+        if time < oldest:
+            verdicts[at] = _refuse(Reason.TOO_OLD, "$.timestamp")
+            continue
+        if time > latest:
+            verdicts[at] = _refuse(Reason.TOO_FAR_IN_FUTURE, "$.timestamp")
+            continue
+        if given is None:
+            identity = str(uuid7(EPOCH + min(max(time, _FIRST), _LAST), random[:_RANDOM_BYTES]))
+            random = random[_RANDOM_BYTES:]
+            added += b',"id":"%b"' % identity.encode()
+        else:
+            identity = given.lower()
+        item = items[at]
+        if added:
+            item = b"%b%b}" % (item.rstrip()[:-1], added)
+        # Between tokens a line break means as much as a space; inside strings JSON allows none.
+        verdicts[at] = Accepted(identity, item.replace(b"\n", b" ") if b"\n" in item else item)
+    return [verdicts[at] for at in range(len(items))]
 
 
 def decode_posted(
@@ -35,51 +118,28 @@ def decode_posted(
     now: datetime,
     limits: Limits,
     definitions: Definitions = NO_DEFINITIONS,
-    randomness: Callable[[int], bytes] = os.urandom,
+    randomness: Randomness = os.urandom,
 ) -> PostedEvent:
-    """Validate one posted event with the rules of Kafka messages, and complete it.
-
-    Args:
-        body: the JSON as it came (preferred: numbers keep their digits), or a parsed object.
-        now: arrival time, which an event without `timestamp` and without a UUIDv7 `id` gets.
-        limits: as for Kafka.
-        definitions: the active ones.
-        randomness: bytes for the UUIDv7 of an event without `id`.
+    """`read_posted` for one event, as JSON (preferred: numbers keep their digits) or as a parsed object.
 
     Raises:
         Rejected: why it is not an event.
     """
-    document = read_document(body if isinstance(body, bytes) else _to_json(body), limits, definitions.types)
-    judge(document.event_type, document.parsed, definitions, limits)
-    given = UUID(document.id) if document.id is not None else None
-    inside = time_of_uuid7(given) if given is not None else None
-    timestamp = document.timestamp or inside or now
-    check_age(micros(timestamp), limits, now)
-    identity = given or uuid7(timestamp, randomness(10))
-    fields = {
-        "event_type": document.event_type,
-        "id": str(identity),
-        "user_id": document.user_id,
-        "session_id": document.session_id,
-        "properties": msgspec.Raw(document.properties),
-        "timestamp": format_time(timestamp),
-    }
-    return PostedEvent(identity, timestamp, _encode({k: v for k, v in fields.items() if v is not None}))
+    item = body if isinstance(body, bytes) else _to_json(body)
+    [verdict] = read_posted([item], now=now, limits=limits, definitions=definitions, randomness=randomness)
+    if isinstance(verdict, Refused):
+        raise Rejected(verdict.reason, verdict.detail, verdict.path)
+    timestamp = parse_time(msgspec.json.decode(verdict.payload)["timestamp"])
+    return PostedEvent(UUID(verdict.id), timestamp, verdict.payload)
 
 
-def check_age(at: int, limits: Limits, now: datetime) -> None:
-    """Refuse times that raw events are not kept for.
+def _refuse(reason: Reason, path: str) -> Refused:
+    return Refused(reason, path, reason.meaning)
 
-    Args:
-        at: microseconds since 1970.
 
-    Raises:
-        Rejected: too_old or too_far_in_future.
-    """
-    if at < micros(limits.oldest(now)):
-        raise Rejected(Reason.TOO_OLD, path="$.timestamp")
-    if at > micros(limits.latest(now)):
-        raise Rejected(Reason.TOO_FAR_IN_FUTURE, path="$.timestamp")
+def _refusal(letter: DeadLetter) -> Refused:
+    path, _, detail = letter.detail.partition(": ")
+    return Refused(letter.reason, path, detail)
 
 
 def _to_json(body: Mapping[str, Any]) -> bytes:

@@ -27,7 +27,10 @@ EVENTS_SCHEMA = pa.schema(
         pa.field("definition_version", pa.int32()),
     ]
 )
-"""One row per accepted event; `properties` is the text of a JSON object with unique keys, `{}` when absent."""
+"""One row per accepted event; `properties` is the text of a JSON object, `{}` when absent.
+
+Of equal keys the last one counts, as in jsonb.
+"""
 
 
 Rule = Callable[[pa.Table], bool]

@@ -3,6 +3,7 @@
 Belongs here: wiring settings, clients and threads together; signals; the exit code.
 """
 
+import gc
 import secrets
 import signal
 import sys
@@ -13,8 +14,13 @@ from types import FrameType
 import psycopg
 import structlog
 
-from analytics_pipeline import logs
-from analytics_pipeline.errors import AnalyticsError, EnvironmentFault, SchemaMismatch
+from analytics_pipeline import failpoints, logs
+from analytics_pipeline.errors import (
+    AnalyticsError,
+    ConfigurationError,
+    EnvironmentFault,
+    SchemaMismatch,
+)
 from analytics_pipeline.events.limits import Limits
 from analytics_pipeline.ingest import watchdog
 from analytics_pipeline.ingest.backoff import Backoff
@@ -26,10 +32,11 @@ from analytics_pipeline.ingest.kafka import KafkaConsumer
 from analytics_pipeline.ingest.listener import Listener
 from analytics_pipeline.ingest.ownership import Ownership
 from analytics_pipeline.ingest.process import Task, run_together
+from analytics_pipeline.ingest.topic_ids import TopicIds
 from analytics_pipeline.ingest.topics import create_when_reachable
 from analytics_pipeline.ingest.watermarks import Watermarks
 from analytics_pipeline.ingest.worker import Pace, Worker
-from analytics_pipeline.settings import Settings, settings
+from analytics_pipeline.settings import Settings, environment, settings
 from analytics_pipeline.storage.connection import connection
 from analytics_pipeline.storage.landing import Lander
 from analytics_pipeline.storage.migrations import check_schema
@@ -52,10 +59,12 @@ def run(settings: Settings) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)
     try:
+        _arm_fail_point()
         conninfo = settings.database.conninfo()
         listener = Listener(conninfo, is_custom_enabled=settings.custom_events.enabled)
         if not _wait_for_postgres(conninfo, listener, stop):
             return 0
+        _tune_interpreter()
         failure = run_together(_tasks(settings, conninfo, listener), stop)
     except AnalyticsError as error:
         failure = error
@@ -64,6 +73,27 @@ def run(settings: Settings) -> int:
         return 0
     _log.error("landing ended", error=type(failure).__name__, reason=str(failure), exc_info=failure)
     return failure.exit_code if isinstance(failure, AnalyticsError) else 1
+
+
+def _tune_interpreter() -> None:
+    """For threads that wait in C most of the time, and hold hundreds of thousands of messages.
+
+    A collection looks at all of them and finds nothing, for messages are in no cycles. A COPY asks for the
+    interpreter's lock once for every buffer it sends, and would wait up to 5 ms for it each time.
+    """
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 50)
+    sys.setswitchinterval(0.0005)
+
+
+def _arm_fail_point() -> None:
+    what = environment().get(failpoints.VARIABLE, "")
+    if what:
+        _log.warning("this process will end itself: only for tests", fail_at=what)
+    try:
+        failpoints.arm(what)
+    except ValueError as error:
+        raise ConfigurationError(f"{failpoints.VARIABLE}: {error}") from None
 
 
 def _wait_for_postgres(conninfo: str, listener: Listener, stop: threading.Event) -> bool:
@@ -97,6 +127,7 @@ def _tasks(settings: Settings, conninfo: str, listener: Listener) -> dict[str, T
         limits=limits,
         batch_size=ingestion.batch_size,
         poll=ingestion.inbox_poll.total_seconds(),
+        pace=ingestion.batch_timeout.total_seconds(),
         woken=listener.woken,
     )
     tasks: dict[str, Task] = {
@@ -113,7 +144,7 @@ def _tasks(settings: Settings, conninfo: str, listener: Listener) -> dict[str, T
     def owned() -> list[Partition]:
         return [key for worker in workers for key in worker.partitions]
 
-    watermarks = Watermarks(settings.kafka, owned)
+    watermarks, topic_ids = Watermarks(settings.kafka, owned), TopicIds(settings.kafka)
     capacity = max(1, ingestion.buffer_size // ingestion.workers)
     pace = Pace(
         batch_size=min(ingestion.batch_size, capacity),
@@ -128,6 +159,7 @@ def _tasks(settings: Settings, conninfo: str, listener: Listener) -> dict[str, T
             make_limit=partial(
                 DeadLetterLimit, ingestion.dead_letter_ratio, ingestion.dead_letter_consecutive
             ),
+            topic_ids=topic_ids,
             patience=2 * settings.kafka.session_timeout.total_seconds(),
         )
         worker = Worker(
@@ -135,7 +167,9 @@ def _tasks(settings: Settings, conninfo: str, listener: Listener) -> dict[str, T
             topics=settings.kafka.topics,
             landings=lander,
             ownership=ownership,
-            freshness=Freshness(lander, ownership, watermarks),
+            freshness=Freshness(
+                lander, ownership, watermarks, stall_after=ingestion.stall_timeout.total_seconds()
+            ),
             definitions=lambda: listener.current,
             limits=limits,
             pace=pace,
@@ -143,6 +177,7 @@ def _tasks(settings: Settings, conninfo: str, listener: Listener) -> dict[str, T
         workers.append(worker)
         tasks[f"worker-{number}"] = worker.run
     tasks["watermarks"] = watermarks.run
+    tasks["topic-ids"] = topic_ids.run
     tasks["topics"] = partial(create_when_reachable, settings.kafka)
     return tasks
 

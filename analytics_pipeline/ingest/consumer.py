@@ -60,7 +60,7 @@ class Consumer(Protocol):
         """
 
     def assign(self, positions: Mapping[Partition, int]) -> None:
-        """Read exactly these partitions, from these offsets."""
+        """Read exactly these partitions, from these offsets; none of them is paused any more."""
 
     def seek(self, partition: Partition, offset: int) -> None:
         """Go on reading an assigned partition elsewhere."""

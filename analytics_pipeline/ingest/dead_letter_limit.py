@@ -1,6 +1,9 @@
 """When a partition has so many dead letters that something else than the messages must be wrong."""
 
 from collections import deque
+from collections.abc import Iterable
+
+from analytics_pipeline.ingest.consumer import Partition
 
 
 class DeadLetterLimit:
@@ -17,6 +20,13 @@ class DeadLetterLimit:
         self._read = self._dead = 0
         self._all_dead = 0
 
+    def recall(self, batches: Iterable[tuple[int, int]]) -> str | None:
+        """Count what earlier owners of the partition landed, oldest first; return what `add` said of the last."""
+        why = None
+        for read, dead in batches:
+            why = self.add(read, dead)
+        return why
+
     def add(self, read: int, dead: int) -> str | None:
         """Count a batch; return why the partition has to stop, or None."""
         if read == 0:
@@ -32,3 +42,12 @@ class DeadLetterLimit:
         if self._read >= self._consecutive and self._dead > self._ratio * self._read:
             return f"{self._dead} of the last {self._read} messages became dead letters"
         return None
+
+
+def passed(partition: Partition, next_offset: int, why: str) -> str:
+    """Why the partition has stopped, and what resolves it: the command's line in the ledger ends the count."""
+    topic, number = partition
+    return (
+        f"{why}; look at `analytics dead-letters groups --source {topic}`, mend what is wrong, then run "
+        f"`analytics offsets skip-to {topic} {number} {next_offset}` to go on where it stands"
+    )

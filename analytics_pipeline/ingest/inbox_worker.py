@@ -1,4 +1,8 @@
-"""The landing loop of the inbox: woken by NOTIFY, else by the clock."""
+"""The landing loop of the inbox: woken by NOTIFY, else by the clock.
+
+The first event after a pause lands at once. While more keep coming, they gather for `pace` seconds before the next
+transaction, because a landing costs the same for one event as for hundreds; a full batch never waits.
+"""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -29,6 +33,7 @@ class InboxWorker:
         limits: Limits,
         batch_size: int,
         poll: float,
+        pace: float,
         woken: threading.Event,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -37,6 +42,7 @@ class InboxWorker:
         self._limits = limits
         self._batch_size = self._rows = batch_size
         self._poll = poll
+        self._pace = pace
         self._woken = woken
         self._now = now
         self._backoff = Backoff()
@@ -66,6 +72,8 @@ class InboxWorker:
                     self._woken.clear()
                 else:
                     accounts.landed(landed)
+                    if sum(line.read for line in landed.lines) < self._rows:
+                        stop.wait(max(0.0, self._pace - landed.seconds))
         self._lander.close()
 
     def _decode(self, messages: Sequence[Message]) -> Decoded:
@@ -77,6 +85,7 @@ class InboxWorker:
         )
 
     def _wait(self, stop: threading.Event, error: EnvironmentFault) -> None:
+        accounts.failed(error)
         wait = self._backoff.next()
         _log.warning("the inbox waits", reason=str(error), seconds=round(wait, 1), source=HTTP_SOURCE)
         stop.wait(wait)

@@ -7,6 +7,8 @@ The group's own offsets are never read: every assignment gets its offsets from `
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import groupby
+from operator import methodcaller
 from typing import Any
 
 import confluent_kafka
@@ -19,6 +21,8 @@ from analytics_pipeline.settings import Kafka
 
 _log = structlog.get_logger(__name__)
 
+_topic_of = methodcaller("topic")
+_partition_of = methodcaller("partition")
 _QUEUE_KILOBYTES = 32 * 1024
 _TIMEOUT = 5.0
 _MILLISECONDS = 1000
@@ -69,24 +73,25 @@ class KafkaConsumer:
         fetched = Fetched()
         with _position_is_lost():
             messages = self._client.consume(most, timeout)
-        by_partition = fetched.messages
+        good = []
         for message in messages:
             trouble = message.error()
-            if trouble is not None:
-                self._take_error(fetched, message, trouble)
-                continue
-            key = (message.topic(), message.partition())
-            found = by_partition.get(key)  # type: ignore[arg-type]
-            if found is None:
-                by_partition[key] = [message]  # type: ignore[index, list-item]
+            if trouble is None:
+                good.append(message)
             else:
-                found.append(message)  # type: ignore[arg-type]
+                self._take_error(fetched, message, trouble)
+        # They come in long runs of one partition.
+        start = 0
+        for key, run in groupby(zip(map(_topic_of, good), map(_partition_of, good), strict=True)):
+            end = start + sum(1 for _ in run)
+            fetched.messages.setdefault(key, []).extend(good[start:end])  # type: ignore[arg-type]
+            start = end
         return fetched
 
     def assign(self, positions: Mapping[Partition, int]) -> None:
         """Read exactly these partitions."""
         with _position_is_lost():
-            self._client.assign([TopicPartition(*key, offset) for key, offset in positions.items()])
+            _assign(self._client, positions)
 
     def seek(self, partition: Partition, offset: int) -> None:
         """Go on elsewhere."""
@@ -144,12 +149,19 @@ class KafkaConsumer:
 
     def _assigned(self, client: Any, partitions: list[TopicPartition]) -> None:
         # An exception here would make the client start from the group's offsets.
-        positions = self._on_assign([(p.topic, p.partition) for p in partitions])
-        client.assign([TopicPartition(*key, offset) for key, offset in positions.items()])
+        _assign(client, self._on_assign([(p.topic, p.partition) for p in partitions]))
 
     def _revoked(self, client: Any, partitions: list[TopicPartition]) -> None:
         self._on_revoke([(p.topic, p.partition) for p in partitions])
         client.unassign()
+
+
+def _assign(client: Any, positions: Mapping[Partition, int]) -> None:
+    """Read from these offsets; the client remembers a pause over revocation and assignment, so it is taken back."""
+    found = [TopicPartition(*key, offset) for key, offset in positions.items()]
+    client.assign(found)
+    if found:
+        client.resume(found)
 
 
 @contextmanager

@@ -18,6 +18,12 @@ class Landings(Protocol):
     def claims(self, partitions: Iterable[Partition]) -> Mapping[Partition, Claim]:
         """How things stand."""
 
+    def history(self, partition: Partition) -> Sequence[tuple[int, int]]:
+        """(read, dead) of its last batches, since a person last decided about it, oldest first."""
+
+    def identify(self, partition: Partition, claimed: Claim, topic_id: str) -> str | None:
+        """Which topic the offsets count in; noted if that was not known."""
+
     def land(self, spans: Sequence[Span], decoded: Decoded) -> Landed:
         """One transaction."""
 

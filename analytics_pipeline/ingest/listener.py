@@ -10,6 +10,7 @@ from analytics_pipeline.events.definitions import NO_DEFINITIONS, Definitions
 from analytics_pipeline.ingest.backoff import Backoff
 from analytics_pipeline.storage import definitions, inbox
 from analytics_pipeline.storage.connection import Connection, connection
+from analytics_pipeline.telemetry import DEFINITION_LOADS, DEFINITIONS_ACTIVE
 
 _log = structlog.get_logger(__name__)
 
@@ -38,12 +39,14 @@ class Listener:
         """
         if not self._is_custom_enabled:
             return
-        found, problems = definitions.load_definitions(opened)
+        found, problems = definitions.load_definitions(opened, self.current)
         for problem in problems:
             _log.error("a definition is left out", reason=problem)
         if found.by_type.keys() or self.current.by_type:
             _log.info("definitions loaded", versions={d.name: d.version for d in found.by_type.values()})
         self.current = found
+        DEFINITION_LOADS.inc()
+        DEFINITIONS_ACTIVE.set(len(found.by_type))
 
     def run(self, stop: threading.Event) -> None:
         """Listen until stopped; a lost connection is made again, and nothing is missed meanwhile."""

@@ -1,6 +1,6 @@
 """One partition that this process owns: what waits in memory, and where everything stands. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from analytics_pipeline.events.messages import Message, RawBatch
 from analytics_pipeline.ingest.dead_letter_limit import DeadLetterLimit
@@ -13,6 +13,7 @@ class Owned:
 
     Attributes:
         next_offset: of the first message that has not landed.
+        topic_id: Kafka's id of the topic when it was claimed, or None.
         stopped: why nothing of it is read any more until a person has looked, or None.
     """
 
@@ -22,6 +23,7 @@ class Owned:
         self.next_offset = claim.next_offset
         self.notes = Notes()
         self.stopped: str | None = None
+        self.topic_id: str | None = None
         self._limit = limit
         self._buffer: list[Message] = []
         self._position = claim.next_offset
@@ -38,6 +40,11 @@ class Owned:
         return self._position
 
     @property
+    def fetched_to(self) -> int:
+        """Everything before this was fetched, or holds no message."""
+        return max(self._position, self._end)
+
+    @property
     def buffered(self) -> int:
         """Messages in memory."""
         return len(self._buffer)
@@ -47,12 +54,13 @@ class Owned:
         """Whether something can land: messages, or offsets that passed without any."""
         return bool(self._buffer) or self._end > self.next_offset
 
-    def take(self, messages: Iterable[Message]) -> None:
-        """Keep fetched messages; those from before the position were landed or are in memory already."""
-        new = [message for message in messages if message.offset() >= self._position]
-        if new:
-            self._buffer += new
-            self._position = new[-1].offset() + 1
+    def take(self, messages: Sequence[Message]) -> None:
+        """Keep fetched messages, in order; those from before the position were landed or are in memory already."""
+        if messages and messages[0].offset() < self._position:
+            messages = [message for message in messages if message.offset() >= self._position]
+        if messages:
+            self._buffer += messages
+            self._position = messages[-1].offset() + 1
 
     def reach_end(self, offset: int) -> None:
         """Everything before `offset` has been fetched."""

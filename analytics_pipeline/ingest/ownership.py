@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import structlog
 
 from analytics_pipeline.errors import EnvironmentFault
+from analytics_pipeline.failpoints import FailPoint, fail_at
 from analytics_pipeline.ingest.backoff import Backoff
 from analytics_pipeline.ingest.consumer import Bounds, Consumer, Partition
-from analytics_pipeline.ingest.dead_letter_limit import DeadLetterLimit
+from analytics_pipeline.ingest.dead_letter_limit import DeadLetterLimit, passed
 from analytics_pipeline.ingest.landings import Landings
 from analytics_pipeline.ingest.owned import Owned
+from analytics_pipeline.ingest.topic_ids import NoTopicIds, TopicIdSource
 from analytics_pipeline.telemetry import INGEST_PAUSED
 
 _log = structlog.get_logger(__name__)
@@ -26,6 +28,7 @@ class Ownership:
     Args:
         is_from_start: whether a topic seen for the first time is read from its beginning or from its end.
         make_limit: a dead-letter limit for one partition.
+        topic_ids: tells a topic from another one of the same name.
         patience: seconds to wait before a partition that another process has claimed, but that Kafka leaves
             with us, is claimed again.
         clock: monotonic seconds.
@@ -38,12 +41,14 @@ class Ownership:
         is_from_start: bool,
         make_limit: Callable[[], DeadLetterLimit],
         patience: float,
+        topic_ids: TopicIdSource | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._landings = landings
         self._is_from_start = is_from_start
         self._make_limit = make_limit
         self._patience = patience
+        self._topic_ids = topic_ids or NoTopicIds()
         self._clock = clock
         self._consumer: Consumer | None = None
         self._owned: dict[Partition, Owned] = {}
@@ -77,6 +82,7 @@ class Ownership:
             self.revoked(self.partitions)
             self._unclaimed = dict.fromkeys(partitions, self._clock())
             self._claim_due()
+            fail_at(FailPoint.IN_ON_ASSIGN)
         except BaseException as error:  # noqa: BLE001  (raised again by the loop)
             self.failure = error
             return {}
@@ -85,6 +91,8 @@ class Ownership:
 
     def revoked(self, partitions: Sequence[Partition]) -> None:
         """Kafka's callback: forget; whatever was in memory is read again by the next owner."""
+        if partitions:
+            fail_at(FailPoint.IN_ON_REVOKE)
         for key in partitions:
             owned = self._owned.pop(key, None)
             if owned is not None and owned.stopped is not None:
@@ -121,13 +129,37 @@ class Ownership:
             "partition stopped", topic=key[0], partition=key[1], next_offset=owned.next_offset, reason=why
         )
 
-    def look_at_stopped(self) -> None:
-        """Claim a stopped partition again when somebody has moved its offset (which raises the epoch)."""
-        stopped = {key: owned for key, owned in self._owned.items() if owned.stopped is not None}
-        if not stopped:
+    def recognise(self) -> None:
+        """Stop partitions whose topic was made anew while they were read: their offsets mean nothing any more."""
+        assert self._consumer is not None
+        for owned in self:
+            topic = owned.key[0]
+            try:
+                if (
+                    owned.topic_id is not None
+                    and self._topic_ids.latest(topic) not in (None, owned.topic_id)
+                    and self._topic_ids.ask(topic) != owned.topic_id
+                ):
+                    bounds = self._consumer.bounds(owned.key)
+                    self._consumer.pause([owned.key])
+                    self.stop(owned.key, made_anew(owned.key, bounds))
+            except EnvironmentFault as error:
+                _log.warning("topic cannot be recognised yet", topic=topic, reason=str(error))
+
+    def look_at_claims(self) -> None:
+        """Find out that somebody has moved an offset (which raises the epoch); landing would, but these don't land.
+
+        A stopped partition is claimed again at once: only a person moves it.
+        """
+        quiet = {key: owned for key, owned in self._owned.items() if owned.stopped or not owned.has_work}
+        if not quiet:
             return
-        for key, row in self._landings.claims(stopped).items():
-            if row.epoch != stopped[key].epoch:
+        for key, row in self._landings.claims(quiet).items():
+            if row.epoch == quiet[key].epoch:
+                continue
+            if quiet[key].stopped is None:
+                self.lose(key)
+            else:
                 del self._owned[key]
                 INGEST_PAUSED.dec()
                 self._unclaimed[key] = self._clock()
@@ -148,16 +180,30 @@ class Ownership:
 
     def _claim(self, key: Partition) -> Owned:
         assert self._consumer is not None
-        bounds = self._consumer.bounds(key)
+        bounds, topic_id = self._consumer.bounds(key), self._topic_ids.ask(key[0])
 
         def first_offset(is_known_topic: bool) -> int:
             # Partitions added to a topic that is being read are new altogether: nothing of them was skipped.
             return bounds.low if self._is_from_start or is_known_topic else bounds.high
 
-        owned = Owned(key, self._landings.claim(key, first_offset), self._make_limit())
-        if not bounds.low <= owned.next_offset <= bounds.high:
+        claimed, limit = self._landings.claim(key, first_offset), self._make_limit()
+        owned = Owned(key, claimed, limit)
+        owned.topic_id = topic_id
+        is_other = topic_id is not None and self._landings.identify(key, claimed, topic_id) not in (
+            None,
+            topic_id,
+        )
+        # A limit that was passed stays passed, whoever owns the partition now, until a person has decided.
+        why = limit.recall(self._landings.history(key))
+        if is_other:
+            self._owned[key] = owned
+            self.stop(key, made_anew(key, bounds))
+        elif not bounds.low <= owned.next_offset <= bounds.high:
             self._owned[key] = owned
             self.stop(key, unreadable(key, owned.next_offset, bounds))
+        elif why is not None:
+            self._owned[key] = owned
+            self.stop(key, passed(key, owned.next_offset, why))
         return owned
 
     def _positions(self) -> dict[Partition, int]:
@@ -171,7 +217,16 @@ def unreadable(key: Partition, next_offset: int, bounds: Bounds) -> str:
         if next_offset < bounds.low
         else f"the topic ends at {bounds.high}, before {next_offset}: it was made anew or truncated"
     )
-    return f"{what}; look into it, then run `analytics offsets skip-to {key[0]} {key[1]} {bounds.low}`"
+    verb = "skip-to" if next_offset < bounds.low else "seek"
+    return f"{what}; look into it, then run `analytics offsets {verb} {key[0]} {key[1]} {bounds.low}`"
+
+
+def made_anew(key: Partition, bounds: Bounds) -> str:
+    """Why a partition cannot go on although its offset exists, and what resolves it."""
+    return (
+        "the topic was deleted and made anew, so that its offsets stand for other messages; look into it, then "
+        f"run `analytics offsets seek {key[0]} {key[1]} {bounds.low}` to read all that it holds now"
+    )
 
 
 def _names(partitions: Mapping[Partition, object] | Sequence[Partition]) -> list[str]:

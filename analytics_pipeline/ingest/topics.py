@@ -1,26 +1,29 @@
-"""Topics of Kafka: creating those the settings name, and counting partitions.
+"""Topics of Kafka: creating those the settings name, counting partitions, and which offsets they hold.
 
-Belongs here: administration through the Kafka protocol, for ingest, the simulator and the local stack.
+Belongs here: administration through the Kafka protocol, for ingest, the simulator, the local stack and operators.
 Does not belong here: consuming.
 """
 
 import threading
 import time
+from collections.abc import Iterable
 from typing import Any
 
 import structlog
-from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 from confluent_kafka.cimpl import NewTopic
 
 from analytics_pipeline.errors import EnvironmentFault
 from analytics_pipeline.ingest.backoff import Backoff
+from analytics_pipeline.ingest.consumer import Bounds, Partition
 from analytics_pipeline.settings import Kafka
 
 _log = structlog.get_logger(__name__)
 
 _TIMEOUT = 20.0
 _SHORT = 2.0
+_PATIENT = 5.0
 _INTERVAL = 0.05
 
 
@@ -71,6 +74,33 @@ def create_when_reachable(kafka: Kafka, stop: threading.Event) -> None:
             stop.wait(backoff.next())
         else:
             return
+
+
+def bounds(
+    kafka: Kafka, partitions: Iterable[Partition], *, timeout: float = _PATIENT
+) -> dict[Partition, Bounds]:
+    """The offsets that partitions hold; those that Kafka doesn't have are left out.
+
+    Raises:
+        EnvironmentFault: Kafka cannot be reached.
+    """
+    wanted = list(partitions)
+    if not wanted:
+        return {}
+    client = admin(kafka)
+    try:
+        known = client.list_topics(timeout=timeout).topics
+        there = [key for key in wanted if key[0] in known and key[1] in known[key[0]].partitions]
+        ends = []
+        for spec in (OffsetSpec.earliest(), OffsetSpec.latest()):  # type: ignore[no-untyped-call]
+            asked = client.list_offsets({TopicPartition(*key): spec for key in there}) if there else {}
+            ends.append({(one.topic, one.partition): future.result(timeout) for one, future in asked.items()})
+    except (KafkaException, TimeoutError) as error:
+        code = error.args[0].name() if isinstance(error, KafkaException) else "timed out"
+        raise EnvironmentFault(
+            f"Kafka at {', '.join(kafka.brokers)} did not answer ({code}): check kafka.brokers"
+        ) from error
+    return {key: Bounds(ends[0][key].offset, ends[1][key].offset) for key in there}
 
 
 def _known(client: AdminClient, topics: list[str], timeout: float) -> dict[str, Any]:

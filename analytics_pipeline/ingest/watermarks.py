@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple, Protocol
 
 import structlog
-from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 from analytics_pipeline.ingest.consumer import Partition
@@ -65,6 +65,9 @@ class WatermarkSource(Protocol):
     def latest(self, partition: Partition) -> Note | None:
         """The newest note of a partition."""
 
+    def readable_end(self, partition: Partition) -> int | None:
+        """Up to where a consumer can read now, open transactions left out; None when Kafka doesn't say."""
+
 
 class Watermarks:
     """Asks Kafka about the partitions that this process owns, in a thread of its own."""
@@ -79,6 +82,17 @@ class Watermarks:
     def latest(self, partition: Partition) -> Note | None:
         """The newest note of a partition."""
         return self._latest.get(partition)
+
+    def readable_end(self, partition: Partition) -> int | None:
+        """Asks Kafka at once: for the few partitions that seem to stand still."""
+        wanted = {TopicPartition(*partition): _LATEST}
+        try:
+            [answer] = self._client.list_offsets(
+                wanted, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=_TIMEOUT
+            ).values()
+            return int(answer.result(_TIMEOUT).offset)
+        except (KafkaException, TimeoutError):
+            return None
 
     def run(self, stop: threading.Event) -> None:
         """Until stopped, take notes once a second."""

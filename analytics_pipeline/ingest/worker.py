@@ -20,9 +20,11 @@ from analytics_pipeline.events.decode import decode_batches
 from analytics_pipeline.events.definitions import Definitions
 from analytics_pipeline.events.limits import Limits
 from analytics_pipeline.events.messages import RawBatch
+from analytics_pipeline.failpoints import FailPoint, fail_at
 from analytics_pipeline.ingest import accounts
 from analytics_pipeline.ingest.backoff import Backoff
 from analytics_pipeline.ingest.consumer import Consumer, Fetched, PositionLost
+from analytics_pipeline.ingest.dead_letter_limit import passed
 from analytics_pipeline.ingest.freshness import Freshness
 from analytics_pipeline.ingest.landings import Landings
 from analytics_pipeline.ingest.owned import Owned
@@ -103,7 +105,10 @@ class Worker:
                     _log.warning("starting over with a new consumer", reason=str(error), seconds=wait)
                     self._leave()
                     stop.wait(wait)
-            self._land_rest()
+            try:
+                self._land_rest()
+            except EnvironmentFault as error:
+                _log.warning("what is in memory is left to the next owner", reason=str(error))
         finally:
             self._leave()
             self._landings.close()
@@ -120,6 +125,8 @@ class Worker:
         fetched = consumer.fetch(min(max(room, 1), self._pace.batch_size), self._patience(room))
         if self._ownership.failure is not None:
             raise self._ownership.failure
+        if fetched.messages:
+            fail_at(FailPoint.AFTER_CONSUME)
         self._take(fetched)
         if self._waiting_since is None and any(owned.has_work for owned in self._ownership):
             self._waiting_since = asked_at
@@ -127,7 +134,8 @@ class Worker:
             self._land()
         if self._clock() >= self._next_housekeeping:
             self._next_housekeeping = self._clock() + _HOUSEKEEPING
-            self._freshness.note()
+            self._ownership.recognise()
+            self._freshness.note(is_reading=not self._is_paused and self._clock() >= self._retry_at)
             if self._clock() >= self._retry_at:
                 self._freshness.write()
 
@@ -150,6 +158,7 @@ class Worker:
         if consumer is not None:
             consumer.close()
         self._ownership.revoked(self._ownership.partitions)
+        self._freshness.leave()
         self._waiting_since, self._unresolved = None, []
 
     def _pause(self, partitions: Iterable[Owned]) -> None:
@@ -202,6 +211,7 @@ class Worker:
             decoded = decode_batches(
                 batches, now=self._now(), limits=self._limits, definitions=self._definitions()
             )
+            fail_at(FailPoint.AFTER_DECODE)
             self._landed(spans, self._landings.land(spans, decoded))
         except Moved as moved:
             self._move(moved)
@@ -217,9 +227,11 @@ class Worker:
             self._wait(error)
 
     def _cut(self) -> tuple[list[Span], list[RawBatch]]:
+        """Each partition has the same share of the batch; what a small one leaves goes to the larger ones."""
         spans, batches, left = [], [], self._rows
-        for owned in sorted(self._ownership, key=lambda owned: -owned.buffered):
-            found = owned.cut(left)
+        waiting = sorted(self._ownership, key=lambda owned: owned.buffered)
+        for number, owned in enumerate(waiting):
+            found = owned.cut(-(-left // (len(waiting) - number)))
             if found is not None:
                 spans.append(found[0])
                 batches.append(found[1])
@@ -233,6 +245,7 @@ class Worker:
             owned = self._ownership.get(span.key)
             if owned is not None and owned.claim == Claim(span.first_offset, span.epoch):
                 owned.landed(span)
+        fail_at(FailPoint.BEFORE_KAFKA_COMMIT)
         # Only now, only for lag tools, and nobody waits for it.
         self._consumer.commit({span.key: span.next_offset for span in spans})
         if landed is not None:
@@ -253,10 +266,11 @@ class Worker:
             owned = self._ownership.get((line.source, line.partition))
             if owned is not None and (why := owned.count(line.read, line.dead)) is not None:
                 self._consumer.pause([owned.key])
-                self._ownership.stop((line.source, line.partition), why)
+                self._ownership.stop(owned.key, passed(owned.key, owned.next_offset, why))
 
     def _move(self, moved: Moved) -> None:
         """Not an error of the data: somebody else owns or landed it."""
+        accounts.failed(moved)
         assert self._consumer is not None
         for key in moved.lost:
             self._ownership.lose(key)
@@ -277,12 +291,13 @@ class Worker:
         spans = self._unresolved
         is_landed = self._landings.resolve(spans)
         self._unresolved = []
-        _log.info("a COMMIT without an answer is resolved", landed=is_landed)
+        accounts.resolved(spans, is_landed)
         if is_landed:
             self._landed(spans, None)
         return is_landed
 
     def _wait(self, error: EnvironmentFault) -> None:
+        accounts.failed(error)
         wait = self._backoff.next()
         self._retry_at = self._clock() + wait
         self._pause(self._ownership)

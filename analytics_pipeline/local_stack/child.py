@@ -6,6 +6,7 @@ Does not belong here: order, restarts and back-off (`supervisor`).
 
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -21,6 +22,11 @@ _LOG_LIMIT = 10 * 1024 * 1024
 _LOGS_KEPT = 3
 _PROBE_INTERVAL = 0.1
 _STOP_INTERVAL = 0.02
+_HEEDING_SIGINT = (
+    *(sys.executable, "-I", "-S", "-c"),
+    "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execvp(sys.argv[1], sys.argv[1:])",
+)
+"""Becomes the program that follows; not a `preexec_fn`, because threads start children."""
 
 
 class Interrupted(AnalyticsError):
@@ -62,7 +68,7 @@ class Child:
         with self.log_path.open("ab") as log:
             try:
                 self._process = subprocess.Popen(
-                    list(self.service.command),
+                    self._command(),
                     cwd=self.service.folder,
                     env=dict(self.service.environment),
                     stdin=subprocess.DEVNULL,
@@ -79,6 +85,15 @@ class Child:
                 ) from None
         with suppress(psutil.Error):
             self.created = psutil.Process(self._process.pid).create_time()
+
+    def _command(self) -> list[str]:
+        """The service's own; a shell's `&` lets SIGINT be ignored, and children would inherit that for good.
+
+        Programs under another account set their own handlers, and may not be able to reach our Python.
+        """
+        command = list(self.service.command)
+        is_ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+        return [*_HEEDING_SIGINT, *command] if is_ignored and self.service.account is None else command
 
     def wait_until_ready(self, is_cancelled: Callable[[], bool] = lambda: False) -> None:
         """Block until the service answers.

@@ -29,7 +29,7 @@ _OFFSETS = """
 SELECT source, partition, next_offset, extract(epoch FROM clock_timestamp() - caught_up_at)
 FROM ingest_offsets WHERE NOT is_retired AND source = ANY(%s)
 """
-_INBOX = "SELECT count(*) FROM http_inbox"
+_INBOX = "SELECT coalesce(sum(events), 0)::bigint FROM http_inbox"
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from the declaration, as do the names and aggregations that the API accepts.
 import hashlib
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 
 
 class Kind(StrEnum):
@@ -37,7 +38,7 @@ class Aggregation(StrEnum):
     RATIO = "ratio"
 
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 """Raised when the bytes or the arithmetic of a state change; part of every `metric_id`."""
 
 TEXT_FIELDS = ("symbol", "strategy_id")
@@ -61,7 +62,8 @@ class Metric:
         event_types: the events that count; empty means all.
         value: DuckDB expression over the event's columns and the declared fields, or None to count events.
             Rounded once per event to 1e-9.
-        weight: DuckDB expression whose sum is `count`; of a ratio, its denominator.
+        ratio: event types of numerator and denominator, instead of a value: `count` is how often the second
+            came, `sum` 100 × how often the first did, so that their quotient is a percentage.
         dimension_sets: which groupings are kept; the empty one is the total.
         kind: the state beside count, sum, min and max.
         aggregations: what may be asked for; the first is the default.
@@ -73,7 +75,7 @@ class Metric:
     unit: str
     event_types: tuple[str, ...] = ()
     value: str | None = None
-    weight: str = "1"
+    ratio: tuple[str, str] | None = None
     dimension_sets: tuple[tuple[str, ...], ...] = ((),)
     kind: Kind = Kind.VALUE
     aggregations: tuple[Aggregation, ...] = _COUNTED
@@ -84,13 +86,13 @@ class Metric:
         """What a point is when nobody says."""
         return self.aggregations[0]
 
-    @property
+    @cached_property
     def metric_id(self) -> str:
         """Hash of all that changes numbers, and of nothing else: two definitions never mix."""
         parts = (
             self.event_types,
             self.value,
-            self.weight,
+            self.ratio,
             self.dimension_sets,
             self.kind.value,
             self.name_by_dimension,
@@ -112,14 +114,12 @@ def _orders(what: str) -> Metric:
 
 
 def _percent(name: str, description: str, numerator: str, denominator: str) -> Metric:
-    """A ratio of counts: `count` is the denominator's, `sum` 100 × the numerator's, so avg is the percentage."""
     return Metric(
         name=name,
         description=description,
         unit="percent",
         event_types=(denominator, numerator),
-        value=f"CASE WHEN event_type = '{numerator}' THEN 100 ELSE 0 END",
-        weight=f"CASE WHEN event_type = '{denominator}' THEN 1 ELSE 0 END",
+        ratio=(numerator, denominator),
         dimension_sets=_BY_SYMBOL_AND_STRATEGY,
         aggregations=(Aggregation.RATIO,),
     )

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from analytics_pipeline.rollups.deltas import engine
+from analytics_pipeline.rollups.engine import engine
 
 _DIFFER = """
     SELECT

@@ -1,17 +1,22 @@
 """Partial states of a batch of events: what a landing writes beside the events, and what a recompute reads from raw.
 
-Belongs here: running the catalog's statements (`plan`) over Arrow by DuckDB, and putting rows and states together.
+Belongs here: running the catalog's statements (`plan`) over facts by DuckDB, and putting rows and states together.
 Does not belong here: adding deltas up to levels (`levels`), encoding of states (`states`), Postgres.
+
+DuckDB does what grows with events, in as few statements as possible: planning one costs milliseconds, as much as
+thousands of events. What is left, sums per event type, is added up to metrics here.
 """
 
+import hashlib
 import json
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from decimal import Context, Decimal, localcontext
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import duckdb
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -20,31 +25,59 @@ from analytics_pipeline.rollups.catalog import (
     CATALOG,
     REGISTER_ID,
     REGISTER_NAME,
+    TEXT_FIELDS,
     Kind,
     Metric,
     dimension_set_name,
 )
-from analytics_pipeline.rollups.plan import Plan
-from analytics_pipeline.rollups.schema import DELTAS_SCHEMA, canonical_dimensions
+from analytics_pipeline.rollups.engine import plain_engine
+from analytics_pipeline.rollups.facts import facts_of
+from analytics_pipeline.rollups.plan import Plan, part_of
+from analytics_pipeline.rollups.schema import DELTAS_SCHEMA
 
-PLAN = Plan(CATALOG)
-_local = threading.local()
+_PLAN = Plan(CATALOG)
+_HOUR = 3_600_000_000
+_EXACT = Context(prec=60)
+"""More digits than a sum can have: Decimal's default would round."""
+
+_EVENTS = 3 + len(TEXT_FIELDS)
+_FIRST_VALUE = _EVENTS + 4
 
 
-def engine() -> duckdb.DuckDBPyConnection:
-    """This thread's DuckDB: one thread, UTC, in memory."""
-    if not hasattr(_local, "engine"):
-        _local.engine = duckdb.connect(config={"threads": 1, "memory_limit": "1GB"})
-        _local.engine.execute("SET TimeZone = 'UTC'")
-    return _local.engine  # type: ignore[no-any-return]
+class _Use(NamedTuple):
+    """A metric under one of its dimension sets, and where its numbers stand in a row of `Plan.sums`."""
+
+    metric: Metric
+    dimension_set: str
+    dimensions: tuple[tuple[str, int], ...]
+    """Names, sorted, and the column of each."""
+    value_at: int | None
+    """The column of its count; sum, min and max follow."""
+
+
+def _uses() -> dict[int, list[_Use]]:
+    """What each part of `Plan.sums` is needed for."""
+    found: dict[int, list[_Use]] = {}
+    place = {"event_type": 2} | {name: 3 + index for index, name in enumerate(TEXT_FIELDS)}
+    for metric in CATALOG:
+        if metric.kind is Kind.DISTINCT:
+            continue
+        value = None if metric.value is None else _FIRST_VALUE + 4 * _PLAN.values.index(metric.value)
+        for dimensions in metric.dimension_sets:
+            columns = tuple((name, place[name]) for name in sorted(dimensions))
+            use = _Use(metric, dimension_set_name(dimensions), columns, value)
+            found.setdefault(part_of(dimensions), []).append(use)
+    return found
+
+
+_USES = _uses()
 
 
 def compute_deltas(events: pa.Table) -> pa.Table:
     """Compute the partial states of every metric for the minutes a batch touches.
 
     Args:
-        events: at least the columns id (fixed_size_binary(16)), event_type, user_id, session_id, properties
-            (JSON text), timestamp (µs UTC) and is_late of the events schema; every row counts.
+        events: what `facts_of` wants; every row counts.
 
     Returns:
         `DELTAS_SCHEMA`, one row per minute and series; the same events in any order, or split over several
@@ -52,133 +85,160 @@ def compute_deltas(events: pa.Table) -> pa.Table:
     """
     if events.num_rows == 0:
         return DELTAS_SCHEMA.empty_table()
-    db = engine()
-    db.register("batch", _with_hashes(events))
+    facts = facts_of(events)
+    db = plain_engine()
+    db.register("facts", facts)
     try:
-        db.execute(PLAN.facts)
-        db.execute(PLAN.base)
+        sums = db.execute(_PLAN.sums).fetchall()
+        histograms = {metric_id: _histograms(db, query) for metric_id, query in _PLAN.histograms.items()}
     finally:
-        db.unregister("batch")
-    found = [rows for group in PLAN.groups for rows in _value_rows(db, *group)]
-    return _with_hours(pa.concat_tables([*found, _distinct_and_register_rows(db)]))
+        db.unregister("facts")
+    rows = [*_value_rows(sums, histograms), *_register_rows(sums)]
+    for metric in CATALOG:
+        if metric.kind is Kind.DISTINCT:
+            rows += _distinct_rows(metric, facts)
+    return _table(rows)
 
 
-def _with_hashes(events: pa.Table) -> pa.Table:
-    ids = events.column("id").combine_chunks()
-    halves = np.frombuffer(ids.buffers()[1], dtype=">u8").reshape(-1, 2)[ids.offset : ids.offset + len(ids)]
-    at = events.column("timestamp").cast(pa.int64()).to_numpy()
-    high, low = states.event_hashes(halves.astype(np.uint64), np.ascontiguousarray(at))
-    chosen = events.select(["event_type", "user_id", "session_id", "properties", "timestamp", "is_late"])
-    return chosen.append_column("hash_high", pa.array(high)).append_column("hash_low", pa.array(low))
+_Series = tuple[int, int, tuple[str | None, ...]]
+"""Part, minute, and the value of each text field, None where it is not grouped by (or missing)."""
+
+_Row = tuple[int, str, str, str, str, str, int, Decimal | None, float | None, float | None, bytes | None]
+"""`DELTAS_SCHEMA` without the hour, minutes in µs."""
 
 
-_Packed = dict[tuple[str, int, str], bytes]
-
-
-def _packed(db: duckdb.DuckDBPyConnection, query: str, pack: Callable[..., bytes]) -> _Packed:
-    """Run a query of (part, minute, dimensions, key[, count]) rows, sorted, and pack the arrays of each group."""
-    rows = db.sql(query).to_arrow_table()
+def _histograms(db: duckdb.DuckDBPyConnection, query: str) -> dict[_Series, bytes]:
+    """The packed bins of each series."""
+    rows: pa.Table = db.sql(query).to_arrow_table()
     if rows.num_rows == 0:
         return {}
-    parts = rows.column("part").combine_chunks().dictionary_encode()
-    names = rows.column("dimensions").combine_chunks().dictionary_encode()
-    minutes = rows.column("minute").cast(pa.int64()).to_numpy()
-    part_codes, name_codes = parts.indices.to_numpy(), names.indices.to_numpy()
-    changes = (np.diff(minutes) != 0) | (np.diff(part_codes) != 0) | (np.diff(name_codes) != 0)
+    parts, minutes = rows["part"].to_numpy(), rows["minute"].to_numpy()
+    texts = [rows[name].combine_chunks().dictionary_encode() for name in TEXT_FIELDS]
+    codes = [column.indices.fill_null(-1).to_numpy() for column in texts]
+    changes = np.any([np.diff(column) != 0 for column in (parts, minutes, *codes)], axis=0)
     edges = [0, *(np.flatnonzero(changes) + 1).tolist(), rows.num_rows]
-    arrays = [rows.column(index).to_numpy() for index in range(3, rows.num_columns)]
-    part_names, dimension_names = parts.dictionary.to_pylist(), names.dictionary.to_pylist()
+    keys, counts = rows["key"].to_numpy(), rows["count"].to_numpy()
     return {
-        (part_names[part_codes[first]], int(minutes[first]), dimension_names[name_codes[first]]): pack(
-            *(array[first:last] for array in arrays)
+        (int(parts[first]), int(minutes[first]), tuple(column[first].as_py() for column in texts)): (
+            states.quantile_pack(keys[first:last], counts[first:last])
         )
         for first, last in pairwise(edges)
     }
 
 
-def _value_rows(
-    db: duckdb.DuckDBPyConnection, dimensions: tuple[str, ...], metrics: list[Metric], query: str
-) -> Iterator[pa.Table]:
-    """The rows of each metric for one dimension set, histograms included."""
-    wide = db.sql(query).to_arrow_table()
-    dimension_set = dimension_set_name(dimensions)
-    for position, metric in enumerate(metrics):
-        count, total = wide.column(f"count{position}"), wide.column(f"sum{position}")
-        rows = wide.filter(pc.or_kleene(pc.greater(count, 0), pc.is_valid(total)))
-        size = rows.num_rows
-        if not size:
+def _value_rows(sums: list[tuple[Any, ...]], histograms: dict[str, dict[_Series, bytes]]) -> Iterator[_Row]:
+    """Sums per event type, added up to the metrics that these types belong to."""
+    found: dict[tuple[int, int, tuple[Any, ...]], list[Any]] = {}
+    uses = [(part, use) for part, of_part in _USES.items() for use in of_part]
+    of_type: dict[tuple[int, str], list[tuple[int, _Use]]] = {}
+    with localcontext(_EXACT):
+        for row in sums:
+            part, minute, event_type = row[:3]
+            if (part, event_type) not in of_type:
+                of_type[part, event_type] = [
+                    (number, use)
+                    for number, (of_part, use) in enumerate(uses)
+                    if of_part == part
+                    and (not use.metric.event_types or event_type in use.metric.event_types)
+                ]
+            for number, use in of_type[part, event_type]:
+                key = (number, minute, tuple(row[column] for _, column in use.dimensions))
+                _add(found.setdefault(key, [0, None, None, None]), use, row)
+    names: dict[tuple[int, tuple[Any, ...]], str] = {}
+    for (number, minute, values), (count, total, least, most) in found.items():
+        if not count and total is None:
             continue
-        texts = rows.column("dimensions")
-        name = pa.repeat(metric.name, size)
-        if metric.name_by_dimension and dimensions:
-            values = [json.loads(text)[dimensions[0]] for text in texts.to_pylist()]
-            name = pa.array([f"{metric.name}.{value}" for value in values])
-        state: list[bytes] | pa.Array = pa.nulls(size, pa.binary())
+        part, use = uses[number]
+        metric = use.metric
+        dimensions = names.get((number, values))
+        if dimensions is None:
+            texts = {name: value for (name, _), value in zip(use.dimensions, values, strict=True)}
+            dimensions = names[number, values] = _json(texts)
+        state = None
         if metric.kind is Kind.QUANTILE:
-            packed = _histogram_states(db, metric)
-            minutes = rows.column("minute").cast(pa.int64()).to_pylist()
-            state = pa.array(
-                [packed[dimension_set, at, text] for at, text in zip(minutes, texts.to_pylist(), strict=True)]
-            )
-        yield pa.table(
-            [
-                rows.column("minute"),
-                pa.repeat(metric.metric_id, size),
-                name,
-                pa.repeat(dimension_set, size),
-                texts,
-                pa.repeat(metric.kind.value, size),
-                *(rows.column(f"{column}{position}") for column in ("count", "sum", "min", "max")),
-                state,
-            ],
-            names=_WITHOUT_HOUR.names,
-        ).cast(_WITHOUT_HOUR)
+            by_name = {name: value for (name, _), value in zip(use.dimensions, values, strict=True)}
+            state = histograms[metric.metric_id][part, minute, tuple(by_name.get(n) for n in TEXT_FIELDS)]
+        name = f"{metric.name}.{values[0]}" if metric.name_by_dimension and values else metric.name
+        yield (
+            minute, metric.metric_id, name, use.dimension_set, dimensions, metric.kind.value,
+            count, total, least, most, state,
+        )  # fmt: skip
 
 
-def _histogram_states(db: duckdb.DuckDBPyConnection, metric: Metric) -> _Packed:
-    return _packed(db, PLAN.histograms[metric.metric_id], states.quantile_pack)
+def _add(into: list[Any], use: _Use, row: tuple[Any, ...]) -> None:
+    """Add one row's count, sum, minimum and maximum; of a ratio, the last two mean nothing."""
+    if use.metric.ratio is not None:
+        numerator, denominator = use.metric.ratio
+        into[0] += row[_EVENTS] if row[2] == denominator else 0
+        into[1] = (into[1] or Decimal(0)) + (100 * row[_EVENTS] if row[2] == numerator else 0)
+        return
+    if use.value_at is None:
+        into[0] += row[_EVENTS]
+        return
+    count, total, least, most = row[use.value_at : use.value_at + 4]
+    if count:
+        into[0] += count
+        into[1] = total if into[1] is None else into[1] + total
+        into[2] = least if into[2] is None else min(into[2], least)
+        into[3] = most if into[3] is None else max(into[3], most)
 
 
-_WITHOUT_HOUR = pa.schema([field for field in DELTAS_SCHEMA if field.name != "hour"])
+def _register_rows(sums: list[tuple[Any, ...]]) -> Iterator[_Row]:
+    """Per minute: events, late events in `sum`, the set hash in `state`."""
+    everything = part_of(())
+    found: dict[int, list[int]] = {}
+    for row in sums:
+        if row[0] == everything:
+            totals = found.setdefault(row[1], [0, 0, 0])
+            events, late, high, low = row[_EVENTS:_FIRST_VALUE]
+            totals[0] += events
+            totals[1] += late
+            totals[2] += (int(high) << 64) + int(low)
+    for minute, (events, late, set_hash) in found.items():
+        state = states.register_pack(set_hash % states.MODULUS)
+        yield (
+            minute, REGISTER_ID, REGISTER_NAME, "", "{}", Kind.REGISTER.value,
+            events, Decimal(late), None, None, state,
+        )  # fmt: skip
 
 
-def _distinct_and_register_rows(db: duckdb.DuckDBPyConnection) -> pa.Table:
-    """Per minute, one row of each distinct metric, and the register: late events in `sum`, the set hash in `state`."""
-    packed = _packed(db, PLAN.hashes, states.distinct_pack)
-    rows = []
-    for minute, events, late, high, low, *counts in db.execute(PLAN.register).fetchall():
-        set_hash = states.register_pack(((int(high) << 64) + int(low)) % states.MODULUS)
-        rows.append(
-            _row(minute, REGISTER_ID, REGISTER_NAME, Kind.REGISTER, count=events, total=late, state=set_hash)
-        )
-        for metric, count in zip(PLAN.distincts, counts, strict=True):
-            if count:
-                state = packed[metric.metric_id, minute, "{}"]
-                rows.append(
-                    _row(minute, metric.metric_id, metric.name, Kind.DISTINCT, count=count, state=state)
-                )
-    return pa.Table.from_pylist(rows, _WITHOUT_HOUR)
+def _distinct_rows(metric: Metric, facts: pa.Table) -> Iterator[_Row]:
+    """Per minute: how many events have the value, and the hashes of the distinct ones."""
+    wanted = pc.is_valid(facts[metric.value])
+    if metric.event_types:
+        wanted = pc.and_(wanted, pc.is_in(facts["event_type"], pa.array(metric.event_types)))
+    rows = facts.select(["minute", metric.value]).filter(wanted)
+    if rows.num_rows == 0:
+        return
+    values = rows[metric.value].combine_chunks().dictionary_encode()
+    minutes, places = np.unique(rows["minute"].to_numpy(), return_inverse=True)
+    hashes = _hashes(values.dictionary.to_pylist())
+    counts = np.bincount(places)
+    pairs = np.unique(places * len(hashes) + values.indices.to_numpy())
+    edges = np.searchsorted(pairs, np.arange(len(minutes) + 1) * len(hashes))
+    for place, minute in enumerate(minutes.tolist()):
+        found = np.unique(hashes[pairs[edges[place] : edges[place + 1]] % len(hashes)])
+        yield (
+            minute, metric.metric_id, metric.name, "", "{}", Kind.DISTINCT.value,
+            int(counts[place]), None, None, None, states.distinct_pack(found),
+        )  # fmt: skip
 
 
-def _row(
-    minute: int, metric_id: str, name: str, kind: Kind, *, count: int, state: bytes, total: int | None = None
-) -> dict[str, Any]:
-    return {
-        "minute": minute,
-        "metric_id": metric_id,
-        "metric_name": name,
-        "dimension_set": "",
-        "dimensions": "{}",
-        "kind": kind.value,
-        "count": count,
-        "sum": total,
-        "state": state,
-    }
+def _hashes(values: list[str]) -> npt.NDArray[np.uint64]:
+    """The last eight bytes of the MD5 of each text: spread evenly, the same everywhere."""
+    digests = b"".join(hashlib.md5(value.encode(), usedforsecurity=False).digest()[8:] for value in values)
+    return np.frombuffer(digests, ">u8").astype(np.uint64)
 
 
-def _with_hours(deltas: pa.Table) -> pa.Table:
-    minutes = deltas.column("minute").cast(pa.int64()).to_numpy()
-    hours = pa.array(minutes - minutes % 3_600_000_000).cast(DELTAS_SCHEMA.field("hour").type)
-    position = deltas.column_names.index("dimensions")
-    deltas = deltas.set_column(position, "dimensions", canonical_dimensions(deltas.column("dimensions")))
-    return deltas.add_column(0, DELTAS_SCHEMA.field("hour"), hours).cast(DELTAS_SCHEMA)
+def _json(values: dict[str, Any]) -> str:
+    """As `schema.canonical_dimensions` writes them."""
+    return json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def _table(rows: list[_Row]) -> pa.Table:
+    names = [field.name for field in DELTAS_SCHEMA if field.name != "hour"]
+    columns = dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
+    columns["hour"] = [minute - minute % _HOUR for minute in columns["minute"]]
+    return pa.table(
+        [pa.array(columns[field.name], field.type) for field in DELTAS_SCHEMA], schema=DELTAS_SCHEMA
+    )

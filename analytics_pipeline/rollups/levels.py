@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from analytics_pipeline.rollups import states
 from analytics_pipeline.rollups.catalog import Kind
-from analytics_pipeline.rollups.deltas import engine
+from analytics_pipeline.rollups.engine import engine
 from analytics_pipeline.rollups.schema import DELTAS_SCHEMA, LEVELS, SERIES, TIMESTAMP
 
 LEVEL_SCHEMA = pa.schema(

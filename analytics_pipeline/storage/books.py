@@ -1,12 +1,13 @@
-"""Questions that must always have the same answer: the books of landing and rollups, for checks.
+"""Questions about rollups and about what waits, for checks and series.
 
-Belongs here: reading both sides of each balance, in one statement each, so that landings in between don't count.
-Does not belong here: judging them (`defs.checks`).
+Belongs here: reading both sides of a balance in one statement, so that landings in between don't count; ages.
+Does not belong here: the ledger's own balances (`storage.audit`), judging (`defs.checks`).
 """
 
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
+from analytics_pipeline.storage.backends import PREFIX
 from analytics_pipeline.storage.connection import Connection
 
 _LEVELS_AGAINST_RAW = """
@@ -27,23 +28,6 @@ SELECT live.level, live.counted::bigint, (
 )
 FROM live
 """
-_LEDGER = """
-SELECT
-    (SELECT count(*) FROM (
-        SELECT batch.first_offset, lag(batch.next_offset) OVER (
-            PARTITION BY batch.source, batch.partition ORDER BY batch.first_offset
-        ) AS expected
-        FROM ingest_batches AS batch WHERE batch.first_offset IS NOT NULL AND batch.committed_at >= %(since)s
-    ) AS chained WHERE chained.first_offset <> chained.expected),
-    (SELECT count(*) FROM ingest_offsets AS offsets WHERE offsets.next_offset <> (
-        SELECT batch.next_offset FROM ingest_batches AS batch
-        WHERE batch.source = offsets.source AND batch.partition = offsets.partition AND batch.first_offset IS NOT NULL
-        ORDER BY batch.first_offset DESC LIMIT 1
-    )),
-    (SELECT coalesce(sum(accepted), 0)::bigint FROM http_accepted),
-    (SELECT coalesce(sum(read), 0)::bigint FROM ingest_batches WHERE source = 'http'),
-    (SELECT count(*) FROM http_inbox)
-"""
 _FRESHNESS = """
 SELECT
     extract(EPOCH FROM %(now)s - (SELECT min(caught_up_at) FROM ingest_offsets WHERE NOT is_retired))::double precision,
@@ -53,6 +37,19 @@ SELECT
         INNER JOIN ingest_batches AS batch ON batch.batch_id = pending.batch_id
     ))::double precision,
     (SELECT count(*) FROM rollup_deltas)
+"""
+_BEHIND = """
+SELECT source, partition, extract(EPOCH FROM clock_timestamp() - caught_up_at)::double precision
+FROM ingest_offsets WHERE NOT is_retired AND caught_up_at IS NOT NULL
+"""
+_WAITING = """
+SELECT
+    (SELECT coalesce(sum(events), 0)::bigint FROM http_inbox),
+    coalesce(extract(EPOCH FROM clock_timestamp() - (SELECT min(received_at) FROM http_inbox)), 0)::double precision,
+    (
+        SELECT count(*) FROM pg_stat_activity AS other
+        WHERE other.datname = current_database() AND starts_with(other.application_name, %s)
+    )
 """
 _AHEAD = """
 SELECT extract(EPOCH FROM max(upper_bound) - %s)::double precision / 86400 FROM time_partitions WHERE parent = 'events'
@@ -73,21 +70,6 @@ class LevelBalance(NamedTuple):
     raw: int
 
 
-class Ledger(NamedTuple):
-    """Places where the ledger's offsets break, partitions whose offset is not the ledger's, and REST's two sides."""
-
-    gaps: int
-    adrift: int
-    accepted: int
-    read: int
-    inbox: int
-
-    @property
-    def is_conserved(self) -> bool:
-        """Every offset follows the one before, and everything accepted over REST was read or still waits."""
-        return self.gaps == 0 and self.adrift == 0 and self.accepted == self.read + self.inbox
-
-
 class Freshness(NamedTuple):
     """Ages in seconds, None where there is nothing to be late; `pending` counts deltas."""
 
@@ -102,16 +84,25 @@ class Freshness(NamedTuple):
         return max(0.0, *(age for age in self[:3] if age is not None))
 
 
+class Waiting(NamedTuple):
+    """What waits to be landed, as the database sees it, whoever is to land it.
+
+    Attributes:
+        behind: seconds since everything that Kafka held had landed, by (source, partition).
+        inbox_events: posted and not landed.
+        inbox_age: seconds, of the oldest of them.
+        landing_connections: open, of all processes.
+    """
+
+    behind: dict[tuple[str, int], float]
+    inbox_events: int
+    inbox_age: float
+    landing_connections: int
+
+
 def levels_against_raw(connection: Connection, hour: datetime) -> list[LevelBalance]:
     """The four levels below a day of one UTC hour, against raw."""
     return [LevelBalance(*row) for row in connection.execute(_LEVELS_AGAINST_RAW, {"hour": hour})]
-
-
-def ledger(connection: Connection, *, since: datetime) -> Ledger:
-    """The books of landing; gaps are looked for among batches committed from `since` on."""
-    row = connection.execute(_LEDGER, {"since": since}).fetchone()
-    assert row is not None
-    return Ledger(*row)
 
 
 def freshness(connection: Connection, *, now: datetime) -> Freshness:
@@ -119,6 +110,14 @@ def freshness(connection: Connection, *, now: datetime) -> Freshness:
     row = connection.execute(_FRESHNESS, {"now": now}).fetchone()
     assert row is not None
     return Freshness(*row)
+
+
+def waiting(connection: Connection) -> Waiting:
+    """For the series: cheap enough for every few seconds."""
+    behind = {(source, number): age for source, number, age in connection.execute(_BEHIND)}
+    row = connection.execute(_WAITING, (PREFIX,)).fetchone()
+    assert row is not None
+    return Waiting(behind, *row)
 
 
 def days_ahead(connection: Connection, *, now: datetime) -> float:

@@ -32,6 +32,8 @@ class Lock(IntEnum):
     """Applying migrations; second key 0."""
     RETENTION = 25006
     """Removing expired partitions, by the asset or by `cleanup_old_data()`; second key 0."""
+    STATISTICS = 25007
+    """Folding source statistics into their hours; second key 0."""
 
 
 def connect(conninfo: str, *, name: str, autocommit: bool = False, **settings: str) -> Connection:

@@ -14,6 +14,7 @@ from pgpq.schema import Jsonb
 from psycopg import sql
 
 from analytics_pipeline.errors import InvariantBroken
+from analytics_pipeline.failpoints import FailPoint, fail_at
 
 Cursor = psycopg.Cursor[Any]
 
@@ -53,7 +54,10 @@ class Copier:
 
     def send(self, cursor: Cursor, encoded: bytes, count: int) -> None:
         """Send bytes made by `encode`, of `count` rows."""
+        parts, middle = memoryview(encoded), len(encoded) // 2
         with cursor.copy(self._statement) as copy:
-            copy.write(encoded)
+            copy.write(parts[:middle])
+            fail_at(FailPoint.MID_COPY)
+            copy.write(parts[middle:])
         if cursor.rowcount != count:
             raise InvariantBroken(f"COPY reported {cursor.rowcount} rows, {count} were sent")

@@ -1,6 +1,6 @@
 """Storing the rows of a batch in `events`, each at most once.
 
-Belongs here: the optimistic COPY, the fallback for keys that are stored already, and the search for rows that
+Belongs here: the optimistic COPY, the look-up of keys that are stored already, and the search for rows that
 Postgres refuses. Does not belong here: the rest of the landing transaction (`storage.landing`).
 
 Everything happens behind savepoints: a failure here leaves the surrounding transaction usable.
@@ -24,7 +24,26 @@ _STRAIGHT = Copier("events", EVENTS_SCHEMA, jsonb=_JSONB)
 _INCOMING = Copier("incoming_events", EVENTS_SCHEMA, jsonb=_JSONB)
 _COLUMNS = ", ".join(EVENTS_SCHEMA.names)
 
-_CREATE_INCOMING = "CREATE TEMP TABLE incoming_events (LIKE events INCLUDING DEFAULTS) ON COMMIT DELETE ROWS"
+_KEYS_SCHEMA = pa.schema(
+    [EVENTS_SCHEMA.field("timestamp"), EVENTS_SCHEMA.field("id"), pa.field("row", pa.int32())]
+)
+_KEYS = Copier("incoming_keys", _KEYS_SCHEMA)
+
+_CREATE_INCOMING = """
+CREATE TEMP TABLE incoming_events (LIKE events INCLUDING DEFAULTS) ON COMMIT DELETE ROWS;
+CREATE TEMP TABLE incoming_keys (timestamp timestamptz, id uuid, row integer) ON COMMIT DELETE ROWS
+"""
+# OFFSET 0 keeps this a look-up by index per key: a join could be planned as a scan of whole days. The bounds leave
+# only the days that matter to the planner.
+_KNOWN = """
+SELECT key.row FROM incoming_keys AS key
+CROSS JOIN LATERAL (
+    SELECT FROM events
+    WHERE events.timestamp = key.timestamp AND events.id = key.id
+        AND events.timestamp >= %s AND events.timestamp <= %s
+    OFFSET 0
+) AS known
+"""
 _EMPTY_INCOMING = "TRUNCATE incoming_events"
 # Sorted, so that two of these never lock the same keys in opposite order. The source coordinates tell which rows
 # were stored; the key could not tell twins apart.
@@ -63,7 +82,7 @@ class EventRows:
         return self._fallback_left > 0
 
     def prepare(self, connection: Connection) -> None:
-        """Make the temporary table of the fallback, once per connection; commits."""
+        """Make the temporary tables of the fallback, once per connection; commits."""
         connection.execute(_CREATE_INCOMING)
         connection.commit()
 
@@ -83,25 +102,51 @@ class EventRows:
             return Stored(rows)
         if not self.expects_duplicates:
             try:
-                with _savepoint(cursor):
-                    _STRAIGHT.copy(cursor, rows)
-                return Stored(rows)
+                return self._copy(cursor, rows)
             except psycopg.errors.UniqueViolation:
                 self._fallback_left = _FALLBACK_BATCHES
             except psycopg.Error as error:
                 if not is_row_fault(error):
                     raise
-            still_ours()
-        stored = self._insert(cursor, rows, still_ours)
-        self._fallback_left -= 1
-        if sum(table.num_rows for table in stored.parts) + len(stored.refused) < rows.num_rows:
+        new = self._unknown(cursor, rows)
+        self._fallback_left = max(0, self._fallback_left - 1)
+        if new.num_rows < rows.num_rows:
             self._fallback_left = _FALLBACK_BATCHES
-        return Stored(pa.concat_tables(stored.parts) if stored.parts else rows.slice(0, 0), stored.refused)
+            still_ours()
+        try:
+            return self._copy(cursor, new)
+        except psycopg.Error as error:
+            if not is_row_fault(error):
+                raise
+        still_ours()
+        stored = self._insert(cursor, new, still_ours)
+        return Stored(pa.concat_tables(stored.parts) if stored.parts else new.slice(0, 0), stored.refused)
+
+    def _copy(self, cursor: Cursor, rows: pa.Table) -> Stored:
+        """Store all of them, or raise."""
+        with _savepoint(cursor):
+            _STRAIGHT.copy(cursor, rows)
+        return Stored(rows)
+
+    def _unknown(self, cursor: Cursor, rows: pa.Table) -> pa.Table:
+        """The rows whose keys nobody has committed yet."""
+        times = rows["timestamp"]
+        keys = rows.select(["timestamp", "id"])
+        keys = keys.append_column("row", pa.array(np.arange(rows.num_rows, dtype=np.int32)))
+        _KEYS.copy(cursor, keys.cast(_KEYS_SCHEMA))
+        cursor.execute(_KNOWN, (times[0].as_py(), times[-1].as_py()))
+        known = [row for (row,) in cursor.fetchall()]
+        if not known:
+            return rows
+        is_new = np.ones(rows.num_rows, bool)
+        is_new[known] = False
+        return rows.filter(pa.array(is_new))
 
     def _insert(
         self, cursor: Cursor, rows: pa.Table, still_ours: Callable[[], None], *, is_part: bool = False
     ) -> "_Parts":
-        """Insert through the temporary table; on a row fault halve until the culprit is alone."""
+        """Insert through a temporary table, for keys that others are storing just now; on a row fault halve until
+        the culprit is alone."""
         try:
             with _savepoint(cursor):
                 if is_part:

@@ -13,9 +13,9 @@ Errors of `Lander`:
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import psycopg
 import pyarrow as pa
@@ -25,14 +25,17 @@ from analytics_pipeline.events.decode import Decoded
 from analytics_pipeline.events.errors import Rejected
 from analytics_pipeline.events.messages import DeadLetter, Message
 from analytics_pipeline.events.reasons import Reason
+from analytics_pipeline.events.schema import EVENTS_SCHEMA, check_events
+from analytics_pipeline.failpoints import FailPoint, fail_at
 from analytics_pipeline.rollups.deltas import compute_deltas
-from analytics_pipeline.storage import inbox, ledger, offsets
+from analytics_pipeline.storage import dead_letters, inbox, ledger, offsets, source_statistics
 from analytics_pipeline.storage.backends import Backend, backend_of, end_and_wait
 from analytics_pipeline.storage.connection import Connection, Lock, connect, is_retryable
 from analytics_pipeline.storage.copying import Cursor
 from analytics_pipeline.storage.event_rows import EventRows, is_row_fault
 from analytics_pipeline.storage.offsets import Claim, Moved, Partition, Span
 from analytics_pipeline.storage.refusals import dead_event, split_at_floor
+from analytics_pipeline.telemetry import LANDING_RETRIES
 
 Result = TypeVar("Result")
 
@@ -63,15 +66,41 @@ class Landed:
     unknown_fields: int = 0
     used_fallback: bool = False
     seconds: float = 0.0
+    steps: dict[str, float] = field(default_factory=dict)
+    """Seconds by step of the transaction."""
+
+
+class Replay(Protocol):
+    """Dead letters on their way to being landed again; see `storage.replays`."""
+
+    decoded: Decoded
+
+    def settle(
+        self, cursor: Cursor, batch_id: int, stored: pa.Table, dead: Sequence[DeadLetter]
+    ) -> list[ledger.Line]:
+        """Write down in `dead_letter_events` what became of each; the ledger's line."""
+
+
+class _Laps:
+    """How long each step took."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def done(self, step: str) -> None:
+        now = time.perf_counter()
+        self.seconds[step], self._last = now - self._last, now
 
 
 @dataclass
 class _Work:
-    """The state of one attempt; `spans` is empty for the inbox."""
+    """The state of one attempt; `spans` is empty for the inbox and for a replay."""
 
     spans: Sequence[Span]
     decoded: Decoded
     deltas: pa.Table | None
+    replay: Replay | None = None
 
 
 class Lander:
@@ -88,6 +117,8 @@ class Lander:
         self._uncertain: Backend | None = None
         """The server process that had a COMMIT which got no answer."""
         self._rows = EventRows()
+        # The first check loads its library, which takes a second: not while a transaction is open.
+        check_events(EVENTS_SCHEMA.empty_table())
 
     @property
     def connection(self) -> Connection:
@@ -133,6 +164,22 @@ class Lander:
         """
         return self._simply(lambda opened: offsets.read(opened, partitions))
 
+    def history(self, partition: Partition) -> Sequence[tuple[int, int]]:
+        """(read, dead) of the last batches of a partition; see `dead_letters.history`.
+
+        Raises:
+            EnvironmentFault: Postgres.
+        """
+        return self._simply(lambda opened: dead_letters.history(opened, partition))
+
+    def identify(self, partition: Partition, claimed: Claim, topic_id: str) -> str | None:
+        """Note which topic the offsets of a partition count in; see `offsets.identify`.
+
+        Raises:
+            EnvironmentFault: Postgres.
+        """
+        return self._simply(lambda opened: offsets.identify(opened, partition, claimed, topic_id))
+
     def note_caught_up(self, notes: Mapping[Partition, tuple[Claim, datetime]]) -> None:
         """Write down how fresh idle partitions are; see `offsets.note_caught_up`.
 
@@ -170,10 +217,10 @@ class Lander:
         return landed
 
     def land_inbox(self, limit: int, decode: Callable[[Sequence[Message]], Decoded]) -> Landed | None:
-        """Land up to `limit` posted events; None when nothing waits.
+        """Land about `limit` posted events, whole rows of the inbox; None when nothing waits.
 
         Args:
-            limit: rows.
+            limit: events; the row that reaches it is the last.
             decode: for the messages of the inbox, source `http`, partition 0.
 
         Raises:
@@ -185,6 +232,19 @@ class Lander:
             return _Work([], decode(messages), None) if messages else None
 
         return self._transact(take, [])
+
+    def land_replay(self, take: Callable[[Cursor], Replay | None]) -> Landed | None:
+        """Land the dead letters that `take` locks; None when it takes none.
+
+        Raises:
+            See the module; after `CommitUnknown`, `resolve([])` ends what still holds the letters.
+        """
+
+        def begin(cursor: Cursor) -> _Work | None:
+            found = take(cursor)
+            return _Work([], found.decoded, None, found) if found is not None else None
+
+        return self._transact(begin, [])
 
     def resolve(self, spans: Sequence[Span]) -> bool:
         """After `CommitUnknown`: whether the batch landed.
@@ -217,11 +277,14 @@ class Lander:
                 self._roll_back(connection, spans)
                 if is_retryable(error) and attempt < _ATTEMPTS:
                     attempt += 1
+                    LANDING_RETRIES.inc()
                     continue
                 raise _meaning(error) from error
             except BaseException:
                 self._roll_back(connection, spans)
                 raise
+            fail_at(FailPoint.BEFORE_COMMIT)
+            committing = time.perf_counter()
             try:
                 # 6  COMMIT: from here on everything above is true, or nothing is.
                 connection.commit()
@@ -232,8 +295,10 @@ class Lander:
                     raise CommitUnknown("COMMIT got no answer") from error
                 self._roll_back(connection, spans)
                 raise _meaning(error) from error
+            fail_at(FailPoint.AFTER_COMMIT)
             if landed is not None:
-                landed.seconds = time.perf_counter() - started
+                now = time.perf_counter()
+                landed.steps["commit"], landed.seconds = now - committing, now - started
             return landed
 
     def _roll_back(self, connection: Connection, spans: Sequence[Span]) -> None:
@@ -257,6 +322,7 @@ class Lander:
         self, connection: Connection, begin: Callable[[Cursor], _Work | None], started: float
     ) -> Landed | None:
         with connection.cursor() as cursor:
+            laps = _Laps()
             # 0  Retention cannot raise the floor while we hold it shared: no row lands in a day that is going away.
             cursor.execute(_LOCK_FLOOR, (Lock.FLOOR,))
             work = begin(cursor)
@@ -267,37 +333,59 @@ class Lander:
                 raise InvariantBroken("retention_state has no row")
             floor, batch_id = start
             events, dead = split_at_floor(work.decoded, floor)
+            laps.done("begin")
 
+            fail_at(FailPoint.BEFORE_COPY)
             # 1  Events: each key once, whoever landed it; what Postgres refuses becomes a dead letter.
             used_fallback = self._rows.expects_duplicates
             stored = self._rows.store(cursor, events, lambda: offsets.verify(cursor, work.spans))
             for row, state in stored.refused:
                 rejected = Rejected(Reason.REFUSED_BY_DATABASE, f"SQLSTATE {state}")
                 dead.append(dead_event(work.decoded, row, rejected))
+            laps.done("events")
 
-            # 2  Dead letters: with the bytes as they came.
-            ledger.write_dead_letters(cursor, batch_id, dead)
+            fail_at(FailPoint.AFTER_COPY)
+            # 2  Dead letters: with the bytes as they came; a replay's are there already.
+            if work.replay is None:
+                ledger.write_dead_letters(cursor, batch_id, dead)
+            laps.done("dead_letters")
 
+            fail_at(FailPoint.AFTER_DEAD_LETTERS)
             # 3  Deltas: of exactly the rows stored above, so that metrics are as exact as events.
             is_as_expected = stored.rows.num_rows == work.decoded.events.num_rows
             deltas = (
                 work.deltas if work.deltas is not None and is_as_expected else compute_deltas(stored.rows)
             )
             hours = ledger.write_deltas(cursor, batch_id, deltas)
+            laps.done("deltas")
 
+            fail_at(FailPoint.AFTER_DELTAS)
             # 4  Ledger: every message read is stored, duplicate or dead.
-            lines = ledger.balance(work.spans, work.decoded, stored.rows, dead)
+            lines = (
+                ledger.balance(work.spans, work.decoded, stored.rows, dead)
+                if work.replay is None
+                else work.replay.settle(cursor, batch_id, stored.rows, dead)
+            )
+            if not work.spans and work.replay is None:
+                inbox.note_duplicates(cursor, work.decoded, stored.rows, dead)
             ledger.write_lines(cursor, batch_id, lines, hours, time.perf_counter() - started)
+            if work.replay is None:
+                source_statistics.append(cursor, batch_id, work.decoded, stored.rows, dead, lines)
+
+            laps.done("ledger")
 
             # 5  Offsets: only from where this batch began, and only while we own the partitions.
             if not offsets.advance(cursor, work.spans):
                 raise Moved({span.key for span in work.spans}, {})
+            laps.done("offsets")
+            fail_at(FailPoint.AFTER_CAS)
         return Landed(
             batch_id,
             lines,
             dead,
             unknown_fields=work.decoded.unknown_fields,
             used_fallback=used_fallback or self._rows.expects_duplicates,
+            steps=laps.seconds,
         )
 
 

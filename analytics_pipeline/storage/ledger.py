@@ -33,6 +33,7 @@ _DEAD_SCHEMA = pa.schema(
         pa.field("value", pa.binary()),
         pa.field("headers", pa.binary()),
         pa.field("message_timestamp", pa.timestamp("us", tz="UTC")),
+        pa.field("fingerprint", pa.string()),
     ]
 )
 _DEAD = Copier("dead_letter_events", _DEAD_SCHEMA)
@@ -133,6 +134,7 @@ def write_dead_letters(cursor: Cursor, batch_id: int, letters: Sequence[DeadLett
         "value": [letter.value for letter in letters],
         "headers": [letter.headers for letter in letters],
         "message_timestamp": [letter.message_timestamp for letter in letters],
+        "fingerprint": [letter.fingerprint for letter in letters],
     }
     _DEAD.copy(cursor, pa.table(columns, schema=_DEAD_SCHEMA))
 

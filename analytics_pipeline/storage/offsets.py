@@ -9,21 +9,30 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
+from psycopg.rows import class_row
+
 from analytics_pipeline.errors import AnalyticsError
 from analytics_pipeline.storage.backends import backend_of, blockers_ended
 from analytics_pipeline.storage.connection import Connection
 from analytics_pipeline.storage.copying import Cursor
 
 _CLAIM = """
-UPDATE ingest_offsets SET epoch = epoch + 1, is_retired = false, updated_at = clock_timestamp()
+UPDATE ingest_offsets SET
+    epoch = epoch + 1, is_retired = false, owner = current_setting('application_name'), updated_at = clock_timestamp()
 WHERE source = %s AND partition = %s
 RETURNING next_offset, epoch
 """
 _FIRST_CLAIM = """
-INSERT INTO ingest_offsets (source, partition, next_offset, epoch) VALUES (%s, %s, %s, 1)
+INSERT INTO ingest_offsets (source, partition, next_offset, epoch, owner)
+VALUES (%s, %s, %s, 1, current_setting('application_name'))
 ON CONFLICT DO NOTHING
 RETURNING next_offset, epoch
 """
+_IDENTIFY = """
+UPDATE ingest_offsets SET topic_id = coalesce(topic_id, %s) WHERE source = %s AND partition = %s AND epoch = %s
+RETURNING topic_id
+"""
+_FORGET_TOPIC = "UPDATE ingest_offsets SET topic_id = NULL WHERE source = %s AND partition = %s"
 _IS_KNOWN_SOURCE = "SELECT EXISTS (SELECT FROM ingest_offsets WHERE source = %s)"
 _READ = """
 SELECT row.source, row.partition, row.next_offset, row.epoch
@@ -57,6 +66,17 @@ INSERT INTO ingest_batches (
     catalog_version, note
 ) VALUES (nextval('ingest_batch_id_seq'), %s, %s, %s, %s, 0, 0, 0, 0, %s, '', %s)
 """
+_STANDINGS = """
+SELECT
+    row.source, row.partition, row.next_offset, row.epoch, row.caught_up_at, row.is_retired, row.updated_at, row.owner,
+    EXISTS (
+        SELECT FROM pg_stat_activity AS other
+        WHERE other.application_name = row.owner AND other.datname = current_database()
+    ) AS is_owner_connected
+FROM ingest_offsets AS row
+WHERE %(source)s::text IS NULL OR row.source = %(source)s
+ORDER BY row.source, row.partition
+"""
 _CLAIM_TIMEOUT = "20s"
 
 Partition = tuple[str, int]
@@ -68,6 +88,21 @@ class Claim(NamedTuple):
 
     next_offset: int
     epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How one partition stands; `owner` is the name of the connections of the process that claimed it last."""
+
+    source: str
+    partition: int
+    next_offset: int
+    epoch: int
+    caught_up_at: datetime | None
+    is_retired: bool
+    updated_at: datetime
+    owner: str | None
+    is_owner_connected: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +180,18 @@ def claim(
                 return Claim(*row)
 
 
+def identify(connection: Connection, partition: Partition, claimed: Claim, topic_id: str) -> str | None:
+    """Note which topic the offsets of a partition count in, unless that is known already.
+
+    Returns:
+        The id that is known: another one than `topic_id` if the topic was made anew since. None when the
+        claim is worth nothing any more.
+    """
+    with connection.transaction():
+        row = connection.execute(_IDENTIFY, (topic_id, *partition, claimed.epoch)).fetchone()
+    return row[0] if row else None
+
+
 def read(connection: Connection | Cursor, partitions: Iterable[Partition]) -> Mapping[Partition, Claim]:
     """The rows of some partitions; those without a row are left out."""
     sources, numbers = _columns(partitions)
@@ -152,6 +199,12 @@ def read(connection: Connection | Cursor, partitions: Iterable[Partition]) -> Ma
         (source, number): Claim(next_offset, epoch)
         for source, number, next_offset, epoch in connection.execute(_READ, (sources, numbers)).fetchall()
     }
+
+
+def standings(connection: Connection, source: str | None = None) -> list[Standing]:
+    """All partitions, or those of one source, in order."""
+    with connection.cursor(row_factory=class_row(Standing)) as cursor:
+        return cursor.execute(_STANDINGS, {"source": source}).fetchall()
 
 
 def verify(connection: Connection | Cursor, spans: Sequence[Span]) -> None:
@@ -187,10 +240,26 @@ def advance(cursor: Cursor, spans: Sequence[Span]) -> bool:
     return cursor.rowcount == len(spans)
 
 
-def skip_to(connection: Connection, conninfo: str, partition: Partition, target: int, *, note: str) -> Claim:
+def skip_to(
+    connection: Connection,
+    conninfo: str,
+    partition: Partition,
+    target: int,
+    *,
+    note: str,
+    check: Callable[[int], None] = lambda _next_offset: None,
+) -> Claim:
     """Go on reading a partition at `target`, and record in the ledger what was skipped (or is read again).
 
     Takes the partition from whoever owns it; a running `analytics ingest` goes on from there.
+
+    Args:
+        connection: idle.
+        conninfo: see `claim`.
+        partition: which.
+        target: the offset to go on at.
+        note: why and by whom, for the ledger.
+        check: given where the partition really stands once nobody can move it any more; raises to call it off.
 
     Returns:
         Where it stood before, and the new epoch.
@@ -199,11 +268,16 @@ def skip_to(connection: Connection, conninfo: str, partition: Partition, target:
         Moved: somebody else has claimed it in between; try again.
     """
     owner = claim(connection, conninfo, partition, lambda _known: target)
+    check(owner.next_offset)
     span = Span(*partition, owner.next_offset, target, 0, owner.epoch)
+    # To go on where it stands is a decision too; without offsets its line is no link in the chain of them.
+    ends = (owner.next_offset, target) if span.skipped else (None, None)
     with connection.transaction(), connection.cursor() as cursor:
-        cursor.execute(_RECORD_SKIP, (*partition, owner.next_offset, target, span.skipped, note))
+        cursor.execute(_RECORD_SKIP, (*partition, *ends, span.skipped, note))
         if not advance(cursor, [span]):
             raise Moved({partition}, {})
+        # Whoever decides about offsets decides about the topic of this name as it is now.
+        cursor.execute(_FORGET_TOPIC, partition)
     return owner
 
 

@@ -30,6 +30,6 @@ class ActiveDefinitions:
         if not self._is_enabled:
             return
         rows = await active_definitions(connection)
-        self._current, problems = await asyncio.to_thread(compile_all, rows)
+        self._current, problems = await asyncio.to_thread(compile_all, rows, self._current)
         for problem in problems:
             _log.error("custom_event_definition_ignored", detail=problem)

@@ -19,7 +19,6 @@ INSERT INTO custom_event_definitions (name, display_name, description, schema, i
 VALUES (%s, %s, %s, %s, %s)
 RETURNING {_COLUMNS}
 """  # noqa: S608 - constants only
-_NOTIFY = "NOTIFY custom_events"
 _GET = f"SELECT {_COLUMNS} FROM custom_event_definitions WHERE name = %s"  # noqa: S608 - constants only
 _ACTIVE = "SELECT name, version, schema FROM custom_event_definitions WHERE is_active"
 
@@ -39,7 +38,7 @@ class StoredDefinition(NamedTuple):
 
 
 async def create_definition(database: Database, definition: Definition) -> StoredDefinition:
-    """Store a definition and tell every process at COMMIT.
+    """Store a definition; a trigger tells every process at COMMIT.
 
     Raises:
         Conflict: there is one of this name.
@@ -55,7 +54,6 @@ async def create_definition(database: Database, definition: Definition) -> Store
         try:
             async with connection.transaction():
                 row = await (await connection.execute(_CREATE, values)).fetchone()
-                await connection.execute(_NOTIFY)
         except psycopg.errors.UniqueViolation:
             raise Conflict("There is a custom event of this name; a definition is not overwritten.") from None
     if row is None:

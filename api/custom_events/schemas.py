@@ -1,29 +1,22 @@
 """Definitions of custom event types: what may be registered.
 
-Belongs here: reading and judging a definition, and the documented shapes. Does not belong here: SQL
-(`repository`), judging events (`analytics_pipeline.events.definitions`).
+Belongs here: reading a definition, and the documented shapes. Does not belong here: SQL (`repository`), judging
+schemas (`analytics_pipeline.events.json_schema`) and events (`analytics_pipeline.events.definitions`).
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-import jsonschema_rs
 import orjson
 from pydantic import BaseModel, Field
 
-from analytics_pipeline.errors import ConfigurationError
-from analytics_pipeline.events.definitions import compile_definition
+from analytics_pipeline.events.json_schema import MAX_BYTES, MAX_DEPTH, UnusableSchema, check_schema
 from api.errors import BadRequest
 
-MAX_SCHEMA_BYTES = 64 * 1024
-MAX_SCHEMA_DEPTH = 20
-MAX_NODES = 5_000
 _MOST_NAME = 255
 _MOST_DESCRIPTION = 4_096
-_REFERENCES = frozenset({"$ref", "$dynamicRef", "$recursiveRef"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,54 +56,12 @@ def read_definition(body: bytes) -> Definition:
 
 
 def _schema(schema: object) -> str:
-    if not isinstance(schema, dict):
-        raise _bad("must be a JSON Schema, written as an object", "schema")
-    for depth, (nodes, (key, value)) in _members(schema):
-        if depth > MAX_SCHEMA_DEPTH:
-            raise _bad(f"is nested deeper than {MAX_SCHEMA_DEPTH} levels", "schema")
-        if nodes > MAX_NODES:
-            raise _bad(f"has more than {MAX_NODES} members", "schema")
-        if "\0" in key or (isinstance(value, str) and "\0" in value):
-            raise _bad("has a NUL character", "schema")
-        # A property may be called $ref; only the keyword has text.
-        if key in _REFERENCES and isinstance(value, str) and not value.startswith("#"):
-            raise _bad("may refer to itself only: references begin with #", "schema")
-        if key == "$id" and isinstance(value, str) and ":" in value:
-            raise _bad("may not have an $id with a URL", "schema")
     try:
-        text = orjson.dumps(schema).decode()
+        return orjson.dumps(check_schema(schema)).decode()
+    except UnusableSchema as error:
+        raise _bad(str(error), "schema") from None
     except orjson.JSONEncodeError:
         raise _bad("cannot be written as JSON", "schema") from None
-    if len(text) > MAX_SCHEMA_BYTES:
-        raise _bad(f"is longer than {MAX_SCHEMA_BYTES} bytes", "schema")
-    try:
-        jsonschema_rs.meta.validate(schema)
-        compile_definition("of this request", 1, schema)
-    except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ConfigurationError, ValueError):
-        raise _bad(
-            "is not a valid JSON Schema, refers to something it does not hold, or has a pattern with "
-            "look-around or back-references",
-            "schema",
-        ) from None
-    return text
-
-
-def _members(schema: dict[str, Any]) -> Iterator[tuple[int, tuple[int, tuple[str, object]]]]:
-    """All members of all objects with their depth, without recursion; numbered."""
-    number = 0
-    waiting: list[tuple[int, object]] = [(1, schema)]
-    while waiting:
-        depth, node = waiting.pop()
-        if isinstance(node, dict):
-            for key, value in node.items():
-                number += 1
-                yield depth, (number, (key, value))
-                waiting.append((depth + 1, value))
-        elif isinstance(node, list):
-            for value in node:
-                number += 1
-                yield depth, (number, ("", value))
-                waiting.append((depth + 1, value))
 
 
 def _text(
@@ -160,7 +111,7 @@ class DefinitionBody(BaseModel):
         default={},
         alias="schema",
         description="JSON Schema of the event's `properties`; references inside it (`#…`) only, at most "
-        f"{MAX_SCHEMA_BYTES // 1024} KiB and {MAX_SCHEMA_DEPTH} levels.",
+        f"{MAX_BYTES // 1024} KiB and {MAX_DEPTH} levels.",
     )
     is_active: bool = Field(default=True, description="Whether events of this type are validated against it.")
 

@@ -23,7 +23,7 @@ PATH = "/api/v1/dashboard/metrics"
 )
 async def get_dashboard(request: Request, services: ServicesDependency) -> Response:
     """True to the last landed event; computed at most once a second for everybody."""
-    return await answer_read(request, services, PATH)
+    return await answer_read(request, services.reads, PATH)
 
 
 def question(_query_string: bytes, now: datetime) -> Question:

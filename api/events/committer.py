@@ -1,134 +1,171 @@
-"""Group commit of posted events: concurrent requests share one transaction on the inbox.
+"""What posting events is given: an inbox that says no in time.
 
-Belongs here: the bounded queue, the one committer task of a process, what a failure means to each request.
-Does not belong here: the statements (`storage.inbox`), validation (`events.decode`).
-
-While one transaction commits, the next requests gather; so the size of a batch follows the load by itself.
+Belongs here: the two lanes of group commit (with and without an Idempotency-Key), the limit on the inbox's length, and
+forgetting answers that have expired. Does not belong here: the queue (`group_commit`), the statements
+(`storage.inbox`, `storage.idempotency`), validation (`events.posted`).
 """
 
 import asyncio
-from dataclasses import dataclass
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import timedelta
 from uuid import UUID
 
-import psycopg
 import structlog
 
-from analytics_pipeline.storage import inbox
+from analytics_pipeline.storage import idempotency, inbox
+from analytics_pipeline.storage.idempotency import Keyed, Settled
+from analytics_pipeline.storage.inbox import Entry, Landing
+from api.clock import Clock
 from api.database import Connection, Database
-from api.dependencies import Clock
 from api.errors import Problem, Unavailable
+from api.events.group_commit import GroupCommit, Weight
 
-CAPACITY = 10_000
-"""Requests that may wait; the next one is told to come back."""
+LOOK = 0.25
+"""Seconds between two looks at the inbox's length."""
 
-MOST_ROWS = 1_000
-MOST_BYTES = 4 * 1024 * 1024
+_FORGET = 60.0
+_FULL_RETRY = 2.0
 
 _log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
-class _Waiting:
-    payload: bytes
-    done: asyncio.Future[int]
-
-
 class InboxCommitter:
-    """Appends payloads to the durable inbox; `append` returns only after COMMIT."""
+    """Appends to the durable inbox; returns only after COMMIT."""
 
     def __init__(
-        self, database: Database, process_id: UUID, clock: Clock, *, capacity: int = CAPACITY
+        self,
+        database: Database,
+        process_id: UUID,
+        clock: Clock,
+        *,
+        most_events: int,
+        keep_answers: timedelta,
+        keep_duplicates: timedelta,
     ) -> None:
+        """Take the services, and the settings.
+
+        Args:
+            database: write connections.
+            process_id: of this process, for the count of accepted events.
+            clock: arrival times.
+            most_events: that may wait in the inbox.
+            keep_answers: how long an Idempotency-Key is remembered.
+            keep_duplicates: how long landing tokens tell duplicates.
+        """
         self._database = database
         self._process_id = process_id
         self._clock = clock
-        self._queue: asyncio.Queue[_Waiting] = asyncio.Queue(capacity)
+        self._most_events = most_events
+        self._keep_answers = keep_answers
+        self._keep_duplicates = keep_duplicates
+        self._plain = GroupCommit[Entry, Landing](database, self._append)
+        self._keyed = GroupCommit[Keyed, Settled](database, self._append_keyed)
+        self._waiting = 0
+        self._woke_at = -inbox.QUIET
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Start the committer task."""
-        self._task = asyncio.create_task(self._run())
+        """Start the tasks."""
+        self._plain.start()
+        self._keyed.start()
+        self._task = asyncio.create_task(self._look_after())
 
     async def close(self) -> None:
         """Commit what is waiting, then stop."""
-        if self._task is None:
-            return
-        drained = asyncio.create_task(self._queue.join())
-        await asyncio.wait([drained, self._task], timeout=5, return_when=asyncio.FIRST_COMPLETED)
-        for task in (drained, self._task):
-            task.cancel()
-        await asyncio.gather(drained, self._task, return_exceptions=True)
-        self._refuse_rest()
+        await asyncio.gather(self._plain.close(), self._keyed.close())
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
 
-    async def append(self, payload: bytes) -> int:
-        """Make one payload durable and return its inbox id.
+    async def append(self, entry: Entry) -> Landing:
+        """Make the events of one request durable.
 
         Raises:
-            Unavailable: Postgres is down, or the queue is full; nothing was accepted.
+            Unavailable: Postgres is down, or too much waits already.
         """
-        waiting = _Waiting(payload, asyncio.get_running_loop().create_future())
-        try:
-            self._queue.put_nowait(waiting)
-        except asyncio.QueueFull:
+        self._refuse_if_full()
+        landing = await self._plain.submit(entry, Weight(entry.events, len(entry.payload)))
+        self._waiting += entry.events
+        return landing
+
+    async def append_once(self, request: Keyed) -> Settled:
+        """Make the events of one request durable, unless its key is known: then nothing is stored.
+
+        Raises:
+            Unavailable: as `append`.
+        """
+        self._refuse_if_full()
+        entry = request.entry
+        settled = await self._keyed.submit(request, Weight(entry.events, len(entry.payload)))
+        if not settled.is_replay:
+            self._waiting += entry.events
+        return settled
+
+    async def find(self, key: bytes, fingerprint: bytes) -> Settled | None:
+        """What a request with this key was answered, if one came before.
+
+        Raises:
+            Unavailable: Postgres is down.
+        """
+        async with self._database.write() as connection:
+            return await idempotency.find(
+                connection, key, fingerprint, expired=self._clock() - self._keep_answers
+            )
+
+    def _refuse_if_full(self) -> None:
+        if self._waiting >= self._most_events:
             raise Unavailable(
-                "Too many events are waiting to be stored; try again shortly.", kind="overloaded"
-            ) from None
-        return await waiting.done
+                f"More than {self._most_events} events wait to be landed (analytics.ingestion.inbox_limit); try again "
+                "later.",
+                kind="inbox-full",
+                retry_after=_FULL_RETRY,
+            )
 
-    async def _run(self) -> None:
+    async def _append(self, connection: Connection, entries: Sequence[Entry]) -> list[Landing]:
+        return await inbox.append(
+            connection, entries, process_id=self._process_id, now=self._clock(), wake=self._is_time_to_wake()
+        )
+
+    async def _append_keyed(self, connection: Connection, requests: Sequence[Keyed]) -> list[Settled]:
+        now = self._clock()
+        return await idempotency.append(
+            connection,
+            requests,
+            process_id=self._process_id,
+            now=now,
+            expired=now - self._keep_answers,
+            wake=self._is_time_to_wake(),
+        )
+
+    def _is_time_to_wake(self) -> bool:
+        now = time.monotonic()
+        if now - self._woke_at < inbox.QUIET:
+            return False
+        self._woke_at = now
+        return True
+
+    async def _look_after(self) -> None:
+        forgot_at = -_FORGET
         while True:
-            batch = await self._gather()
-            try:
-                await self._commit(batch)
-            finally:
-                for waiting in batch:
-                    if not waiting.done.done():
-                        waiting.done.set_exception(Unavailable("The service is stopping."))
-                    self._queue.task_done()
+            await asyncio.sleep(LOOK)
+            with suppress(Problem):
+                if self._waiting:
+                    await self._look()
+                if time.monotonic() - forgot_at >= _FORGET:
+                    forgot_at = time.monotonic()
+                    await self._forget()
 
-    async def _gather(self) -> list[_Waiting]:
-        batch = [await self._queue.get()]
-        size = len(batch[0].payload)
-        while len(batch) < MOST_ROWS and size < MOST_BYTES and not self._queue.empty():
-            batch.append(self._queue.get_nowait())
-            size += len(batch[-1].payload)
-        return batch
+    async def _look(self) -> None:
+        """Replace the count of what this process added by the truth; what is added meanwhile comes on top."""
+        before = self._waiting
+        async with self._database.write() as connection:
+            length = await inbox.backlog(connection, self._most_events)
+        self._waiting = length + self._waiting - before
 
-    async def _commit(self, batch: list[_Waiting]) -> None:
-        """Commit all together; if the rows are to blame, each alone; if Postgres is, none."""
-        try:
-            async with self._database.write() as connection:
-                try:
-                    self._settle(batch, await self._append(connection, batch))
-                except (psycopg.DataError, psycopg.IntegrityError):
-                    _log.warning("inbox_batch_retried_one_by_one", rows=len(batch))
-                    for waiting in batch:
-                        await self._commit_alone(connection, waiting)
-        except Problem as problem:
-            for waiting in batch:
-                _fail(waiting, problem)
-
-    async def _commit_alone(self, connection: Connection, waiting: _Waiting) -> None:
-        try:
-            self._settle([waiting], await self._append(connection, [waiting]))
-        except (psycopg.DataError, psycopg.IntegrityError) as error:
-            _log.warning("inbox_row_refused", sqlstate=error.sqlstate)
-            _fail(waiting, Unavailable("This event could not be stored."))
-
-    async def _append(self, connection: Connection, batch: list[_Waiting]) -> list[int]:
-        payloads = [waiting.payload for waiting in batch]
-        return await inbox.append(connection, payloads, process_id=self._process_id, now=self._clock())
-
-    def _settle(self, batch: list[_Waiting], ids: list[int]) -> None:
-        for waiting, inbox_id in zip(batch, ids, strict=True):
-            if not waiting.done.done():
-                waiting.done.set_result(inbox_id)
-
-    def _refuse_rest(self) -> None:
-        while not self._queue.empty():
-            _fail(self._queue.get_nowait(), Unavailable("The service is stopping."))
-
-
-def _fail(waiting: _Waiting, problem: Problem) -> None:
-    if not waiting.done.done():
-        waiting.done.set_exception(problem)
+    async def _forget(self) -> None:
+        now = self._clock()
+        async with self._database.write() as connection:
+            await idempotency.forget(connection, now - self._keep_answers)
+            await inbox.forget_duplicates(connection, now - self._keep_duplicates)

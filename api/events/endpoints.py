@@ -5,13 +5,10 @@ from datetime import UTC, datetime
 import orjson
 from fastapi import APIRouter, Request, Response
 
-from analytics_pipeline.events.decode import decode_posted
-from analytics_pipeline.events.errors import Rejected
 from api.cache import Answer, Question
 from api.database import Database
 from api.dependencies import ServicesDependency
 from api.documentation import errors
-from api.errors import BadRequest
 from api.events import schemas
 from api.events.repository import Event, count_events, list_events
 from api.parameters import openapi_parameters
@@ -26,27 +23,21 @@ STATS_PATH = "/api/v1/events/stats"
 @router.post(
     PATH,
     status_code=201,
-    summary="Track an event",
-    response_model=schemas.PostAnswer,
-    responses=errors(400, 403, 413, 415, 429, 503),
-    openapi_extra=schemas.request_body(schemas.PostedEvent, schemas.EXAMPLE_EVENT),
+    summary="Track an event, or several",
+    response_model=schemas.PostAnswer | schemas.BatchAnswer,
+    responses=errors(400, 403, 413, 415, 422, 429, 503)
+    | {207: {"model": schemas.BatchAnswer, "description": "Some items were accepted, some were not."}},
+    openapi_extra=schemas.posting(),
 )
 async def post_event(request: Request, services: ServicesDependency) -> Response:
-    """Validated at once; 201 means that the event is durable and will be counted within seconds."""
-    body = await request.body()
-    try:
-        event = decode_posted(
-            body, now=services.clock(), limits=services.limits, definitions=services.definitions.current()
-        )
-    except Rejected as rejected:
-        raise BadRequest(
-            f"{rejected.path}: {rejected.detail}",
-            kind="invalid-event",
-            title="Invalid request body",
-            extra={"reason": rejected.reason.value, "path": rejected.path},
-        ) from None
-    await services.inbox.append(event.payload)
-    return Response(orjson.dumps({"success": True, "event_id": event.id}), 201, media_type="application/json")
+    """Validated at once; 201 means that what was accepted is durable and will be counted within seconds.
+
+    The header `X-Landing-Token` leads to what becomes of it.
+    """
+    reply = await services.poster.answer(dict(request.headers.raw), request.receive)
+    return Response(
+        reply.body, reply.status, headers={name.decode(): value.decode() for name, value in reply.headers}
+    )
 
 
 @router.get(
@@ -84,7 +75,7 @@ async def get_events(request: Request, services: ServicesDependency) -> Response
 )
 async def get_statistics(request: Request, services: ServicesDependency) -> Response:
     """Exact for any range: whole minutes from rollups, cut minutes from events, in one snapshot."""
-    return await answer_read(request, services, STATS_PATH)
+    return await answer_read(request, services.reads, STATS_PATH)
 
 
 def statistics_question(query_string: bytes, now: datetime) -> Question:

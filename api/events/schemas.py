@@ -6,7 +6,7 @@ what an event may be (`analytics_pipeline.events`).
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, Field
@@ -131,6 +131,31 @@ class PostAnswer(BaseModel):
     event_id: UUID
 
 
+class ItemResult(BaseModel):
+    """The verdict on one item of a batch."""
+
+    index: int = Field(description="Of the item in the body, from 0; blank lines of NDJSON are no items.")
+    status: Literal[201, 400]
+    event_id: UUID | None = Field(default=None, description="Of an accepted event.")
+    reason: str | None = Field(
+        default=None, description="Why it was refused; a reason code, as of dead letters."
+    )
+    path: str | None = Field(default=None, description="Where in the item.", examples=["$.timestamp"])
+    detail: str | None = None
+
+
+class BatchAnswer(BaseModel):
+    """The accepted events are durable, all of them in one transaction."""
+
+    success: bool = Field(description="Whether all items were accepted.")
+    accepted: int
+    rejected: int
+    landing: str = Field(description="Landing token of the accepted events.")
+    results: list[ItemResult] = Field(
+        description="In the order of the items; with `Prefer: return=minimal` only the rejected ones."
+    )
+
+
 class StoredEvent(BaseModel):
     """An event as it is stored; `user_id` and `session_id` only where it has them."""
 
@@ -170,6 +195,45 @@ EXAMPLE_EVENT = {
     "properties": {"symbol": "BTCUSDT", "price": 50000, "quantity": 0.1},
     "timestamp": "2026-01-31T12:00:00Z",
 }
+
+
+HEADERS = (
+    (
+        "Idempotency-Key",
+        "The request is stored once, however often it is sent, and its answer is repeated.",
+    ),
+    ("X-Client-Id", "Name of the sender, for the statistics of sources."),
+    ("Prefer", "`return=minimal` leaves the accepted items out of a batch's results."),
+)
+
+
+def posting() -> dict[str, Any]:
+    """`openapi_extra` of the route that posts: it reads its body itself."""
+    event = PostedEvent.model_json_schema()
+    example = EXAMPLE_EVENT
+    return {
+        "parameters": [
+            {
+                "name": name,
+                "in": "header",
+                "required": False,
+                "description": text,
+                "schema": {"type": "string"},
+            }
+            for name, text in HEADERS
+        ],
+        "requestBody": {
+            "required": True,
+            "description": "May be compressed: `Content-Encoding: gzip`.",
+            "content": {
+                "application/json": {
+                    "schema": {"oneOf": [event, {"type": "array", "items": event, "minItems": 1}]},
+                    "example": example,
+                },
+                "application/x-ndjson": {"schema": {"type": "string"}},
+            },
+        },
+    }
 
 
 def request_body(model: type[BaseModel], example: dict[str, Any]) -> dict[str, Any]:

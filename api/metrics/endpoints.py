@@ -33,7 +33,7 @@ async def get_metrics(request: Request, services: ServicesDependency) -> Respons
     Without `group_by` a point is the total of its bucket. A metric the catalog does not know has no points and
     a warning.
     """
-    return await answer_read(request, services, PATH)
+    return await answer_read(request, services.reads, PATH)
 
 
 def question(query_string: bytes, now: datetime, *, max_points: int) -> Question:

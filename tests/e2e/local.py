@@ -33,7 +33,8 @@ SELECT count(*) FILTER (WHERE read <> stored + duplicate + dead) AS unbalanced, 
         FROM ingest_batches WHERE first_offset IS NOT NULL
     ) AS steps WHERE gap <> 0) AS gaps,
     (SELECT coalesce(sum(accepted), 0)::bigint FROM http_accepted),
-    (SELECT count(*) FROM http_inbox) + coalesce(sum(read) FILTER (WHERE source = 'http'), 0)::bigint
+    (SELECT coalesce(sum(events), 0)::bigint FROM http_inbox)
+        + coalesce(sum(read) FILTER (WHERE source = 'http'), 0)::bigint
 FROM ingest_batches
 """
 _COUNTED = """

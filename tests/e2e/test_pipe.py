@@ -1,13 +1,15 @@
 """Events go in through Kafka and REST; API, SQL and Dagster tell the same numbers."""
 
+import json
 import time
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import httpx
 import pytest
 
 from analytics_pipeline.rollups.schema import LEVELS
-from tests.e2e.local import Pipe, event
+from tests.e2e.local import Pipe, Stack, event
 from tests.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(300)
@@ -94,6 +96,28 @@ def test_prometheus_counts_what_ingest_and_api_did(pipe: Pipe) -> None:
         if line.startswith("analytics_events_ingested_total")
     )
     assert stored == pipe.sql("SELECT count(*) FROM events")[0][0]
+
+
+def test_operators_see_where_landing_stands_and_prove_it(stack: Stack, pipe: Pipe) -> None:
+    pipe.produce("order.events", [event("order.placed", datetime.now(UTC)) for _ in range(10)])
+
+    def lines() -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = json.loads(
+            stack.run("offsets", "show", "order.events", "--json").stdout
+        )
+        return found
+
+    wait_for(lambda: sum(line["lag"] for line in lines()) == 0, 30, "everything has landed")
+    assert len(lines()) == 4
+    assert all(line["is_owner_connected"] for line in lines())
+    proof = stack.run("ledger", "verify", "--json")
+    assert proof.returncode == 0, proof.stdout + proof.stderr
+    assert json.loads(proof.stdout)["holds"] is True
+    [batch] = json.loads(stack.run("ledger", "show", "order.events", "--limit", "1", "--json").stdout)
+    assert batch["source"] == "order.events"
+    text = httpx.get(pipe.metrics).text
+    for series in ("freshness_seconds", "partitions", "batch_rows_bucket", "lag"):
+        assert f"analytics_ingest_{series}" in text, series
 
 
 def test_health_is_on_its_own_port_too(pipe: Pipe) -> None:

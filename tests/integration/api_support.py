@@ -24,7 +24,8 @@ from analytics_pipeline.rollups.deltas import compute_deltas
 from analytics_pipeline.settings import Settings
 from analytics_pipeline.storage.rollups import merge_hour, pending_hours
 from api.app import create_app
-from api.dependencies import Services, utc_now
+from api.clock import utc_now
+from api.dependencies import Services
 from api.edge import Edge
 from tests.waiting import wait_for
 

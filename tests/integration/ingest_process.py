@@ -35,6 +35,7 @@ def write_config(
             "topics": topics or ["none"],
             "group_id": f"group-{folder.name}",
             "session_timeout": "6s",
+            "options": {"topic.metadata.refresh.interval.ms": 1000},  # new partitions are seen at once
         },
         "analytics": {
             "ingestion": {"batch_timeout": "50ms", **ingestion},

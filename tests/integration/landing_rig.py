@@ -83,7 +83,7 @@ def check_books(conninfo: str) -> None:
         """
         SELECT * FROM (
             SELECT source, partition, first_offset, lag(next_offset) OVER (
-                PARTITION BY source, partition ORDER BY first_offset, next_offset
+                PARTITION BY source, partition ORDER BY batch_id
             ) AS expected FROM ingest_batches WHERE first_offset IS NOT NULL
         ) AS chained WHERE first_offset <> expected
         """,
@@ -93,8 +93,9 @@ def check_books(conninfo: str) -> None:
         conninfo,
         """
         SELECT source, partition, next_offset, (
-            SELECT max(next_offset) FROM ingest_batches AS batch
-            WHERE batch.source = row.source AND batch.partition = row.partition
+            SELECT next_offset FROM ingest_batches AS batch
+            WHERE batch.source = row.source AND batch.partition = row.partition AND next_offset IS NOT NULL
+            ORDER BY batch_id DESC LIMIT 1
         ) FROM ingest_offsets AS row
         """,
     )
@@ -112,6 +113,19 @@ def check_books(conninfo: str) -> None:
             + coalesce((SELECT sum(event_count) FROM metric_buckets WHERE interval = '1d'), 0)
         """,
     ), "metrics and events disagree"
+    uncounted = rows(
+        conninfo,
+        """
+        SELECT source, sum(read), sum(stored), sum(duplicate), sum(dead) FROM (
+            SELECT source, read, stored, duplicate, dead FROM ingest_batches WHERE source <> '_replay'
+            UNION ALL
+            SELECT source, -read, -stored, -duplicate, -dead FROM source_statistics_live
+        ) AS both_sides
+        GROUP BY source
+        HAVING sum(read) <> 0 OR sum(stored) <> 0 OR sum(duplicate) <> 0 OR sum(dead) <> 0
+        """,
+    )
+    assert uncounted == [], f"source statistics and the ledger disagree: {uncounted}"
     unmatched = rows(
         conninfo,
         """

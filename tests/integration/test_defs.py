@@ -209,6 +209,16 @@ def test_the_open_minute_alone_is_no_reason_for_a_run(db, definitions, instance)
     assert evaluate(definitions, instance) == []
 
 
+def test_a_live_merge_folds_source_statistics_too(db, definitions, instance, now):
+    db.execute(
+        "INSERT INTO source_statistics_deltas (batch_id, source, producer, read, stored, duplicate, dead, reasons,"
+        " lateness, ahead_max_ms) VALUES (1, 'orders', 'execution', 3, 2, 1, 0, '{}', '', 0)"
+    )
+    merge(definitions, instance)
+    assert db.execute("SELECT count(*) FROM source_statistics_deltas").fetchone() == (0,)
+    assert db.execute("SELECT producer, read FROM source_statistics").fetchall() == [("execution", 3)]
+
+
 def test_the_sensor_never_asks_while_a_run_is_unfinished(db, definitions, instance, now):
     land(db, trade(now))
     run = instance.create_run_for_job(

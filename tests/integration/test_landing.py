@@ -7,10 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from analytics_pipeline.errors import MissingPartition
-from analytics_pipeline.events.limits import Limits
 from analytics_pipeline.events.messages import RawBatch
 from analytics_pipeline.storage import backends, offsets
 from analytics_pipeline.storage.connection import connection
@@ -187,18 +184,6 @@ def test_refused_and_duplicate_rows_in_one_batch(database: str, lander: Lander) 
     check_books(database)
 
 
-def test_a_missing_partition_is_not_the_fault_of_the_event(database: str, lander: Lander) -> None:
-    owner, at = claim(database), datetime.now(UTC) - timedelta(days=20)
-    batch = RawBatch(SOURCE, 0, [message(0, event(timestamp=at.isoformat())), message(1, event(1))])
-    decoded = decode([batch], Limits(raw_retention=timedelta(days=30)))
-    with pytest.raises(MissingPartition):
-        lander.land([span(owner, batch.messages)], decoded)
-    assert value(database, "SELECT count(*) FROM events") == 0
-    execute(database, "SELECT create_event_partition(%s::date)", at.date())
-    assert lander.land([span(owner, batch.messages)], decoded).lines[0].stored == 2
-    check_books(database)
-
-
 def test_events_below_the_retention_floor_are_too_old(database: str, lander: Lander) -> None:
     floor = datetime.now(UTC) - timedelta(hours=2)
     execute(database, "UPDATE retention_state SET raw_floor = %s", floor)
@@ -316,35 +301,6 @@ def test_a_statement_that_takes_too_long_is_told_apart(database: str, lander: La
         with pytest.raises(TimedOut):
             land(lander, owner, [message(0, event(0))])
     land(lander, owner, [message(0, event(0))])
-    check_books(database)
-
-
-def test_a_deadlock_is_tried_again(database: str, postgres_server: str, lander: Lander) -> None:
-    """Somebody else inserts our second key, then wants our first; its own search for deadlocks comes too late."""
-    owner = claim(database)
-    early, later = event(1), event(2)
-    insert = "INSERT INTO events (id, event_type, timestamp) VALUES (%s, 'x', %s) ON CONFLICT DO NOTHING"
-    patient = make_conninfo(postgres_server, dbname=conninfo_to_dict(database)["dbname"])
-    other = psycopg.connect(patient, options="-c deadlock_timeout=60s")
-    other.execute(insert, (later["id"], later["timestamp"]))
-    result: list[object] = []
-    landing = threading.Thread(
-        target=lambda: result.append(land(lander, owner, [message(0, early), message(1, later)])[0])
-    )
-    landing.start()
-    wait_for(
-        lambda: value(
-            database,
-            "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'analytics-landing-test'"
-            " AND wait_event_type = 'Lock'",
-        )
-    )
-    # Landing looks for a deadlock first, so Postgres ends its transaction, not this one.
-    other.execute(insert, (early["id"], early["timestamp"]))
-    other.rollback()
-    landing.join(timeout=20)
-    assert len(result) == 1
-    other.close()
     check_books(database)
 
 

@@ -27,10 +27,19 @@ def lander(database: str) -> Iterator[Lander]:
     made.close()
 
 
-def post(conninfo: str, payloads: Sequence[bytes], process: uuid.UUID = PROCESS) -> list[int]:
+def post(conninfo: str, payloads: Sequence[bytes], process: uuid.UUID = PROCESS, each: int = 2) -> list[int]:
+    """Post requests of `each` events, in rows of up to two requests; the offsets of the events."""
+
     async def append() -> list[int]:
-        async with await psycopg.AsyncConnection.connect(conninfo) as connection:
-            return await inbox.append(connection, payloads, process_id=process, now=datetime.now(UTC))
+        made = []
+        async with await psycopg.AsyncConnection.connect(conninfo, autocommit=True) as connection:
+            for start in range(0, len(payloads), 2 * each):
+                row = payloads[start : start + 2 * each]
+                requests = [row[:each], row[each:]] if len(row) > each else [row]
+                entries = [inbox.Entry(b"\n".join(events), len(events)) for events in requests]
+                landings = await inbox.append(connection, entries, process_id=process, now=datetime.now(UTC))
+                made += [found.row + found.first + n for found in landings for n in range(found.events)]
+        return made
 
     return asyncio.run(append())
 
@@ -51,7 +60,7 @@ def check_inbox(conninfo: str) -> None:
         conninfo,
         "SELECT (SELECT coalesce(sum(accepted), 0) FROM http_accepted),"
         " (SELECT coalesce(sum(read), 0) FROM ingest_batches WHERE source = 'http'),"
-        " (SELECT count(*) FROM http_inbox)",
+        " (SELECT coalesce(sum(events), 0)::bigint FROM http_inbox)",
     )[0]
     assert accepted == read + waiting
     check_books(conninfo)
@@ -62,14 +71,12 @@ def test_appending_returns_the_rows_in_order_and_counts_them(database: str) -> N
     second = post(database, payloads(3), uuid.UUID(int=8))
     assert first == sorted(first)
     assert second[0] > first[-1]
-    assert [bytes(r[0]) for r in rows(database, "SELECT payload FROM http_inbox ORDER BY id")] == payloads(
-        0, 1, 2, 3
-    )
+    stored = rows(database, "SELECT payload FROM http_inbox ORDER BY id")
+    assert [line for (payload,) in stored for line in payload.split(b"\n")] == payloads(0, 1, 2, 3)
     assert rows(database, "SELECT process_id, accepted FROM http_accepted ORDER BY 1") == [
         (PROCESS, 3),
         (uuid.UUID(int=8), 1),
     ]
-    assert post(database, []) == []
     check_inbox(database)
 
 
@@ -84,18 +91,18 @@ def test_posted_events_land_once_and_leave_the_inbox(database: str, lander: Land
     ids = post(database, payloads(*range(10)))
     landed = lander.land_inbox(6, decode_inbox)
     assert landed is not None
-    assert landed.lines[0].stored == 6
+    assert landed.lines[0].stored == 8
     check_inbox(database)
     again = lander.land_inbox(100, decode_inbox)
     assert again is not None
-    assert again.lines[0].stored == 4
+    assert again.lines[0].stored == 2
     assert lander.land_inbox(100, decode_inbox) is None
     assert rows(database, "SELECT source, source_partition, source_offset FROM events ORDER BY 3") == [
         ("http", 0, i) for i in ids
     ]
     assert rows(database, "SELECT first_offset, next_offset, read FROM ingest_batches ORDER BY batch_id") == [
-        (None, None, 6),
-        (None, None, 4),
+        (None, None, 8),
+        (None, None, 2),
     ]
     check_inbox(database)
 
@@ -108,7 +115,7 @@ def test_a_posted_duplicate_goes_through_the_savepoint(database: str, lander: La
     landed = lander.land_inbox(100, decode_inbox)
     assert landed is not None
     assert (landed.lines[0].stored, landed.lines[0].duplicate) == (1, 1)
-    assert value(database, "SELECT count(*) FROM http_inbox") == 0
+    assert value(database, "SELECT coalesce(sum(events), 0)::bigint FROM http_inbox") == 0
     check_inbox(database)
 
 
@@ -124,6 +131,40 @@ def test_a_posted_row_that_postgres_refuses_becomes_a_dead_letter(database: str,
     check_inbox(database)
 
 
+def test_positions_count_from_the_request_not_from_the_row(database: str, lander: Lander) -> None:
+    post(database, payloads(1))
+    lander.land_inbox(100, decode_inbox)
+
+    async def tell() -> list[inbox.Outcome | None]:
+        async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:
+            requests = [payloads(2, 3), [*payloads(4), b"{}", *payloads(1, 5)]]
+            entries = [inbox.Entry(b"\n".join(events), len(events)) for events in requests]
+            landings = await inbox.append(connection, entries, process_id=PROCESS, now=datetime.now(UTC))
+            assert len({landing.row for landing in landings}) == 1
+            await asyncio.to_thread(lander.land_inbox, 100, decode_inbox)
+            return [await inbox.outcome(connection, landing) for landing in landings]
+
+    assert asyncio.run(tell()) == [
+        inbox.Outcome(False, 2, [], []),
+        inbox.Outcome(False, 4, [2], [(1, "missing_event_type")]),
+    ]
+    check_inbox(database)
+
+
+def test_rows_behind_those_that_another_landing_holds_are_counted_for_themselves(
+    database: str, lander: Lander
+) -> None:
+    """Three rows of one event are held; of the three rows of four behind them, the first reaches the limit."""
+    small = [offset for n in range(3) for offset in post(database, payloads(n))]
+    post(database, payloads(*range(10, 22)))
+    with psycopg.connect(database) as other:
+        other.execute("SELECT FROM http_inbox WHERE id = ANY(%s) FOR UPDATE", (small,))
+        landed = lander.land_inbox(3, decode_inbox)
+    assert landed is not None
+    assert landed.lines[0].read == 4
+    check_inbox(database)
+
+
 def test_a_failure_puts_the_rows_back(database: str, lander: Lander) -> None:
     post(database, payloads(*range(5)))
 
@@ -132,7 +173,7 @@ def test_a_failure_puts_the_rows_back(database: str, lander: Lander) -> None:
 
     with pytest.raises(ZeroDivisionError):
         lander.land_inbox(100, fail)  # type: ignore[arg-type]
-    assert value(database, "SELECT count(*) FROM http_inbox") == 5
+    assert value(database, "SELECT coalesce(sum(events), 0)::bigint FROM http_inbox") == 5
     assert lander.land_inbox(100, decode_inbox) is not None
     check_inbox(database)
 
@@ -168,7 +209,12 @@ def test_a_commit_without_an_answer_neither_loses_nor_doubles(
     break_commit(lander, monkeypatch, was_done)
     with pytest.raises(CommitUnknown):
         lander.land_inbox(100, decode_inbox)
-    wait_for(lambda: value(database, "SELECT count(*) FROM http_inbox") == (0 if was_done else 5))
+    wait_for(
+        lambda: (
+            value(database, "SELECT coalesce(sum(events), 0)::bigint FROM http_inbox")
+            == (0 if was_done else 5)
+        )
+    )
     while lander.land_inbox(100, decode_inbox) is not None:
         pass
     assert value(database, "SELECT count(*) FROM events") == 5
@@ -192,7 +238,7 @@ def break_commit(lander: Lander, monkeypatch: pytest.MonkeyPatch, was_done: bool
 
 def test_broken_payloads_are_dead_letters_not_a_stuck_inbox(database: str, lander: Lander) -> None:
     """What validation let through once, an older API for example."""
-    ids = post(database, [b"not json", payloads(1)[0], b"\x00"])
+    ids = post(database, [b"not json", payloads(1)[0], b"\x00"], each=1)
     landed = lander.land_inbox(100, decode_inbox)
     assert landed is not None
     assert (landed.lines[0].stored, landed.lines[0].dead) == (1, 2)

@@ -143,6 +143,22 @@ def test_grafana_asks_for_series_that_exist() -> None:
     assert all(f'"{name}"' in declared for name in asked)
 
 
+def test_alerts_ask_for_series_that_exist_and_prometheus_loads_them() -> None:
+    declared = (ROOT / "analytics_pipeline/telemetry.py").read_text()
+    groups = yaml.safe_load((ROOT / "deploy/prometheus/alerts.yml").read_text())["groups"]
+    rules = [rule for group in groups for rule in group["rules"]]
+    assert len(rules) > 5
+    for rule in rules:
+        asked = re.findall(r"analytics_\w+", rule["expr"])
+        assert asked, rule["alert"]
+        assert all(f'"{name}"' in declared for name in asked), rule["alert"]
+        assert rule["labels"]["severity"] in {"page", "warning"}
+        assert rule["annotations"]["summary"]
+    loaded = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())["rule_files"]
+    assert loaded == ["/etc/prometheus/alerts.yml"]
+    assert f"./deploy/prometheus/alerts.yml:{loaded[0]}:ro" in SERVICES["prometheus"]["volumes"]
+
+
 def test_prometheus_scrapes_the_port_of_the_metrics() -> None:
     scraped = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())["scrape_configs"]
     assert f"api:{load_settings().metrics.port}" in scraped[0]["static_configs"][0]["targets"]

@@ -154,6 +154,13 @@ def test_beyond_loopback_needs_a_decision(config: Path) -> None:
     assert load_settings(config).server.host == "0.0.0.0"
 
 
+@pytest.mark.parametrize("name", ["http", "_replay"])
+def test_a_topic_cannot_have_the_name_of_a_source_of_ours(config: Path, name: str) -> None:
+    config.write_text(f"kafka: {{topics: [order.events, {name}]}}")
+    with pytest.raises(ConfigurationError, match=f"kafka.*{name}"):
+        load_settings(config)
+
+
 @given(st.integers(0, 10**6), st.sampled_from(["ms", "s", "m", "h", "d", "w"]))
 def test_durations_have_a_unit(number: int, unit: str) -> None:
     seconds = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}[unit]

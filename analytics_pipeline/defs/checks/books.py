@@ -1,7 +1,7 @@
 """Checks of what must always balance, with the numbers as metadata.
 
-Belongs here: judging. Does not belong here: reading (`storage.books`). ERROR = numbers are wrong or will be lost;
-WARN = late, or a producer is to blame.
+Belongs here: judging. Does not belong here: reading (`storage.audit`, `storage.books`).
+ERROR = numbers are wrong or will be lost; WARN = late, or a producer is to blame.
 """
 
 from collections.abc import Iterator
@@ -12,8 +12,9 @@ import dagster as dg
 from analytics_pipeline.defs.events.assets import EVENTS
 from analytics_pipeline.defs.resources import Pipeline
 from analytics_pipeline.defs.rollups.assets import KEYS
-from analytics_pipeline.defs.rollups.reports import table
-from analytics_pipeline.storage import books
+from analytics_pipeline.defs.rollups.reports import Record, table
+from analytics_pipeline.storage import audit, books
+from analytics_pipeline.storage.verdicts import Check
 
 Numbers = dict[str, dg.MetadataValue | str | int | float]
 
@@ -44,11 +45,12 @@ def books_of_landing(pipeline: Pipeline) -> Iterator[dg.AssetCheckResult]:
     """The ledger of a day, the partitions ahead, and an hour's dead letters."""
     now = pipeline.now()
     with pipeline.connection("checks") as connection:
-        ledger = books.ledger(connection, since=now - _LEDGER_WINDOW)
+        ledger = audit.verify_ledger(connection, since=now - _LEDGER_WINDOW)
         ahead = books.days_ahead(connection, now=now)
         read, dead = books.read_and_dead(connection, now=now, window=_DEAD_WINDOW)
     ratio = dead / read if read else 0.0
-    yield _result("ledger_is_conserved", EVENTS, ledger.is_conserved, _ERROR, ledger._asdict())
+    is_conserved = all(check.holds for check in ledger)
+    yield _result("ledger_is_conserved", EVENTS, is_conserved, _ERROR, _numbers(ledger))
     yield _result("partitions_are_ahead", EVENTS, ahead >= _DAYS_AHEAD, _ERROR, {"days": ahead})
     yield _result(
         "dead_letter_ratio", EVENTS, ratio <= _DEAD_RATIO, _WARN, {"read": read, "dead": dead, "ratio": ratio}
@@ -78,6 +80,22 @@ def books_of_rollups(pipeline: Pipeline) -> Iterator[dg.AssetCheckResult]:
     yield _result("equals_raw", KEYS["1h"], equal, _ERROR, levels)
     numbers = {name: age for name, age in freshness._asdict().items() if age is not None}
     yield _result("is_fresh", KEYS["1m"], freshness.oldest <= _STALE_SECONDS, _WARN, numbers)
+
+
+def _numbers(ledger: list[Check]) -> Numbers:
+    found: Numbers = {check.name: check.broken for check in ledger}
+    places: list[Record] = [
+        {
+            "check": check.name,
+            "source": place.source,
+            "partition": str(place.partition if place.partition is not None else ""),
+            "batches": ", ".join(map(str, place.batches)),
+            "problem": place.problem,
+        }
+        for check in ledger
+        for place in check.places
+    ]
+    return found | ({"places": table(places)} if places else {})
 
 
 def _result(

@@ -17,6 +17,7 @@ from analytics_pipeline.defs.rollups.reports import describe_merge
 from analytics_pipeline.rollups.catalog import catalog_version
 from analytics_pipeline.storage.books import buckets_of_run
 from analytics_pipeline.storage.buckets import finalize_buckets
+from analytics_pipeline.storage.source_statistics import fold
 
 BUDGET = timedelta(seconds=40)
 
@@ -35,10 +36,13 @@ def merge_pending_deltas(context: dg.OpExecutionContext, pipeline: Pipeline) -> 
         closed = finalize_buckets(
             connection, now=pipeline.now(), grace=aggregation.grace, run_id=context.run_id
         )
+        keep = pipeline.settings.analytics.retention.source_statistics
+        folded = fold(connection, now=pipeline.now(), keep=keep)
     for touched in touched_partitions(merges, buckets):
         if (event := _materialization(touched)) is not None:
             context.log_event(event)
     context.log.info(f"{len(merges)} merges, {len(buckets)} buckets written, {closed} closed")
+    context.log.info(f"source statistics: {folded.taken} rows folded into {folded.written}")
 
 
 def _materialization(touched: Touched) -> dg.AssetMaterialization | None:

@@ -1,12 +1,14 @@
 """Everything strange that reaches a topic or the API, in one table, with what has to become of it.
 
-`outcome` is a reason code, or OK for an event that lands. Used for Kafka and POST alike; `posted` is the outcome of
-POST where it differs. Extend each class with your own.
+`outcome` is a reason code, or OK for an event that lands; `posted` is the outcome of POST where it is another one.
+Extend each class with your own.
+
+The table holds at `NOW`; `live` gives the same for the present, without the cases that hold for a microsecond only.
 """
 
 import json
 import zlib
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 OK = "ok"
@@ -20,6 +22,12 @@ class Case(NamedTuple):
     name: str
     value: bytes | None
     outcome: str
+    posted: str | None = None
+    is_steady: bool = True
+
+    @property
+    def posted_outcome(self) -> str:
+        return self.posted or self.outcome
 
 
 def raw(**fields: Any) -> bytes:
@@ -78,11 +86,30 @@ SHAPE = [
     Case("true", b"true", "not_an_object"),
     Case("number", b"1", "not_an_object"),
     Case("string", b'"s"', "not_an_object"),
-    Case("array", b"[]", "not_an_object"),
-    Case("array of events", b"[" + raw() + b"]", "not_an_object"),
+    Case("array", b"[]", "not_an_object", posted="empty_message"),
+    Case("array of events", b"[" + raw() + b"]", "not_an_object", posted=OK),
     Case("empty object", b"{}", "missing_event_type"),
 ]
 ENCODING = [
+    Case(
+        "lone surrogate in the first of equal fields",
+        top('"user_id":"\\ud800","user_id":"u"'),
+        "bad_encoding",
+    ),
+    Case("lone surrogate in the first of equal keys", props('{"a":"\\ud800","a":1}'), "bad_encoding"),
+    Case("NUL in the first of equal fields", top('"user_id":"\\u0000","user_id":"u"'), OK),
+    Case("NUL in the first of equal keys", props('{"a":"\\u0000","a":1}'), OK),
+    Case("byte order mark alone", b"\xef\xbb\xbf", "bad_encoding"),
+    Case("byte order mark inside a string", value('"\ufeff"'), OK),
+    Case("overlong NUL", value('"#"').replace(b"#", b"\xc0\x80"), "bad_encoding"),
+    Case("continuation byte alone", value('"#"').replace(b"#", b"\x80"), "bad_encoding"),
+    Case("FE and FF", value('"#"').replace(b"#", b"\xfe\xff"), "bad_encoding"),
+    Case("surrogates the wrong way round", value('"\\ude00\\ud83d"'), "bad_encoding"),
+    Case("U+FFFF", value('"\\uffff\uffff"'), OK),
+    Case("line separators", value('"\u2028\u2029\x7f"'), OK),
+    Case("no-break space outside a string", b"\xc2\xa0" + raw(), "not_json"),
+    Case("form feed outside a string", b"\x0c" + raw(), "not_json"),
+    Case("raw tab in a string", value('"a\tb"'), "not_json"),
     Case("byte order mark", b"\xef\xbb\xbf" + raw(), "bad_encoding"),
     Case("UTF-16", raw().decode().encode("utf-16"), "bad_encoding"),
     Case("UTF-16 without a mark", raw().decode().encode("utf-16-le"), "not_json"),
@@ -114,6 +141,20 @@ ENCODING = [
     Case("escaped NUL in an unknown field", top('"x":"\\u0000"'), OK),
 ]
 NUMBERS = [
+    Case("-1e-400", value("-1e-400"), "number_out_of_range"),
+    Case("1e+0000000000000000308", value("1e+0000000000000000308"), OK),
+    Case("0e400", value("0e400"), OK),
+    Case("0e1000", value("0e1000"), OK),
+    Case("0e1001", value("0e1001"), "number_out_of_range"),
+    Case("0e999999999999", value("-0e999999999999"), "number_out_of_range"),
+    Case("-2^63-1", value("-9223372036854775809"), OK),
+    Case("0.1 + 0.2", value("0.30000000000000004"), OK),
+    Case("a number in other digits", value("١"), "not_json"),
+    Case("1e", value("1e"), "not_json"),
+    Case("1_000", value("1_000"), "not_json"),
+    Case("-NaN", value("-NaN"), "not_json"),
+    Case("-01", value("-01"), "not_json"),
+    Case("two points", value("1.2.3"), "not_json"),
     Case("NaN", value("NaN"), "not_json"),
     Case("Infinity", value("Infinity"), "not_json"),
     Case("-Infinity", value("-Infinity"), "not_json"),
@@ -143,6 +184,14 @@ NUMBERS = [
     Case("a string where a number belongs", value('"5"'), OK),
 ]
 STRUCTURE = [
+    Case("equal keys, one of them escaped", props('{"a":1,"\\u0061":2}'), OK),
+    Case("equal keys in an unknown field", top('"x":{"a":1,"a":1e1}'), OK),
+    Case("200 nested empty objects in a list", value("[" + ",".join(["{}"] * 200) + "]"), OK),
+    Case("brackets that do not match", value("[{]}"), "not_json"),
+    Case("100,000 closing brackets", b"]" * 100_000, "not_json"),
+    Case("a key that is no string", props("{1:1}"), "not_json"),
+    Case("a comma alone", props("{,}"), "not_json"),
+    Case("1 MB of white space", raw()[:-1] + b" " * 1_000_000 + b"}", OK),
     Case("duplicate keys beside an escaped colon", props('{"a":1,"a":2,"b":"\\u003a"}'), OK),
     Case("duplicate keys inside", props('{"a":[{"b":1,"b":2}],"c":"::"}'), OK),
     Case("duplicate keys", props('{"a":1,"a":2}'), OK),
@@ -183,6 +232,34 @@ STRUCTURE = [
     Case("properties a string", raw(properties="{}"), "bad_properties"),
     Case("properties a number", raw(properties=5), "bad_properties"),
 ]
+DEFINED = {"type": "object", "required": ["x"], "properties": {"x": {"type": "integer", "minimum": 1}}}
+"""Schema of `defined.type`, for the cases of `JUDGED`."""
+
+
+def judged(**properties: Any) -> bytes:
+    return raw(event_type="defined.type", properties=properties)
+
+
+JUDGED = [
+    Case("as defined", judged(x=1), OK),
+    Case("as defined, and more", judged(x=1, y="z"), OK),
+    Case("required property missing", judged(y=1), "schema_violation"),
+    Case("wrong type", judged(x="1"), "schema_violation"),
+    Case("null for non-null", judged(x=None), "schema_violation"),
+    Case("fraction for an integer", judged(x=1.5), "schema_violation"),
+    Case("below the minimum", judged(x=0), "schema_violation"),
+    Case("true for a number", judged(x=True), "schema_violation"),
+    Case("no properties", raw(event_type="defined.type", properties=...), "schema_violation"),
+    Case(
+        "escaped name of the type",
+        judged(x=0).replace(b"defined.type", b"defined\\u002etype"),
+        "schema_violation",
+    ),
+    Case(
+        "equal keys, the last is wrong", judged(x=1).replace(b'"x": 1', b'"x": 1, "x": 0'), "schema_violation"
+    ),
+    Case("equal keys, the last is right", judged(x=0).replace(b'"x": 0', b'"x": 0, "x": 1'), OK),
+]
 SCHEMA = [
     Case("unknown type", raw(event_type="never.seen"), OK),
     Case("type missing", raw(event_type=...), "missing_event_type"),
@@ -218,48 +295,103 @@ SCHEMA = [
     Case("session_id of 256 characters", raw(session_id="s" * 256), "bad_session_id"),
     Case("unknown field", raw(version=2), OK),
 ]
-TIME = [
-    Case("time missing", raw(timestamp=...), OK),
-    Case("time null", raw(timestamp=None), OK),
-    Case("time empty", raw(timestamp=""), "bad_timestamp"),
-    Case("time a number (s)", raw(timestamp=1715774370), "bad_timestamp"),
-    Case("time a number (ms)", raw(timestamp=1715774370250), "bad_timestamp"),
-    Case("time a number (µs)", raw(timestamp=1715774370250000), "bad_timestamp"),
-    Case("time a number (ns)", raw(timestamp=1715774370250000000), "bad_timestamp"),
-    Case("time digits in a string", raw(timestamp="1715774370"), "bad_timestamp"),
-    Case("time a date", raw(timestamp="2024-05-15"), "bad_timestamp"),
-    Case("time without a zone", raw(timestamp="2024-05-15T11:59:30"), "bad_timestamp"),
-    Case("time with a zone name", raw(timestamp="2024-05-15T11:59:30 Europe/Paris"), "bad_timestamp"),
-    Case("time with a space", raw(timestamp="2024-05-15 11:59:30Z"), OK),
-    Case("time with +02:00", raw(timestamp="2024-05-15T13:59:30+02:00"), OK),
-    Case("time with +0200", raw(timestamp="2024-05-15T13:59:30+0200"), OK),
-    Case("time with +02", raw(timestamp="2024-05-15T13:59:30+02"), OK),
-    Case("time with +23:59", raw(timestamp="2024-05-16T11:58:30+23:59"), OK),
-    Case("time with +24:00", raw(timestamp="2024-05-16T11:59:30+24:00"), "bad_timestamp"),
-    Case("time without seconds", raw(timestamp="2024-05-15T11:59Z"), OK),
-    Case("time with nanoseconds", raw(timestamp="2024-05-15T11:59:30.123456789Z"), OK),
-    Case("time with a comma", raw(timestamp="2024-05-15T11:59:30,5Z"), OK),
-    Case("time in the basic format", raw(timestamp="20240515T115930Z"), "bad_timestamp"),
-    Case("time as a week date", raw(timestamp="2024-W20-3T11:59:30Z"), "bad_timestamp"),
-    Case("time with white space", raw(timestamp=" 2024-05-15T11:59:30Z"), "bad_timestamp"),
-    Case("time in other digits", raw(timestamp="٢٠٢٤-05-15T11:59:30Z"), "bad_timestamp"),
-    Case("leap second", raw(timestamp="2016-12-31T23:59:60Z"), "bad_timestamp"),
-    Case("February 30", raw(timestamp="2024-02-30T00:00:00Z"), "bad_timestamp"),
-    Case("hour 24", raw(timestamp="2024-05-14T24:00:00Z"), "bad_timestamp"),
-    Case("year 0", raw(timestamp="0000-01-01T00:00:00Z"), "bad_timestamp"),
-    Case("year 1", raw(timestamp="0001-01-01T00:00:00Z"), "too_old"),
-    Case("before year 1 in UTC", raw(timestamp="0001-01-01T00:00:00+23:59"), "too_old"),
-    Case("year 1969", raw(timestamp="1969-12-31T23:59:59Z"), "too_old"),
-    Case("10 years ago", raw(timestamp="2014-05-15T11:59:30Z"), "too_old"),
-    Case("10 years ahead", raw(timestamp="2034-05-15T11:59:30Z"), "too_far_in_future"),
-    Case("year 9999", raw(timestamp="9999-12-31T23:59:59.999999Z"), "too_far_in_future"),
-    Case("after year 9999 in UTC", raw(timestamp="9999-12-31T23:59:59-23:59"), "too_far_in_future"),
-    Case("rounded beyond year 9999", raw(timestamp="9999-12-31T23:59:59.9999999Z"), "bad_timestamp"),
-    Case("year 10000", raw(timestamp="10000-01-01T00:00:00Z"), "bad_timestamp"),
-    Case("exactly the retention line", raw(timestamp="2024-02-15T00:00:00Z"), OK),
-    Case("1 µs before the retention line", raw(timestamp="2024-02-14T23:59:59.999999Z"), "too_old"),
-    Case("exactly 5 minutes ahead", raw(timestamp="2024-05-15T12:05:00Z"), OK),
-    Case("1 µs more than 5 minutes ahead", raw(timestamp="2024-05-15T12:05:00.000001Z"), "too_far_in_future"),
-    Case("on a bucket edge", raw(timestamp="2024-05-15T11:00:00Z"), OK),
-]
+
+
+def time_cases(now: datetime, raw_retention: timedelta) -> list[Case]:
+    """The class "Time", for a present and a retention."""
+    at, two, day, tick = (
+        now - timedelta(seconds=30),
+        timedelta(hours=2),
+        timedelta(days=1),
+        timedelta(microseconds=1),
+    )
+    line = (now - raw_retention).replace(hour=0, minute=0, second=0, microsecond=0)
+    ahead, edge = now + timedelta(minutes=5), now.replace(minute=0, second=0, microsecond=0)
+    return [
+        Case("time missing", raw(timestamp=...), OK),
+        Case("time null", raw(timestamp=None), OK),
+        Case("time empty", raw(timestamp=""), "bad_timestamp"),
+        Case("time a number (s)", raw(timestamp=1715774370), "bad_timestamp"),
+        Case("time a number (ms)", raw(timestamp=1715774370250), "bad_timestamp"),
+        Case("time a number (µs)", raw(timestamp=1715774370250000), "bad_timestamp"),
+        Case("time a number (ns)", raw(timestamp=1715774370250000000), "bad_timestamp"),
+        Case("time digits in a string", raw(timestamp="1715774370"), "bad_timestamp"),
+        Case("time a date", raw(timestamp="2024-05-15"), "bad_timestamp"),
+        Case("time without a zone", raw(timestamp="2024-05-15T11:59:30"), "bad_timestamp"),
+        Case("time with a zone name", raw(timestamp="2024-05-15T11:59:30 Europe/Paris"), "bad_timestamp"),
+        Case("time with a space", raw(timestamp=f"{at:%Y-%m-%d %H:%M:%S}Z"), OK),
+        Case("time with +02:00", raw(timestamp=f"{at + two:%Y-%m-%dT%H:%M:%S}+02:00"), OK),
+        Case("time with +0200", raw(timestamp=f"{at + two:%Y-%m-%dT%H:%M:%S}+0200"), OK),
+        Case("time with +02", raw(timestamp=f"{at + two:%Y-%m-%dT%H:%M:%S}+02"), OK),
+        Case(
+            "time with +23:59",
+            raw(timestamp=f"{at + timedelta(hours=23, minutes=59):%Y-%m-%dT%H:%M:%S}+23:59"),
+            OK,
+        ),
+        Case(
+            "time with +24:00",
+            raw(timestamp=f"{at + timedelta(hours=24):%Y-%m-%dT%H:%M:%S}+24:00"),
+            "bad_timestamp",
+        ),
+        Case("time without seconds", raw(timestamp=f"{at:%Y-%m-%dT%H:%M}Z"), OK),
+        Case("time with nanoseconds", raw(timestamp=f"{at:%Y-%m-%dT%H:%M:%S}.123456789Z"), OK),
+        Case("time with a comma", raw(timestamp=f"{at:%Y-%m-%dT%H:%M:%S},5Z"), OK),
+        Case("time in the basic format", raw(timestamp="20240515T115930Z"), "bad_timestamp"),
+        Case("time as a week date", raw(timestamp="2024-W20-3T11:59:30Z"), "bad_timestamp"),
+        Case("time with white space", raw(timestamp=" 2024-05-15T11:59:30Z"), "bad_timestamp"),
+        Case("time in other digits", raw(timestamp="٢٠٢٤-05-15T11:59:30Z"), "bad_timestamp"),
+        Case("leap second", raw(timestamp="2016-12-31T23:59:60Z"), "bad_timestamp"),
+        Case("February 30", raw(timestamp="2024-02-30T00:00:00Z"), "bad_timestamp"),
+        Case("hour 24", raw(timestamp="2024-05-14T24:00:00Z"), "bad_timestamp"),
+        Case("year 0", raw(timestamp="0000-01-01T00:00:00Z"), "bad_timestamp"),
+        Case("year 1", raw(timestamp="0001-01-01T00:00:00Z"), "too_old"),
+        Case("before year 1 in UTC", raw(timestamp="0001-01-01T00:00:00+23:59"), "too_old"),
+        Case("year 1969", raw(timestamp="1969-12-31T23:59:59Z"), "too_old"),
+        Case("10 years ago", raw(timestamp=f"{at - 3650 * day:%Y-%m-%dT%H:%M:%S}Z"), "too_old"),
+        Case("10 years ahead", raw(timestamp=f"{at + 3650 * day:%Y-%m-%dT%H:%M:%S}Z"), "too_far_in_future"),
+        Case("year 9999", raw(timestamp="9999-12-31T23:59:59.999999Z"), "too_far_in_future"),
+        Case("after year 9999 in UTC", raw(timestamp="9999-12-31T23:59:59-23:59"), "too_far_in_future"),
+        Case("rounded beyond year 9999", raw(timestamp="9999-12-31T23:59:59.9999999Z"), "bad_timestamp"),
+        Case("year 10000", raw(timestamp="10000-01-01T00:00:00Z"), "bad_timestamp"),
+        Case("exactly the retention line", raw(timestamp=f"{line:%Y-%m-%dT%H:%M:%S}Z"), OK),
+        Case(
+            "1 µs before the retention line", raw(timestamp=f"{line - tick:%Y-%m-%dT%H:%M:%S.%f}Z"), "too_old"
+        ),
+        Case("exactly 5 minutes ahead", raw(timestamp=f"{ahead:%Y-%m-%dT%H:%M:%S.%f}Z"), OK, is_steady=False),
+        Case(
+            "1 µs more than 5 minutes ahead",
+            raw(timestamp=f"{ahead + tick:%Y-%m-%dT%H:%M:%S.%f}Z"),
+            "too_far_in_future",
+            is_steady=False,
+        ),
+        Case(
+            "the time of a UUIDv7 beyond year 9999",
+            raw(id="eab60d53-1e86-7ceb-bdbf-71a72e34a113", timestamp=...),
+            "too_far_in_future",
+        ),
+        Case("on a bucket edge", raw(timestamp=f"{edge:%Y-%m-%dT%H:%M:%S}Z"), OK),
+        Case("1 µs before a bucket edge", raw(timestamp=f"{edge - tick:%Y-%m-%dT%H:%M:%S.%f}Z"), OK),
+        Case("1 µs after a bucket edge", raw(timestamp=f"{edge + tick:%Y-%m-%dT%H:%M:%S.%f}Z"), OK),
+        Case("time an object", raw(timestamp={"$date": "2024-05-15T11:59:30Z"}), "bad_timestamp"),
+        Case("time true", raw(timestamp=True), "bad_timestamp"),
+        Case("time with 5,000 decimals", raw(timestamp=f"{at:%Y-%m-%dT%H:%M:%S}.{'1' * 5000}Z"), OK),
+        Case("minute 60", raw(timestamp="2024-05-15T11:60:00Z"), "bad_timestamp"),
+        Case("negative year", raw(timestamp="-2024-05-15T11:59:30Z"), "bad_timestamp"),
+        Case("February 29 of no leap year", raw(timestamp="2023-02-29T00:00:00Z"), "bad_timestamp"),
+    ]
+
+
+TIME = time_cases(NOW, timedelta(days=90))
 CASES = [*NOT_JSON, *SHAPE, *ENCODING, *NUMBERS, *STRUCTURE, *SCHEMA, *TIME]
+
+
+def live(now: datetime, raw_retention: timedelta) -> list[Case]:
+    """The table for the present."""
+    moved = [
+        case._replace(
+            value=case.value and case.value.replace(AT.encode(), f"{now:%Y-%m-%dT%H:%M:%S.%f}Z".encode())
+        )
+        for case in CASES
+        if case not in TIME
+    ]
+    return [*moved, *(case for case in time_cases(now.astimezone(UTC), raw_retention) if case.is_steady)]

@@ -71,6 +71,6 @@ def test_other_ids_say_nothing_about_their_time(given_id: UUID) -> None:
     assert time_of(given_id) is None
 
 
-def test_a_uuid7_beyond_the_year_9999_has_no_time() -> None:
-    assert time_of_uuid7(UUID("ffffffff-ffff-7fff-bfff-ffffffffffff")) is None
+def test_a_uuid7_beyond_the_year_9999_is_of_its_last_moment() -> None:
+    assert time_of_uuid7(UUID("ffffffff-ffff-7fff-bfff-ffffffffffff")) == datetime.max.replace(tzinfo=UTC)
     assert micros(EPOCH) == 0

@@ -18,8 +18,12 @@ class MemoryDatabase:
         self.stored: list[tuple[str, int, int]] = []
         self.dead: list[tuple[str, int, int]] = []
         self.ledger: list[Span] = []
+        self.lines: list[ledger.Line] = []
+        self.decided: dict[Partition, int] = {}
+        """How many lines a partition had when an operator last decided about it."""
         self.caught_up: dict[Partition, datetime] = {}
         self.batch_sizes: list[int] = []
+        self.topic_ids: dict[Partition, str] = {}
         self.is_closed = False
 
 
@@ -45,6 +49,13 @@ class MemoryLandings:
     def claims(self, partitions: Iterable[Partition]) -> Mapping[Partition, Claim]:
         return {key: self.database.rows[key] for key in partitions if key in self.database.rows}
 
+    def history(self, partition: Partition) -> Sequence[tuple[int, int]]:
+        lines = [line for line in self.database.lines if (line.source, line.partition) == partition]
+        return [(line.read, line.dead) for line in lines[self.database.decided.get(partition, 0) :]]
+
+    def identify(self, partition: Partition, claimed: Claim, topic_id: str) -> str | None:
+        return self.database.topic_ids.setdefault(partition, topic_id)
+
     def land(self, spans: Sequence[Span], decoded: Decoded) -> Landed:
         if self.faults:
             raise self.faults.pop(0)
@@ -66,6 +77,7 @@ class MemoryLandings:
             if span.caught_up_at is not None:
                 self.database.caught_up[span.key] = span.caught_up_at
         self.database.ledger += spans
+        self.database.lines += lines
         self.database.batch_sizes.append(sum(span.read for span in spans))
         columns = ("source", "source_partition", "source_offset")
         self.database.stored += zip(*(decoded.events[name].to_pylist() for name in columns), strict=True)
@@ -85,6 +97,12 @@ class MemoryLandings:
 
     def close(self) -> None:
         self.database.is_closed = True
+
+    def decide(self, partition: Partition) -> None:
+        """An operator lets a partition go on where it stands."""
+        lines = [line for line in self.database.lines if (line.source, line.partition) == partition]
+        self.database.decided[partition] = len(lines)
+        self.claim(partition, lambda _known: 0)
 
 
 def outage(times: int) -> list[Exception]:

@@ -14,7 +14,7 @@ from analytics_pipeline.errors import EnvironmentFault, InvariantBroken
 from analytics_pipeline.events.definitions import NO_DEFINITIONS
 from analytics_pipeline.events.limits import Limits
 from analytics_pipeline.events.messages import PlainMessage
-from analytics_pipeline.ingest.consumer import Partition
+from analytics_pipeline.ingest.consumer import Partition, PositionLost
 from analytics_pipeline.ingest.dead_letter_limit import DeadLetterLimit
 from analytics_pipeline.ingest.freshness import Freshness
 from analytics_pipeline.ingest.memory import MemoryConsumer, MemoryKafka
@@ -22,6 +22,7 @@ from analytics_pipeline.ingest.ownership import Ownership
 from analytics_pipeline.ingest.watermarks import Note
 from analytics_pipeline.ingest.worker import Pace, Worker
 from analytics_pipeline.storage.landing import TimedOut
+from analytics_pipeline.storage.offsets import Claim
 from tests.unit.ingest.fakes import MemoryDatabase, MemoryLandings, outage
 
 START = datetime(2024, 5, 15, 12, tzinfo=UTC)
@@ -112,6 +113,12 @@ def test_everything_lands_and_the_group_is_told(rig: Rig) -> None:
     rig.step(3)
     check(rig, (P0, 50), (P1, 30))
     assert rig.consumer.committed == {P0: 50, P1: 30}
+
+
+def test_a_small_partition_does_not_wait_behind_a_large_one(rig: Rig) -> None:
+    rig.kafka.produce(P0, messages(50, 850))
+    rig.step(1)
+    check(rig, (P0, 70), (P1, 30))
 
 
 def test_a_batch_is_never_larger_than_asked(rig: Rig) -> None:
@@ -357,6 +364,29 @@ def test_too_many_dead_letters_stop_the_partition_and_only_that_one() -> None:
     check(rig, (P0, rig.database.rows[P0].next_offset), (P1, 500))
 
 
+def test_a_passed_dead_letter_limit_is_remembered_until_somebody_decides() -> None:
+    """A new owner stops at once, without another batch of dead letters; after the decision it starts counting anew."""
+    kafka, database = MemoryKafka(), MemoryDatabase()
+    kafka.produce(P0, messages(0, 150, lambda _number: b"broken") + messages(150, 50))
+    make_limit = {"make_limit": lambda: DeadLetterLimit(0.5, 100)}
+    first = Rig(kafka, database, **make_limit)
+    first.step(20)
+    at = database.rows[P0].next_offset
+    assert at == 100
+    kafka.produce(P1, messages(0, 10))
+    first.consumer.rebalance([P0, P1])
+    for rig in (first, Rig(kafka, database, **make_limit)):
+        rig.step(20)
+        assert database.rows[P0].next_offset == at
+        owned = next(owned for owned in rig.ownership._owned.values() if owned.key == P0)
+        assert owned.stopped is not None
+        assert "the last 100 messages all became dead letters" in owned.stopped
+        assert "analytics offsets skip-to t 0 100" in owned.stopped
+    rig.landings.decide(P0)
+    rig.step(500, seconds=0.1)
+    check(rig, (P0, 200), (P1, 10))
+
+
 def test_freshness_follows_the_watermark_with_and_without_messages(rig: Rig) -> None:
     early, later = START, START + timedelta(seconds=3)
     rig.notes[P0] = Note(early, 50)
@@ -422,3 +452,23 @@ def test_the_fault_of_an_unknown_kind_ends_the_loop(rig: Rig) -> None:
     with pytest.raises(ValueError, match="a bug"):
         rig.step(1)
     assert issubclass(TimedOut, EnvironmentFault)
+
+
+def test_a_stop_is_orderly_also_when_the_position_is_lost_meanwhile(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is in memory then is read again by the next owner."""
+    slow = Rig(rig.kafka, rig.database, batch_timeout=100)
+    slow.step(2)
+    rig.database.rows[P0] = Claim(0, 99)
+    rig.database.rows[P1] = Claim(10, rig.database.rows[P1].epoch)
+
+    def fail(*_: object) -> None:
+        raise PositionLost("the client is broken")
+
+    monkeypatch.setattr(slow.consumer, "seek", fail)
+    stop = threading.Event()
+    stop.set()
+    slow.worker.run(stop)
+    assert rig.database.stored == []
+    assert slow.consumer.is_closed

@@ -110,3 +110,24 @@ def test_a_duration_without_unit_is_told(run, tmp_path: Path) -> None:
     code, _, err = run("simulate", "--duration", "5", "--state-folder", str(tmp_path))
     assert code == ConfigurationError.exit_code
     assert "--duration" in err
+
+
+def test_an_error_without_words_is_named(run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def app() -> None:
+        raise EnvironmentFault
+
+    monkeypatch.setattr(cli, "app", app)
+    code, _, err = run("stop", "kafka")
+    assert code == EnvironmentFault.exit_code
+    assert err == "error: EnvironmentFault; --debug shows where\n"
+
+
+def test_operators_commands_are_described(run) -> None:
+    for group in ("ledger", "offsets"):
+        code, out, _ = run(group, "--help")
+        assert code == 0
+        assert "show" in out
+        for command in ("show", "verify" if group == "ledger" else "seek"):
+            code, out, _ = run(group, command, "--help")
+            assert code == 0
+            assert "--config" in out

@@ -236,3 +236,22 @@ def test_stop_interrupts_a_start(make: Make) -> None:
     wait_for(lambda: runner.started(), message="the process")
     runner.stop()
     assert runner.state is State.STOPPED
+
+
+def test_a_child_heeds_an_interrupt_although_the_stack_was_started_in_the_background(
+    make: Make, folder: StateFolder
+) -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell does for `analytics up &`
+    try:
+        runner = make(
+            "import signal, time; print(signal.getsignal(signal.SIGINT), flush=True); time.sleep(600)"
+        )
+        runner.start()
+        log = folder.logs / "child.log"
+        wait_for(lambda: "SIG" in log.read_text() or "handler" in log.read_text(), 10)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert "default_int_handler" in log.read_text()
+    started = runner.started()
+    assert started is not None
+    assert psutil.Process(started.pid).cmdline()[-1].startswith("import signal, time; print")

@@ -1,0 +1,320 @@
+"""Commands on dead letters: look at them one by one or in groups, export, replay, discard.
+
+Belongs here: arguments. Does not belong here: how it looks (`dead_letter_display`), the work (`storage.dead_letters`,
+`storage.replays`).
+"""
+
+import functools
+import inspect
+import json
+import secrets
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Annotated, Any, TypeVar, cast
+
+import typer
+
+from analytics_pipeline.cli.dead_letter_display import (
+    print_json,
+    show_groups,
+    show_list,
+    show_one,
+    show_replayed,
+)
+from analytics_pipeline.cli.ledger import moment
+from analytics_pipeline.cli.options import app, everywhere
+from analytics_pipeline.cli.workers import DATABASE, database, joined
+from analytics_pipeline.errors import AnalyticsError, ConfigurationError, DataError, EnvironmentFault
+from analytics_pipeline.events.reasons import Reason
+
+if TYPE_CHECKING:
+    from analytics_pipeline.storage.dead_letters import Filter
+
+dead_letters = typer.Typer(help="Messages that could not become events.", no_args_is_help=True)
+app.add_typer(dead_letters, name="dead-letters", rich_help_panel=DATABASE)
+
+
+class Chosen(StrEnum):
+    """Which of them, by what became of them."""
+
+    OPEN = "open"
+    REPLAYED = "replayed"
+    DISCARDED = "discarded"
+    ALL = "all"
+
+
+class Format(StrEnum):
+    """How dead letters are exported."""
+
+    NDJSON = "ndjson"
+    KAFKA_REST = "kafka-rest"
+
+
+Reasons = Annotated[
+    list[Reason] | None,
+    typer.Option(
+        "--reason",
+        metavar="CODE",
+        help="Such as not_json; like the next four, more than once for any of them.",
+    ),
+]
+Types = Annotated[list[str] | None, typer.Option("--type", help="Event type, where it is known.")]
+Sources = Annotated[list[str] | None, typer.Option("--source", help="Topic, or http.")]
+Groups = Annotated[list[str] | None, typer.Option("--group", help="As `groups` names it.")]
+Ids = Annotated[list[int] | None, typer.Option("--id", help="One dead letter.")]
+Since = Annotated[
+    str | None, typer.Option(help="Written from then on: 2026-05-15T12:00Z, or an age: 24h, 7d.")
+]
+Until = Annotated[str | None, typer.Option(help="Written before this time or age.")]
+StatusOption = Annotated[Chosen, typer.Option("--status", help="What became of them.")]
+Limit = Annotated[int, typer.Option(min=1, max=100_000)]
+Most = Annotated[int | None, typer.Option("--limit", min=1, help="At most so many, the oldest first.")]
+AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
+All = Annotated[bool, typer.Option("--all", help="Every open one; needed where no filter is given.")]
+
+Command = TypeVar("Command", bound=Callable[..., None])
+
+
+def filtered(command: Command) -> Command:
+    """Give a command the options that choose dead letters; it gets them as `which`, a `Filter`."""
+
+    @functools.wraps(command)
+    def wrapper(
+        reason: list[Reason] | None = None,
+        event_type: list[str] | None = None,
+        source: list[str] | None = None,
+        group: list[str] | None = None,
+        number: list[int] | None = None,
+        since: str | None = None,
+        until: str | None = None,
+        **own: Any,
+    ) -> None:
+        from analytics_pipeline.storage.dead_letters import Filter
+
+        which = Filter(
+            ids=tuple(number or ()),
+            reasons=tuple(one.value for one in reason or ()),
+            event_types=tuple(event_type or ()),
+            sources=tuple(source or ()),
+            groups=tuple(group or ()),
+            since=moment(since, "--since"),
+            until=moment(until, "--until"),
+        )
+        command(which=which, **own)
+
+    kinds = {
+        "reason": Reasons,
+        "event_type": Types,
+        "source": Sources,
+        "group": Groups,
+        "number": Ids,
+        "since": Since,
+        "until": Until,
+    }
+    chosen = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=kind, default=None)
+        for name, kind in kinds.items()
+    ]
+    own = [one for one in inspect.signature(command).parameters.values() if one.name != "which"]
+    own = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in own]
+    wrapper.__signature__ = inspect.Signature([*chosen, *own])  # type: ignore[attr-defined]
+    return cast(Command, wrapper)
+
+
+@dead_letters.callback()
+def _group() -> None:
+    """Messages that could not become events: kept with their bytes until somebody decides."""
+
+
+@dead_letters.command("list")
+@everywhere
+@filtered
+def list_(
+    which: "Filter",
+    status: StatusOption = Chosen.OPEN,
+    limit: Limit = 50,
+    before: Annotated[
+        int | None, typer.Option(help="The page after the one that ended with this id.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List dead letters, newest first."""
+    found = joined()
+    from analytics_pipeline.storage.dead_letters import find
+
+    with database(found, "dead-letters") as opened:
+        letters = find(opened, _with_status(which, status), limit=limit, before=before)
+    if as_json:
+        print_json([asdict(letter) for letter in letters])
+    else:
+        show_list(letters)
+
+
+@dead_letters.command()
+@everywhere
+@filtered
+def groups(
+    which: "Filter",
+    status: StatusOption = Chosen.OPEN,
+    limit: Annotated[int, typer.Option(min=1, max=500)] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """Count dead letters by reason, place and shape of the value, the largest group first."""
+    found = joined()
+    from analytics_pipeline.storage.dead_letters import groups
+
+    with database(found, "dead-letters") as opened:
+        counted = groups(opened, _with_status(which, status), limit=limit)
+    if as_json:
+        print_json([asdict(group) for group in counted])
+    else:
+        show_groups(counted)
+
+
+@dead_letters.command()
+@everywhere
+def show(
+    number: Annotated[int, typer.Argument(metavar="ID")],
+    most: Annotated[int, typer.Option("--bytes", min=0, help="Show at most so many of the value.")] = 2000,
+    as_json: AsJson = False,
+) -> None:
+    """Show one dead letter: where it came from, what is wrong with it, what to do, and its bytes."""
+    found = joined()
+    from analytics_pipeline.storage.dead_letters import as_record, read
+
+    with database(found, "dead-letters") as opened:
+        one = read(opened, number)
+    if one is None:
+        raise AnalyticsError(
+            f"there is no dead letter {number}: `analytics dead-letters list` shows those there are"
+        )
+    if as_json:
+        print_json(as_record(*one))
+    else:
+        show_one(*one, most)
+
+
+@dead_letters.command()
+@everywhere
+@filtered
+def export(
+    which: "Filter",
+    status: StatusOption = Chosen.OPEN,
+    limit: Most = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="A new file [default: print]")] = None,
+    form: Annotated[
+        Format,
+        typer.Option("--format", help="kafka-rest: records for the Kafka REST proxy to produce again."),
+    ] = Format.NDJSON,
+) -> None:
+    """Write dead letters as JSON, one a line, oldest first, all bytes in base64."""
+    found = joined()
+    from analytics_pipeline.storage.dead_letters import as_produce_request, as_record, export
+
+    written = 0
+    with _output(output) as out, database(found, "dead-letters") as opened:
+        opened.rollback()
+        for letter, content in export(opened, _with_status(which, status), limit=limit):
+            line = as_record(letter, content) if form is Format.NDJSON else as_produce_request(content)
+            out.write(json.dumps(line) + "\n")
+            written += 1
+    typer.echo(f"{written:,} dead letters exported", err=True)
+
+
+@dead_letters.command()
+@everywhere
+@filtered
+def replay(
+    which: "Filter",
+    limit: Most = None,
+    every: All = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Judge them, change nothing; duplicates count as stored.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Land open dead letters again, judged by the present definitions and limits.
+
+    What can be an event now is stored with its coordinates and id. What is still bad stays open, with its new
+    reason; then the exit code is 4. Safe to repeat and to interrupt.
+    """
+    _require(which, every, "replay")
+    found = joined()
+    from analytics_pipeline.events.definitions import NO_DEFINITIONS, Definitions
+    from analytics_pipeline.events.limits import Limits
+    from analytics_pipeline.storage.definitions import load_definitions
+    from analytics_pipeline.storage.landing import Lander
+    from analytics_pipeline.storage.replays import Replayed, preview, replay
+
+    done = Replayed()
+    with database(found, "replay") as opened:
+        opened.rollback()
+
+        def definitions() -> Definitions:
+            return load_definitions(opened)[0] if found.custom_events.enabled else NO_DEFINITIONS
+
+        lander = Lander(found.database.conninfo(), name=f"landing-replay-{secrets.token_hex(4)}")
+        work = preview if dry_run else replay
+        try:
+            for batch in work(lander, which, definitions=definitions, limits=Limits.of(found), limit=limit):
+                done.add(batch)
+        except EnvironmentFault as error:
+            raise EnvironmentFault(f"{error}; what was replayed stays replayed: run this again") from error
+        finally:
+            lander.close()
+            show_replayed(done, is_dry_run=dry_run, as_json=as_json)
+    if done.still_bad or done.busy:
+        raise typer.Exit(DataError.exit_code)
+
+
+@dead_letters.command()
+@everywhere
+@filtered
+def discard(
+    which: "Filter",
+    note: Annotated[str, typer.Option(help="Why, kept with them.")],
+    limit: Most = None,
+    every: All = False,
+) -> None:
+    """Say of open dead letters that they will never be replayed; they and their bytes stay."""
+    _require(which, every, "discard")
+    found = joined()
+    from analytics_pipeline.storage.dead_letters import discard
+
+    with database(found, "dead-letters") as opened:
+        opened.rollback()
+        typer.echo(f"{discard(opened, which, note=note, limit=limit):,} dead letters discarded")
+
+
+def _require(which: "Filter", every: bool, what: str) -> None:
+    if which.is_empty and not every:
+        raise ConfigurationError(
+            f"say which dead letters to {what}: give a filter such as --reason, or --all"
+        )
+
+
+def _with_status(which: "Filter", status: Chosen) -> "Filter":
+    from dataclasses import replace
+
+    from analytics_pipeline.storage.dead_letters import Status
+
+    return which if status is Chosen.ALL else replace(which, statuses=(Status(status.value),))
+
+
+@contextmanager
+def _output(path: Path | None) -> Iterator[IO[str]]:
+    if path is None:
+        yield sys.stdout
+        return
+    try:
+        opened = path.open("x", encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(
+            f"--output {path}: {error.strerror}; give a file that can be made new"
+        ) from None
+    with opened:
+        yield opened

@@ -1,0 +1,102 @@
+"""Named moments of landing at which chaos tests end or freeze the process; off in production.
+
+Belongs here: the moments, and what can happen at them. Does not belong here: deciding when to arm one
+(`ingest.__main__`, from the environment variable `VARIABLE`), or what a fault must not do (the tests).
+
+Not armed, `fail_at` compares one name with None.
+"""
+
+import os
+import signal
+import threading
+from enum import StrEnum
+
+VARIABLE = "ANALYTICS_FAIL_AT"
+"""Environment variable of the landing process: `<point>:<kill or stop>:<passage>`, such as `mid_copy:kill:3`."""
+
+
+class FailPoint(StrEnum):
+    """The moments, in the order of a batch's life; then those of a rebalance."""
+
+    AFTER_CONSUME = "after_consume"
+    AFTER_DECODE = "after_decode"
+    BEFORE_COPY = "before_copy"
+    MID_COPY = "mid_copy"
+    """Half of the bytes of a COPY are sent: of events, dead letters or deltas."""
+    AFTER_COPY = "after_copy"
+    AFTER_DEAD_LETTERS = "after_dead_letters"
+    AFTER_DELTAS = "after_deltas"
+    AFTER_CAS = "after_cas"
+    BEFORE_COMMIT = "before_commit"
+    AFTER_COMMIT = "after_commit"
+    BEFORE_KAFKA_COMMIT = "before_kafka_commit"
+    IN_ON_ASSIGN = "in_on_assign"
+    """Inside Kafka's callback: epochs are raised, nothing is read yet."""
+    IN_ON_REVOKE = "in_on_revoke"
+    """Inside Kafka's callback: what is in memory is about to be forgotten."""
+
+
+class Fault(StrEnum):
+    """What happens to the process, without any chance to clean up."""
+
+    KILL = "kill"
+    STOP = "stop"
+
+    @property
+    def signal(self) -> signal.Signals:
+        """SIGKILL or SIGSTOP."""
+        return signal.SIGKILL if self is Fault.KILL else signal.SIGSTOP
+
+
+class _Armed:
+    """Counts the passages of one point, over all threads, and strikes once."""
+
+    def __init__(self, point: FailPoint, fault: Fault, passage: int) -> None:
+        self._point = point
+        self._fault = fault
+        self._left = passage
+        self._lock = threading.Lock()
+
+    def passed(self, point: FailPoint) -> None:
+        if point is not self._point:
+            return
+        with self._lock:
+            self._left -= 1
+            if self._left == 0:
+                os.kill(os.getpid(), self._fault.signal)
+
+
+_armed: _Armed | None = None
+
+
+def fail_at(point: FailPoint) -> None:
+    """Say that the process passes a point; the fault strikes here if this is the armed passage."""
+    if _armed is not None:
+        _armed.passed(point)
+
+
+def arm(what: str) -> None:
+    """Arm one point of this process; an empty text arms none.
+
+    Args:
+        what: see `VARIABLE`.
+
+    Raises:
+        ValueError: it is not written like that, with one sentence for whoever wrote it.
+    """
+    global _armed
+    if not what:
+        _armed = None
+        return
+    try:
+        point, fault, passage = what.split(":")
+        number = int(passage)
+        armed = _Armed(FailPoint(point), Fault(fault), number)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise ValueError(
+            "write <point>:<fault>:<passage>, such as mid_copy:kill:3; the points are "
+            f"{', '.join(FailPoint)}; the faults are {' and '.join(Fault)}; passages count from 1"
+        )
+    _armed = armed

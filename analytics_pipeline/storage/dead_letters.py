@@ -1,0 +1,306 @@
+"""Dead letters for people: finding, grouping, reading, discarding, and the proof that none is missing.
+
+Belongs here: the statements on `dead_letter_events`, and plain values as answers, for the command line and REST alike.
+Does not belong here: writing new dead letters (`storage.ledger`) and landing them again (`storage.replays`).
+"""
+
+import base64
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from psycopg.rows import class_row
+
+from analytics_pipeline.events.fingerprint import MOST_BYTES, shape_of
+from analytics_pipeline.events.messages import Headers, decode_headers
+from analytics_pipeline.storage.connection import Connection
+
+CONSERVED = """
+WITH ledger AS (
+    SELECT
+        coalesce(sum(dead), 0)::bigint AS dead,
+        coalesce(sum(read) FILTER (WHERE source = '_replay'), 0)::bigint AS replayed
+    FROM ingest_batches
+),
+letters AS (
+    SELECT
+        count(*) AS all_of_them,
+        count(*) FILTER (WHERE status = 'replayed') AS replayed
+    FROM dead_letter_events
+)
+SELECT balance.name, balance.by_ledger, balance.by_table
+FROM ledger CROSS JOIN letters CROSS JOIN LATERAL (VALUES
+    ('dead letters', ledger.dead, letters.all_of_them),
+    ('replayed dead letters', ledger.replayed, letters.replayed)
+) AS balance (name, by_ledger, by_table)
+"""
+"""Two rows (name, by the ledger, by the table); the two numbers of each are equal at every moment.
+
+A letter is counted dead once, when it is read; it stays in the table whatever becomes of it. A replay's line (source
+`_replay`) counts the letters that it settled, read = stored + duplicate; one that is still bad is in no line again.
+"""
+
+MATCHING = """
+    (%(ids)s::bigint [] IS NULL OR id = ANY(%(ids)s))
+    AND (%(reasons)s::text [] IS NULL OR reason = ANY(%(reasons)s))
+    AND (%(event_types)s::text [] IS NULL OR event_type = ANY(%(event_types)s))
+    AND (%(sources)s::text [] IS NULL OR source = ANY(%(sources)s))
+    AND (%(groups)s::text [] IS NULL OR fingerprint = ANY(%(groups)s))
+    AND (%(statuses)s::text [] IS NULL OR status = ANY(%(statuses)s))
+    AND (%(since)s::timestamptz IS NULL OR created_at >= %(since)s)
+    AND (%(until)s::timestamptz IS NULL OR created_at < %(until)s)
+"""
+_COLUMNS = """
+    id, source, partition, source_offset AS offset, reason, detail, event_type, fingerprint AS group, status, attempts,
+    created_at, message_timestamp, attempted_at, settled_at, replay_batch_id, note,
+    coalesce(octet_length(value), 0) AS size
+"""
+_FIND = f"""
+SELECT {_COLUMNS} FROM dead_letter_events
+WHERE (%(before)s::bigint IS NULL OR id < %(before)s) AND {MATCHING}
+ORDER BY id DESC LIMIT %(limit)s
+"""  # noqa: S608  (constants of this module)
+_READ = f"SELECT {_COLUMNS} FROM dead_letter_events WHERE id = %s"  # noqa: S608
+_CONTENT = "SELECT key, value, headers FROM dead_letter_events WHERE id = %s"
+_GROUPS = f"""
+SELECT
+    sample.fingerprint AS group, sample.reason, sample.event_type, sample.detail, counted.letters AS count,
+    counted.open, counted.first_seen, counted.last_seen, counted.newest AS sample,
+    CASE WHEN octet_length(sample.value) <= %(most_bytes)s THEN sample.value END AS value,
+    octet_length(sample.value) > %(most_bytes)s AS is_large
+FROM (
+    SELECT
+        fingerprint, count(*) AS letters, count(*) FILTER (WHERE status = 'open') AS open, max(id) AS newest,
+        min(created_at) AS first_seen, max(created_at) AS last_seen
+    FROM dead_letter_events WHERE {MATCHING} GROUP BY fingerprint
+    ORDER BY letters DESC, newest DESC LIMIT %(limit)s
+) AS counted
+INNER JOIN dead_letter_events AS sample ON sample.id = counted.newest
+ORDER BY counted.letters DESC, counted.newest DESC
+"""  # noqa: S608
+_COUNT = f"""
+SELECT reason, count(*) FROM dead_letter_events WHERE {MATCHING} GROUP BY reason ORDER BY reason
+"""  # noqa: S608
+_EXPORT = f"""
+SELECT {_COLUMNS}, key, value, headers FROM dead_letter_events WHERE {MATCHING} ORDER BY id LIMIT %(limit)s
+"""  # noqa: S608
+_DISCARD = f"""
+UPDATE dead_letter_events SET status = 'discarded', settled_at = clock_timestamp(), note = %(note)s
+WHERE status = 'open' AND id = ANY(ARRAY(
+    SELECT id FROM dead_letter_events WHERE status = 'open' AND {MATCHING} ORDER BY id LIMIT %(limit)s
+))
+"""  # noqa: S608
+# Batches of a partition follow one another by their ids. A line with a note is a decision of an operator.
+_HISTORY = """
+SELECT read, dead FROM ingest_batches
+WHERE source = %(source)s AND partition = %(partition)s AND read > 0
+    AND batch_id > coalesce((
+        SELECT max(decided.batch_id) FROM ingest_batches AS decided
+        WHERE decided.source = %(source)s AND decided.partition = %(partition)s AND decided.note IS NOT NULL
+    ), 0)
+ORDER BY batch_id DESC LIMIT %(most)s
+"""
+_MOST_BATCHES = 1_000
+_EXPORTED_AT_ONCE = 50
+
+
+class Status(StrEnum):
+    """What became of a dead letter."""
+
+    OPEN = "open"
+    REPLAYED = "replayed"
+    """Its event is stored: by a replay, or it was there already."""
+    DISCARDED = "discarded"
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which dead letters: all conditions hold; an empty one holds always.
+
+    `since` and `until` are about when the letter was written, `[since, until)`.
+    """
+
+    ids: tuple[int, ...] = ()
+    reasons: tuple[str, ...] = ()
+    event_types: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    statuses: tuple[Status, ...] = ()
+    since: datetime | None = None
+    until: datetime | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it lets everything through."""
+        return self == Filter()
+
+    def parameters(self) -> dict[str, Any]:
+        """Values of the statements here and in `storage.replays`."""
+        return {
+            "ids": list(self.ids) or None,
+            "reasons": list(self.reasons) or None,
+            "event_types": list(self.event_types) or None,
+            "sources": list(self.sources) or None,
+            "groups": list(self.groups) or None,
+            "statuses": [status.value for status in self.statuses] or None,
+            "since": self.since,
+            "until": self.until,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A dead letter without its bytes; `size` is the length of its value."""
+
+    id: int
+    source: str
+    partition: int
+    offset: int | None
+    reason: str
+    detail: str
+    event_type: str | None
+    group: str
+    status: str
+    attempts: int
+    created_at: datetime
+    message_timestamp: datetime | None
+    attempted_at: datetime | None
+    settled_at: datetime | None
+    replay_batch_id: int | None
+    note: str | None
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """The message as it came."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Dead letters of one fingerprint; `sample` is the id of the newest, whose reason, detail and shape are shown."""
+
+    group: str
+    reason: str
+    event_type: str | None
+    detail: str
+    shape: str
+    count: int
+    open: int
+    first_seen: datetime
+    last_seen: datetime
+    sample: int
+
+
+def find(connection: Connection, which: Filter, *, limit: int, before: int | None = None) -> list[Letter]:
+    """The newest first; `before` is the last id of the page before."""
+    with connection.cursor(row_factory=class_row(Letter)) as cursor:
+        return cursor.execute(_FIND, {**which.parameters(), "before": before, "limit": limit}).fetchall()
+
+
+def read(connection: Connection, number: int) -> tuple[Letter, Content] | None:
+    """One dead letter with its bytes, or None."""
+    with connection.cursor(row_factory=class_row(Letter)) as cursor:
+        letter = cursor.execute(_READ, (number,)).fetchone()
+    content = connection.execute(_CONTENT, (number,)).fetchone()
+    return (letter, _content(*content)) if letter is not None and content is not None else None
+
+
+def groups(connection: Connection, which: Filter, *, limit: int) -> list[Group]:
+    """The largest first."""
+    values = {**which.parameters(), "limit": limit, "most_bytes": MOST_BYTES}
+    return [
+        Group(group, reason, kind, detail, _shape(value, is_large), count, still_open, first, last, sample)
+        for group, reason, kind, detail, count, still_open, first, last, sample, value, is_large in (
+            connection.execute(_GROUPS, values)
+        )
+    ]
+
+
+def count(connection: Connection, which: Filter) -> Counter[str]:
+    """How many, by reason."""
+    return Counter(dict(connection.execute(_COUNT, which.parameters()).fetchall()))
+
+
+def export(
+    connection: Connection, which: Filter, *, limit: int | None = None
+) -> Iterator[tuple[Letter, Content]]:
+    """The oldest first, in one snapshot, few of them in memory at a time.
+
+    Args:
+        connection: not in a transaction.
+        which: the letters.
+        limit: at most so many.
+    """
+    with connection.transaction(), connection.cursor(name="dead_letters") as cursor:
+        cursor.itersize = _EXPORTED_AT_ONCE
+        for *columns, key, value, headers in cursor.execute(_EXPORT, {**which.parameters(), "limit": limit}):
+            yield Letter(*columns), _content(key, value, headers)
+
+
+def discard(connection: Connection, which: Filter, *, note: str, limit: int | None = None) -> int:
+    """Say of open letters that they will not be replayed; their bytes stay. Returns how many, commits."""
+    with connection.transaction():
+        return connection.execute(_DISCARD, {**which.parameters(), "note": note, "limit": limit}).rowcount
+
+
+def history(connection: Connection, partition: tuple[str, int]) -> list[tuple[int, int]]:
+    """What became of the last messages of a (topic, partition): (read, dead) of up to 1,000 batches, oldest first.
+
+    Batches from before an operator's last decision about the partition are left out.
+    """
+    source, number = partition
+    values = {"source": source, "partition": number, "most": _MOST_BATCHES}
+    return [(read, dead) for read, dead in reversed(connection.execute(_HISTORY, values).fetchall())]
+
+
+def as_record(letter: Letter, content: Content) -> dict[str, Any]:
+    """For NDJSON: every byte in base64, and what is known of the message."""
+    at = letter.message_timestamp
+    return {
+        "id": letter.id,
+        "source": letter.source,
+        "partition": letter.partition,
+        "offset": letter.offset,
+        "reason": letter.reason,
+        "detail": letter.detail,
+        "event_type": letter.event_type,
+        "group": letter.group,
+        "status": letter.status,
+        "attempts": letter.attempts,
+        "created_at": letter.created_at.isoformat(),
+        "message_timestamp": None if at is None else at.isoformat(),
+        "key_base64": _base64(content.key),
+        "value_base64": _base64(content.value),
+        "headers_base64": [[name, _base64(value)] for name, value in content.headers],
+    }
+
+
+def as_produce_request(content: Content) -> dict[str, Any]:
+    """A record as the Kafka REST proxy takes it (`POST /v3/clusters/…/topics/…/records`), to be produced again."""
+    request: dict[str, Any] = {
+        "headers": [{"name": name, "value": _base64(value)} for name, value in content.headers],
+    }
+    for name, part in (("key", content.key), ("value", content.value)):
+        if part is not None:
+            request[name] = {"type": "BINARY", "data": _base64(part)}
+    return request
+
+
+def _content(key: bytes | None, value: bytes | None, headers: bytes | None) -> Content:
+    return Content(key, value, decode_headers(headers))
+
+
+def _shape(value: bytes | None, is_large: bool | None) -> str:
+    return f"more than {MOST_BYTES} bytes" if is_large else shape_of(value)
+
+
+def _base64(value: bytes | None) -> str | None:
+    return None if value is None else base64.b64encode(value).decode()

@@ -1,0 +1,84 @@
+"""Servers that crash, and answers that never come."""
+
+import signal
+from itertools import cycle, islice
+
+import pytest
+from psycopg.conninfo import make_conninfo
+
+from tests.chaos.faults import times
+from tests.chaos.proxy import Cut, Proxy
+from tests.chaos.rig import Rig
+from tests.waiting import wait_for
+
+
+@pytest.mark.parametrize("crashes", times(1, 10))
+def test_postgres_restarts_immediately(rig: Rig, crashes: int) -> None:
+    """What `pg_ctl restart -m immediate` does: SIGQUIT, no checkpoint, recovery at the start."""
+    process = rig.process(rig.configure())
+    process.start()
+    rig.faults.plan("SIGQUIT of Postgres", crashes)
+    with rig.load:
+        for _ in range(crashes):
+            rig.progress()
+            rig.linger()
+            if rig.is_landing():
+                rig.faults.note("while a landing transaction was open")
+            rig.postgres.crash(signal.SIGQUIT)
+            rig.faults.fired("SIGQUIT of Postgres")
+            rig.postgres.start()
+            rig.faults.took("until all partitions land again", rig.progress())
+        rig.postgres.crash(signal.SIGQUIT)
+        rig.linger()
+        assert process.stop() == 0, "a stop while Postgres is away is orderly too"
+        rig.postgres.start()
+        process.start()
+        rig.progress()
+    rig.settle(process)
+
+
+@pytest.mark.parametrize("crashes", times(None, 5))
+def test_the_broker_is_killed_and_restarts(rig: Rig, crashes: int) -> None:
+    process = rig.process(rig.configure())
+    process.start()
+    rig.faults.plan("SIGKILL of the broker", crashes)
+    with rig.load:
+        for _ in range(crashes):
+            rig.progress()
+            rig.linger()
+            rig.kafka.crash(signal.SIGKILL)
+            rig.faults.fired("SIGKILL of the broker")
+            rig.kafka.start()
+            rig.faults.took("until all partitions land again", rig.progress())
+        rig.kafka.crash(signal.SIGKILL)
+        rig.linger()
+        assert process.stop() == 0, "a stop while Kafka is away is orderly too"
+        rig.kafka.start()
+        process.start()
+        rig.progress()
+    rig.settle(process)
+
+
+@pytest.mark.parametrize("cuts", times(5, 30))
+def test_the_connection_is_cut_during_commit(rig: Rig, cuts: int) -> None:
+    proxy = Proxy(rig.postgres.settings.port)
+    process = rig.process(rig.configure(database=make_conninfo(rig.database, port=proxy.port)))
+    process.start()
+    try:
+        with rig.load:
+            for cut in islice(cycle(Cut), cuts):
+                rig.faults.plan(cut)
+                rig.progress()
+                rig.linger(0.1)
+                proxy.cut_next(cut)
+                wait_for(lambda: not proxy.is_waiting, 30, "a COMMIT comes")
+                rig.faults.took("until all partitions land again", rig.progress())
+        for cut, count in proxy.fired.items():
+            for _ in range(count):
+                rig.faults.fired(cut)
+        for outcome in ("landed=True", "landed=False"):
+            for _ in range(process.log.count(f'is resolved" {outcome}')):
+                rig.faults.note(f"resolved: {outcome}")
+        rig.settle(process)
+    finally:
+        proxy.close()

@@ -1,0 +1,57 @@
+"""What the landing loop relies on and Kafka's client does not promise by itself."""
+
+from collections.abc import Callable, Sequence
+
+from analytics_pipeline.ingest.consumer import Partition
+from analytics_pipeline.ingest.kafka import KafkaConsumer
+from analytics_pipeline.settings import Kafka
+from tests.integration.ingest_process import produce
+from tests.waiting import wait_for
+
+Topics = Callable[..., str]
+
+
+class Member:
+    """A member of the group that reads everything from the start, and remembers what it saw."""
+
+    def __init__(self, settings: Kafka, topic: str) -> None:
+        self.owned: list[Partition] = []
+        self.seen: set[Partition] = set()
+        self.consumer = KafkaConsumer(settings, queued_messages=100)
+        self.consumer.subscribe([topic], self._assigned, lambda _partitions: None)
+
+    def _assigned(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
+        self.owned = list(partitions)
+        return dict.fromkeys(partitions, 0)
+
+    def fetch(self) -> None:
+        self.seen |= self.consumer.fetch(100, 0.1).messages.keys()
+
+
+def test_a_pause_does_not_outlive_a_rebalance(kafka: str, topic: Topics) -> None:
+    name = topic(partitions=2)
+    settings = Kafka(brokers=[kafka], topics=[name], group_id=name)
+    for partition in (0, 1):
+        produce(kafka, name, [b"{}"], partition=partition)
+    first = Member(settings, name)
+
+    def owns(member: Member, count: int) -> bool:
+        member.fetch()
+        return len(member.owned) == count
+
+    wait_for(lambda: owns(first, 2), 30)
+    first.consumer.pause(first.owned)
+    first.seen.clear()
+    second = Member(settings, name)
+    try:
+        wait_for(lambda: all([owns(second, 1), owns(first, 1)]), 30)
+
+        def both_read() -> bool:
+            first.fetch()
+            second.fetch()
+            return bool(first.seen and second.seen)
+
+        wait_for(both_read, 10, "both members read")
+    finally:
+        first.consumer.close()
+        second.consumer.close()

@@ -1,0 +1,177 @@
+"""Commands on offsets, on a real Kafka: what they show, refuse and record, and that the proof holds afterwards."""
+
+import io
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
+from psycopg.conninfo import conninfo_to_dict
+
+from analytics_pipeline import cli
+from analytics_pipeline.storage import audit
+from analytics_pipeline.storage.connection import connection
+from tests.integration.ingest_process import ingest, produce, wait_until_landed, write_config
+from tests.integration.landing_rig import claim, event, execute, rows, value
+from tests.waiting import wait_for
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+def encoded(*numbers: int) -> list[bytes]:
+    return [json.dumps(event(number)).encode() for number in numbers]
+
+
+@pytest.fixture
+def run(
+    database: str, kafka: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Run:
+    parts = conninfo_to_dict(database)
+    names = {"HOST": "host", "PORT": "port", "DATABASE": "dbname", "USER": "user", "PASSWORD": "password"}
+    for key, part in names.items():
+        monkeypatch.setenv(f"B25_DATABASE__{key}", str(parts.get(part, "")))
+    monkeypatch.setenv("B25_DATABASE__SSL_MODE", "disable")
+    monkeypatch.setenv("B25_KAFKA__BROKERS", kafka)
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["analytics", *map(str, arguments)])
+        try:
+            code = cli.main()
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else 1
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture
+def trimmed(database: str, kafka: str, topic: Callable[..., str]) -> str:
+    """Kafka holds 20 to 100 of partition 0; landing stands at 60, its connection is gone."""
+    name = topic(partitions=2)
+    produce(kafka, name, encoded(*range(100)), partition=0)
+    admin = AdminClient({"bootstrap.servers": kafka})
+    [deleted] = admin.delete_records([TopicPartition(name, 0, 20)]).values()
+    deleted.result(20)
+    claim(database, (name, 0), 60)
+    return name
+
+
+def ledger(database: str) -> list[tuple[int, int, str]]:
+    return rows(database, "SELECT first_offset, next_offset, note FROM ingest_batches ORDER BY batch_id")
+
+
+def is_proven(database: str) -> bool:
+    with connection(database, name="test") as opened:
+        return all(check.holds for check in audit.verify(opened))
+
+
+def test_show_tells_both_sides(run: Run, database: str, trimmed: str) -> None:
+    code, out, _ = run("offsets", "show", "--json")
+    [line] = json.loads(out)
+    assert code == 0
+    wanted = {
+        "source": trimmed,
+        "partition": 0,
+        "next_offset": 60,
+        "low": 20,
+        "high": 100,
+        "lag": 40,
+        "epoch": 1,
+    }
+    assert wanted.items() <= line.items()
+    assert (line["owner"], line["is_owner_connected"]) == ("analytics-landing-test", False)
+    code, out, _ = run("offsets", "show", trimmed)
+    assert f"{trimmed}/0" in out
+    assert "(gone)" in out
+    with connection(database, name="landing-test"):
+        assert json.loads(run("offsets", "show", "--json")[1])[0]["is_owner_connected"] is True
+    assert run("offsets", "show", "nothing")[1] == "no partition has been read yet\n"
+
+
+def test_show_works_without_kafka(run: Run, trimmed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("B25_KAFKA__BROKERS", "127.0.0.1:1")
+    code, out, err = run("offsets", "show")
+    assert code == 0
+    assert f"{trimmed}/0" in out
+    assert "without Kafka's side" in err
+
+
+@pytest.mark.parametrize(
+    ("command", "partition", "target", "words"),
+    [
+        ("seek", 0, 19, "Kafka holds 20 to 100"),
+        ("seek", 0, 101, "does not exist yet"),
+        ("skip-to", 0, 101, "Kafka holds 20 to 100"),
+        ("skip-to", 0, 59, "only goes forward"),
+        ("seek", 1, 0, "has never been read"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_words(
+    run: Run, database: str, trimmed: str, command: str, partition: int, target: int, words: str
+) -> None:
+    code, _, err = run("offsets", command, trimmed, partition, target, "--yes")
+    assert code == 2
+    assert words in err
+    assert ledger(database) == []
+    assert value(database, "SELECT next_offset FROM ingest_offsets") == 60
+    assert value(database, "SELECT epoch FROM ingest_offsets") == 1
+
+
+def test_a_topic_nobody_knows_is_refused_with_those_that_are_known(run: Run, trimmed: str) -> None:
+    code, _, err = run("offsets", "seek", "misspelt", 0, 5, "--yes")
+    assert code == 2, err
+    assert trimmed in err
+
+
+def test_nothing_changes_without_consent(run: Run, database: str, trimmed: str) -> None:
+    code, out, _ = run("offsets", "seek", trimmed, 0, 30, "--dry-run")
+    assert code == 0
+    assert "30 offsets are read again" in out
+    assert "nothing was changed" in out
+    code, _, err = run("offsets", "seek", trimmed, 0, 30)
+    assert code == 2
+    assert "--yes" in err
+    assert ledger(database) == []
+
+
+def test_moves_are_recorded_with_who_and_why(run: Run, database: str, trimmed: str) -> None:
+    code, out, _ = run("offsets", "seek", trimmed, 0, 30, "--yes", "--reason", "bad deploy", "--by", "ann")
+    assert (code, "it stood at 60" in out) == (0, True)
+    code, out, _ = run("offsets", "skip-to", trimmed, 0, 90, "--yes", "--reason", "poison")
+    assert (code, "60 offsets are left out" in out) == (0, True)
+    first, second = ledger(database)
+    assert first == (60, 30, "bad deploy (seek by ann)")
+    assert second[:2] == (30, 90)
+    assert second[2].startswith("poison (skip-to by ")
+    assert value(database, "SELECT next_offset FROM ingest_offsets") == 90
+    assert is_proven(database)
+    assert "bad deploy" in run("ledger", "show", "--notes")[1]
+
+
+def test_a_topic_made_anew_may_be_read_from_its_beginning(run: Run, database: str, trimmed: str) -> None:
+    execute(database, "UPDATE ingest_offsets SET next_offset = 5000")
+    code, out, _ = run("offsets", "skip-to", trimmed, 0, 20, "--yes")
+    assert code == 0
+    assert "made anew" in out
+    assert ledger(database)[0][:2] == (5000, 20)
+
+
+def test_a_running_ingest_reads_again_and_stores_nothing_twice(
+    run: Run, database: str, kafka: str, topic: Callable[..., str], tmp_path: Path
+) -> None:
+    name = topic(partitions=1)
+    produce(kafka, name, encoded(*range(100)))
+    with ingest(write_config(tmp_path, database, kafka, [name])) as process:
+        wait_until_landed(database, name, 100)
+        assert run("offsets", "seek", name, 0, 40, "--yes")[0] == 0
+        wait_until_landed(database, name, 160)
+        wait_for(lambda: value(database, "SELECT next_offset FROM ingest_offsets") == 100, 60)
+        assert process.stop() == 0
+    assert value(database, "SELECT count(*) FROM events") == 100
+    assert value(database, "SELECT sum(duplicate) FROM ingest_batches") == 60
+    assert is_proven(database)
