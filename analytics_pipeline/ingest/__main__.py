@@ -29,6 +29,7 @@ from analytics_pipeline.ingest.dead_letter_limit import DeadLetterLimit
 from analytics_pipeline.ingest.freshness import Freshness
 from analytics_pipeline.ingest.inbox_worker import InboxWorker
 from analytics_pipeline.ingest.kafka import KafkaConsumer
+from analytics_pipeline.ingest.landing_thread import LandingThread
 from analytics_pipeline.ingest.listener import Listener
 from analytics_pipeline.ingest.ownership import Ownership
 from analytics_pipeline.ingest.process import Task, run_together
@@ -152,9 +153,9 @@ def _tasks(settings: Settings, conninfo: str, listener: Listener) -> dict[str, T
         capacity=capacity,
     )
     for number in range(ingestion.workers):
-        lander = Lander(conninfo, name=name)
+        landings = LandingThread(Lander(conninfo, name=name))
         ownership = Ownership(
-            lander,
+            landings,
             is_from_start=settings.kafka.auto_offset_reset == "earliest",
             make_limit=partial(
                 DeadLetterLimit, ingestion.dead_letter_ratio, ingestion.dead_letter_consecutive
@@ -165,10 +166,10 @@ def _tasks(settings: Settings, conninfo: str, listener: Listener) -> dict[str, T
         worker = Worker(
             make_consumer=partial(KafkaConsumer, settings.kafka, queued_messages=capacity),
             topics=settings.kafka.topics,
-            landings=lander,
+            landings=landings,
             ownership=ownership,
             freshness=Freshness(
-                lander, ownership, watermarks, stall_after=ingestion.stall_timeout.total_seconds()
+                landings, ownership, watermarks, stall_after=ingestion.stall_timeout.total_seconds()
             ),
             definitions=lambda: listener.current,
             limits=limits,

@@ -26,6 +26,9 @@ class Owned:
         self.topic_id: str | None = None
         self._limit = limit
         self._buffer: list[Message] = []
+        self._launched = 0
+        """Of the buffer: messages that are landing just now."""
+        self._launched_to = claim.next_offset
         self._position = claim.next_offset
         self._end = claim.next_offset
 
@@ -50,9 +53,19 @@ class Owned:
         return len(self._buffer)
 
     @property
+    def waiting(self) -> int:
+        """Messages in memory that are not landing yet."""
+        return len(self._buffer) - self._launched
+
+    @property
     def has_work(self) -> bool:
-        """Whether something can land: messages, or offsets that passed without any."""
+        """Whether something is landing or can land: messages, or offsets that passed without any."""
         return bool(self._buffer) or self._end > self.next_offset
+
+    @property
+    def has_more(self) -> bool:
+        """The same without what is landing."""
+        return self.waiting > 0 or self._end > self._launched_to
 
     def take(self, messages: Sequence[Message]) -> None:
         """Keep fetched messages, in order; those from before the position were landed or are in memory already."""
@@ -68,26 +81,35 @@ class Owned:
 
     def rewind(self, next_offset: int) -> None:
         """Forget what is in memory and go on at `next_offset`."""
-        self.next_offset = self._position = self._end = next_offset
-        self._buffer = []
+        self.next_offset = self._position = self._end = self._launched_to = next_offset
+        self._buffer, self._launched = [], 0
 
     def cut(self, most: int) -> tuple[Span, RawBatch] | None:
-        """The next batch, up to `most` messages; they stay here until `landed`."""
-        messages = self._buffer[:most]
-        end = messages[-1].offset() + 1 if messages else self.next_offset
-        if len(messages) == len(self._buffer):
+        """The next batch behind the one that is landing, up to `most` messages; they stay here until `landed`."""
+        messages = self._buffer[self._launched : self._launched + most]
+        end = messages[-1].offset() + 1 if messages else self._launched_to
+        if len(messages) == self.waiting:
             end = max(end, self._end)
-        if end == self.next_offset:
+        if end == self._launched_to:
             return None
         span = Span(
-            *self.key, self.next_offset, end, len(messages), self.epoch, caught_up_at=self.notes.reached(end)
+            *self.key, self._launched_to, end, len(messages), self.epoch, caught_up_at=self.notes.reached(end)
         )
         return span, RawBatch(*self.key, messages)
+
+    def launched(self, span: Span) -> None:
+        """A span that `cut` returned is landing; one at a time."""
+        self._launched, self._launched_to = span.read, span.next_offset
+
+    def recall(self) -> None:
+        """What was landing has not landed: it is cut again."""
+        self._launched, self._launched_to = 0, self.next_offset
 
     def landed(self, span: Span) -> None:
         """A span that `cut` returned is in the database."""
         self._buffer = self._buffer[span.read :]
         self.next_offset = span.next_offset
+        self.recall()
         if span.caught_up_at is not None:
             self.notes.forget(span.caught_up_at)
 

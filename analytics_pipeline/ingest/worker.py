@@ -5,17 +5,23 @@ Belongs here: the order of things and the timing. Does not belong here: Kafka's 
 
 A batch stays in memory until it has landed. Whatever fails, the loop goes on fetching (with partitions paused), so
 that Kafka keeps us in the group and can take partitions away.
+
+Behind a backlog the next batch is fetched and decoded while one lands. It begins to land when the one before it has
+landed, and is forgotten if that one failed: then both are cut anew from the same messages.
 """
 
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
+from typing import NamedTuple
 
 import structlog
 
-from analytics_pipeline.errors import EnvironmentFault
+from analytics_pipeline.errors import EnvironmentFault, InvariantBroken
 from analytics_pipeline.events.decode import decode_batches
 from analytics_pipeline.events.definitions import Definitions
 from analytics_pipeline.events.limits import Limits
@@ -26,7 +32,7 @@ from analytics_pipeline.ingest.backoff import Backoff
 from analytics_pipeline.ingest.consumer import Consumer, Fetched, PositionLost
 from analytics_pipeline.ingest.dead_letter_limit import passed
 from analytics_pipeline.ingest.freshness import Freshness
-from analytics_pipeline.ingest.landings import Landings
+from analytics_pipeline.ingest.landing_thread import LandingThread
 from analytics_pipeline.ingest.owned import Owned
 from analytics_pipeline.ingest.ownership import Ownership, unreadable
 from analytics_pipeline.storage.landing import CommitUnknown, Landed, TimedOut
@@ -49,6 +55,13 @@ class Pace:
     capacity: int
 
 
+class Flight(NamedTuple):
+    """A batch that is landing."""
+
+    spans: Sequence[Span]
+    landed: Future[Landed]
+
+
 class Worker:
     """One landing connection and its member of the consumer group; used by one thread."""
 
@@ -57,7 +70,7 @@ class Worker:
         *,
         make_consumer: Callable[[], Consumer],
         topics: Sequence[str],
-        landings: Landings,
+        landings: LandingThread,
         ownership: Ownership,
         freshness: Freshness,
         definitions: Callable[[], Definitions],
@@ -82,7 +95,8 @@ class Worker:
         self._waiting_since: float | None = None
         self._backoff = Backoff()
         self._retry_at = 0.0
-        self._unresolved: list[Span] = []
+        self._flight: Flight | None = None
+        self._unresolved: Sequence[Span] = []
         self._next_housekeeping = 0.0
 
     @property
@@ -122,16 +136,20 @@ class Worker:
         room = self._pace.capacity - self._buffered()
         if room <= 0:
             self._pause(self._ownership)
-        fetched = consumer.fetch(min(max(room, 1), self._pace.batch_size), self._patience(room))
+        most = min(max(room, 1), self._pace.batch_size)
+        fetched = consumer.fetch(most, self._patience(room))
         if self._ownership.failure is not None:
             raise self._ownership.failure
         if fetched.messages:
             fail_at(FailPoint.AFTER_CONSUME)
         self._take(fetched)
-        if self._waiting_since is None and any(owned.has_work for owned in self._ownership):
+        if self._waiting_since is None and self._has_more():
             self._waiting_since = asked_at
         if not is_waiting and self._is_due():
-            self._land()
+            is_behind = sum(map(len, fetched.messages.values())) >= most
+            self._attempt(partial(self._land, reads_on=is_behind))
+        elif self._flight is not None:
+            self._attempt(self._arrive)
         if self._clock() >= self._next_housekeeping:
             self._next_housekeeping = self._clock() + _HOUSEKEEPING
             self._ownership.recognise()
@@ -144,19 +162,28 @@ class Worker:
         while self._backoff.failures < _SHUTDOWN_FAILURES and any(
             owned.has_work for owned in self._ownership
         ):
-            self._land()
+            self._attempt(self._land)
 
     def _joined(self) -> Consumer:
         if self._consumer is None:
             self._consumer = self._make_consumer()
             self._ownership.use(self._consumer)
-            self._consumer.subscribe(self._topics, self._ownership.assigned, self._ownership.revoked)
+            self._consumer.subscribe(self._topics, self._ownership.assigned, self._revoked)
         return self._consumer
+
+    def _revoked(self, partitions: Sequence[Partition]) -> None:
+        """Kafka's callback: a batch that is landing ends before somebody else may claim its partitions."""
+        if self._flight is not None:
+            wait([self._flight.landed])
+        self._ownership.revoked(partitions)
 
     def _leave(self) -> None:
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
             consumer.close()
+        flight, self._flight = self._flight, None
+        if flight is not None and isinstance(error := flight.landed.exception(), InvariantBroken):
+            raise error
         self._ownership.revoked(self._ownership.partitions)
         self._freshness.leave()
         self._waiting_since, self._unresolved = None, []
@@ -165,6 +192,9 @@ class Worker:
         assert self._consumer is not None
         self._consumer.pause([owned.key for owned in partitions])
         self._is_paused = True
+
+    def _has_more(self) -> bool:
+        return any(owned.has_more for owned in self._ownership)
 
     def _buffered(self) -> int:
         return sum(owned.buffered for owned in self._ownership)
@@ -183,7 +213,9 @@ class Worker:
         if self._waiting_since is None:
             return False
         is_old = self._clock() >= self._waiting_since + self._pace.batch_timeout
-        return is_old or self._buffered() >= min(self._rows, self._pace.capacity)
+        return is_old or sum(owned.waiting for owned in self._ownership) >= min(
+            self._rows, self._pace.capacity
+        )
 
     def _take(self, fetched: Fetched) -> None:
         assert self._consumer is not None
@@ -199,37 +231,77 @@ class Worker:
                 self._pause([owned])
                 self._ownership.stop(key, unreadable(key, owned.position, bounds))
 
-    def _land(self) -> None:
-        """One transaction with the oldest rows of all partitions."""
-        try:
-            if self._unresolved and self._resolve():
-                return
-            spans, batches = self._cut()
-            if not spans:
-                self._waiting_since = None
-                return
-            decoded = decode_batches(
-                batches, now=self._now(), limits=self._limits, definitions=self._definitions()
-            )
+    def _land(self, *, reads_on: bool = False) -> None:
+        """One transaction with the oldest rows of all partitions, after the one before it has ended.
+
+        Args:
+            reads_on: leave it landing, because more can be read at once.
+        """
+        if self._unresolved and self._resolve():
+            return
+        spans, batches = self._cut()
+        decoded = decode_batches(
+            batches, now=self._now(), limits=self._limits, definitions=self._definitions()
+        )
+        if spans:
             fail_at(FailPoint.AFTER_DECODE)
-            self._landed(spans, self._landings.land(spans, decoded))
+        self._arrive()
+        if not all(map(self._is_ours, spans)):
+            return  # the batch before it has stopped a partition
+        if not spans:
+            self._waiting_since = None
+            return
+        self._flight = Flight(spans, self._landings.launch(spans, decoded))
+        for span in spans:
+            self._owned(span).launched(span)
+        if not reads_on:
+            self._arrive()
+        else:
+            self._waiting_since = self._clock() if self._has_more() else None
+
+    def _arrive(self) -> None:
+        """Wait for the batch that is landing, if one is."""
+        flight, self._flight = self._flight, None
+        if flight is None:
+            return
+        try:
+            landed = flight.landed.result()
+        except BaseException as error:
+            for owned in self._ownership:
+                owned.recall()
+            if isinstance(error, CommitUnknown):
+                self._unresolved = flight.spans
+            raise
+        self._landed(flight.spans, landed)
+
+    def _attempt(self, do: Callable[[], None]) -> None:
+        """Do what may fail, and what each failure asks for."""
+        try:
+            do()
         except Moved as moved:
             self._move(moved)
         except TimedOut as error:
             self._rows = max(1, self._rows // 2)
-            self._wait(error)
-        except CommitUnknown as error:
-            self._unresolved = spans
             self._wait(error)
         except PositionLost:
             raise
         except EnvironmentFault as error:
             self._wait(error)
 
+    def _owned(self, span: Span) -> Owned:
+        owned = self._ownership.get(span.key)
+        assert owned is not None
+        return owned
+
+    def _is_ours(self, span: Span) -> bool:
+        """Whether a span is the next of its partition."""
+        owned = self._ownership.get(span.key)
+        return owned is not None and owned.claim == Claim(span.first_offset, span.epoch)
+
     def _cut(self) -> tuple[list[Span], list[RawBatch]]:
         """Each partition has the same share of the batch; what a small one leaves goes to the larger ones."""
         spans, batches, left = [], [], self._rows
-        waiting = sorted(self._ownership, key=lambda owned: owned.buffered)
+        waiting = sorted(self._ownership, key=lambda owned: owned.waiting)
         for number, owned in enumerate(waiting):
             found = owned.cut(-(-left // (len(waiting) - number)))
             if found is not None:
@@ -241,13 +313,12 @@ class Worker:
     def _landed(self, spans: Sequence[Span], landed: Landed | None) -> None:
         """Forget what is safe in the database now; `landed` is None when only that much is known."""
         assert self._consumer is not None
-        for span in spans:
-            owned = self._ownership.get(span.key)
-            if owned is not None and owned.claim == Claim(span.first_offset, span.epoch):
-                owned.landed(span)
+        ours = [span for span in spans if self._is_ours(span)]
+        for span in ours:
+            self._owned(span).landed(span)
         fail_at(FailPoint.BEFORE_KAFKA_COMMIT)
         # Only now, only for lag tools, and nobody waits for it.
-        self._consumer.commit({span.key: span.next_offset for span in spans})
+        self._consumer.commit({span.key: span.next_offset for span in ours})
         if landed is not None:
             accounts.landed(landed)
             self._enforce_limits(landed)
@@ -258,7 +329,7 @@ class Worker:
         if self._is_paused:
             self._consumer.resume([owned.key for owned in self._ownership])
             self._is_paused = False
-        self._waiting_since = self._clock() if any(owned.has_work for owned in self._ownership) else None
+        self._waiting_since = self._clock() if self._has_more() else None
 
     def _enforce_limits(self, landed: Landed) -> None:
         assert self._consumer is not None

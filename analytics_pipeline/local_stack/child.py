@@ -4,6 +4,7 @@ Belongs here: start, wait until ready, stop, kill, and what the log said last.
 Does not belong here: order, restarts and back-off (`supervisor`).
 """
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -63,6 +64,9 @@ class Child:
         Raises:
             EnvironmentFault: the program cannot be started.
         """
+        program = self.service.command[0]
+        if shutil.which(program, path=self.service.environment.get("PATH")) is None:
+            raise EnvironmentFault(f"{self.service.name} cannot be started: {program} is not there")
         rotate(self.log_path)
         account = self.service.account
         with self.log_path.open("ab") as log:
@@ -81,7 +85,7 @@ class Child:
                 )
             except OSError as error:
                 raise EnvironmentFault(
-                    f"{self.service.name} cannot be started: {self.service.command[0]}: {error.strerror}"
+                    f"{self.service.name} cannot be started: {program}: {error.strerror}"
                 ) from None
         with suppress(psutil.Error):
             self.created = psutil.Process(self._process.pid).create_time()

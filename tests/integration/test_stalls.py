@@ -13,6 +13,7 @@ from analytics_pipeline.ingest.consumer import Partition
 from analytics_pipeline.ingest.dead_letter_limit import DeadLetterLimit
 from analytics_pipeline.ingest.freshness import Freshness
 from analytics_pipeline.ingest.kafka import KafkaConsumer
+from analytics_pipeline.ingest.landing_thread import LandingThread
 from analytics_pipeline.ingest.ownership import Ownership
 from analytics_pipeline.ingest.watermarks import Watermarks
 from analytics_pipeline.ingest.worker import Pace, Worker
@@ -32,17 +33,17 @@ class Rig:
         self.settings = Kafka(brokers=[kafka], topics=[topic], group_id=f"group-{topic}")
         self.consumers: list[KafkaConsumer] = []
         self.asked: list[tuple[Partition, int | None]] = []
-        lander = Lander(database, name="landing-test")
+        landings = LandingThread(Lander(database, name="landing-test"))
         self.ownership = Ownership(
-            lander, is_from_start=True, make_limit=lambda: DeadLetterLimit(1.0, 10_000), patience=20
+            landings, is_from_start=True, make_limit=lambda: DeadLetterLimit(1.0, 10_000), patience=20
         )
         self.watermarks = Watermarks(self.settings, lambda: self.ownership.partitions)
         self.worker = Worker(
             make_consumer=self._make,
             topics=[topic],
-            landings=lander,
+            landings=landings,
             ownership=self.ownership,
-            freshness=Freshness(lander, self.ownership, self, stall_after=STALL_AFTER),
+            freshness=Freshness(landings, self.ownership, self, stall_after=STALL_AFTER),
             definitions=lambda: NO_DEFINITIONS,
             limits=LIMITS,
             pace=Pace(batch_size=1000, batch_timeout=0.05, capacity=5000),

@@ -4,6 +4,7 @@ import json
 import random
 import threading
 from collections.abc import Callable
+from concurrent.futures import wait
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -17,6 +18,7 @@ from analytics_pipeline.events.messages import PlainMessage
 from analytics_pipeline.ingest.consumer import Partition, PositionLost
 from analytics_pipeline.ingest.dead_letter_limit import DeadLetterLimit
 from analytics_pipeline.ingest.freshness import Freshness
+from analytics_pipeline.ingest.landing_thread import LandingThread
 from analytics_pipeline.ingest.memory import MemoryConsumer, MemoryKafka
 from analytics_pipeline.ingest.ownership import Ownership
 from analytics_pipeline.ingest.watermarks import Note
@@ -38,9 +40,10 @@ class Rig:
         self.time = 1000.0
         self.consumers: list[MemoryConsumer] = []
         self.landings = MemoryLandings(database)
+        thread = LandingThread(self.landings)
         self.notes: dict[Partition, Note] = {}
         self.ownership = Ownership(
-            self.landings,
+            thread,
             is_from_start=options.pop("is_from_start", True),
             make_limit=options.pop("make_limit", lambda: DeadLetterLimit(0.5, 1000)),
             patience=10,
@@ -49,9 +52,9 @@ class Rig:
         self.worker = Worker(
             make_consumer=self._make,
             topics=[TOPIC],
-            landings=self.landings,
+            landings=thread,
             ownership=self.ownership,
-            freshness=Freshness(self.landings, self.ownership, self),
+            freshness=Freshness(thread, self.ownership, self),
             definitions=lambda: NO_DEFINITIONS,
             limits=Limits(),
             pace=Pace(**{"batch_size": 100, "batch_timeout": 0.0, "capacity": 1000, **options}),
@@ -73,6 +76,8 @@ class Rig:
     def step(self, times: int = 1, seconds: float = 0.01) -> None:
         for _ in range(times):
             self.worker.step()
+            if self.worker._flight is not None:
+                wait([self.worker._flight.landed])
             self.time += seconds
 
 

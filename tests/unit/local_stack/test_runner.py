@@ -95,7 +95,11 @@ def test_one_that_never_gets_ready_is_told_and_ended(make: Make) -> None:
     assert runner.started() is None
 
 
-def test_a_program_that_does_not_exist_is_named(folder: StateFolder) -> None:
+@pytest.mark.parametrize("on_interrupt", [signal.SIG_DFL, signal.SIG_IGN])
+def test_a_program_that_does_not_exist_is_named(
+    folder: StateFolder, monkeypatch: pytest.MonkeyPatch, on_interrupt: signal.Handlers
+) -> None:
+    monkeypatch.setattr(signal, "getsignal", lambda _number: on_interrupt)
     service = Service("child", ["/nowhere/program"], folder.path, {})
     runner = Runner(service, folder, lambda *_: None, lambda: None)
     with pytest.raises(EnvironmentFault, match="/nowhere/program"):
