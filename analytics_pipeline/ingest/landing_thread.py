@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
 
+import pyarrow as pa
+
 from analytics_pipeline.events.decode import Decoded
 from analytics_pipeline.ingest.landings import Landings
 from analytics_pipeline.storage.landing import Landed
@@ -15,19 +17,25 @@ from analytics_pipeline.storage.offsets import Claim, Partition, Span
 
 
 class LandingThread:
-    """See `Landings`; all calls but `launch` wait for their result, and so for all calls before them."""
+    """See `Landings`; calls of the database, but for `launch`, wait for their result and for all calls before them."""
 
     def __init__(self, landings: Landings) -> None:
         self._landings = landings
         self._thread = ThreadPoolExecutor(1, "landing")
 
-    def launch(self, spans: Sequence[Span], decoded: Decoded) -> Future[Landed]:
-        """Begin to land a batch; the result has the outcome or the error of `land`."""
-        return self._thread.submit(self._landings.land, spans, decoded)
+    def deltas_ahead(self, decoded: Decoded) -> pa.Table | None:
+        """What can be computed before the transaction: by the caller's thread."""
+        return self._landings.deltas_ahead(decoded)
 
-    def land(self, spans: Sequence[Span], decoded: Decoded) -> Landed:
+    def launch(
+        self, spans: Sequence[Span], decoded: Decoded, deltas: pa.Table | None = None
+    ) -> Future[Landed]:
+        """Begin to land a batch; the result has the outcome or the error of `land`."""
+        return self._thread.submit(self._landings.land, spans, decoded, deltas)
+
+    def land(self, spans: Sequence[Span], decoded: Decoded, deltas: pa.Table | None = None) -> Landed:
         """One transaction."""
-        return self.launch(spans, decoded).result()
+        return self.launch(spans, decoded, deltas).result()
 
     def claim(self, partition: Partition, first_offset: Callable[[bool], int]) -> Claim:
         """Become the owner."""

@@ -150,12 +150,18 @@ class Worker:
             self._attempt(partial(self._land, reads_on=is_behind))
         elif self._flight is not None:
             self._attempt(self._arrive)
-        if self._clock() >= self._next_housekeeping:
-            self._next_housekeeping = self._clock() + _HOUSEKEEPING
-            self._ownership.recognise()
-            self._freshness.note(is_reading=not self._is_paused and self._clock() >= self._retry_at)
-            if self._clock() >= self._retry_at:
-                self._freshness.write()
+        if self._flight is None:
+            self._keep_house()
+
+    def _keep_house(self) -> None:
+        """Once a second, while nothing is landing: it would wait for the batch."""
+        if self._clock() < self._next_housekeeping:
+            return
+        self._next_housekeeping = self._clock() + _HOUSEKEEPING
+        self._ownership.recognise()
+        self._freshness.note(is_reading=not self._is_paused and self._clock() >= self._retry_at)
+        if self._clock() >= self._retry_at:
+            self._freshness.write()
 
     def _land_rest(self) -> None:
         """Land what is in memory, as far as the database lets us; the rest is read again by the next owner."""
@@ -245,13 +251,15 @@ class Worker:
         )
         if spans:
             fail_at(FailPoint.AFTER_DECODE)
+        deltas = self._landings.deltas_ahead(decoded)
         self._arrive()
+        self._keep_house()
         if not all(map(self._is_ours, spans)):
-            return  # the batch before it has stopped a partition
+            return  # a partition has been stopped or lost
         if not spans:
             self._waiting_since = None
             return
-        self._flight = Flight(spans, self._landings.launch(spans, decoded))
+        self._flight = Flight(spans, self._landings.launch(spans, decoded, deltas))
         for span in spans:
             self._owned(span).launched(span)
         if not reads_on:

@@ -200,18 +200,24 @@ class Lander:
             ) from error
         return result
 
-    def land(self, spans: Sequence[Span], decoded: Decoded) -> Landed:
+    def deltas_ahead(self, decoded: Decoded) -> pa.Table | None:
+        """The deltas of all events of a batch, or None while duplicates are expected: then others will be needed.
+
+        Touches no connection: any thread may call it while a batch lands.
+        """
+        return None if self._rows.expects_duplicates else compute_deltas(decoded.events)
+
+    def land(self, spans: Sequence[Span], decoded: Decoded, deltas: pa.Table | None = None) -> Landed:
         """Land a batch of messages from Kafka.
 
         Args:
             spans: one per partition; each message of `decoded` lies in one of them.
             decoded: the messages, decoded.
+            deltas: of all its events, if known; computed again if fewer are stored.
 
         Raises:
             See the module.
         """
-        # Outside the transaction, for the rows that are expected to be stored; done again if others are.
-        deltas = None if self._rows.expects_duplicates else compute_deltas(decoded.events)
         landed = self._transact(lambda _cursor: _Work(spans, decoded, deltas), spans)
         assert landed is not None
         return landed

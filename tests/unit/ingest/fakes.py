@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 
+import pyarrow as pa
+
 from analytics_pipeline.errors import EnvironmentFault
 from analytics_pipeline.events.decode import Decoded
 from analytics_pipeline.storage import ledger
@@ -56,7 +58,10 @@ class MemoryLandings:
     def identify(self, partition: Partition, claimed: Claim, topic_id: str) -> str | None:
         return self.database.topic_ids.setdefault(partition, topic_id)
 
-    def land(self, spans: Sequence[Span], decoded: Decoded) -> Landed:
+    def deltas_ahead(self, decoded: Decoded) -> pa.Table | None:
+        return None
+
+    def land(self, spans: Sequence[Span], decoded: Decoded, deltas: pa.Table | None = None) -> Landed:
         if self.faults:
             raise self.faults.pop(0)
         if self.loses_answer_after is False:

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Sequence
 
+import pyarrow as pa
 import pytest
 
 from analytics_pipeline.errors import EnvironmentFault, InvariantBroken
@@ -28,9 +29,9 @@ class SlowLandings(MemoryLandings):
         self.may_end = threading.Event()
         self.was_awaited = True
 
-    def land(self, spans: Sequence[Span], decoded: Decoded) -> Landed:
+    def land(self, spans: Sequence[Span], decoded: Decoded, deltas: pa.Table | None = None) -> Landed:
         self.was_awaited &= self.may_end.wait(LIMIT)
-        return super().land(spans, decoded)
+        return super().land(spans, decoded, deltas)
 
 
 class SlowRig(Rig):
