@@ -93,6 +93,7 @@ class Worker:
         self._rows = pace.batch_size
         self._is_paused = False
         self._waiting_since: float | None = None
+        self._fetched_at = clock()
         self._backoff = Backoff()
         self._retry_at = 0.0
         self._flight: Flight | None = None
@@ -132,19 +133,20 @@ class Worker:
         consumer = self._joined()
         self._ownership.claim_missing()
         is_waiting = self._clock() < self._retry_at
-        asked_at = self._clock()
         room = self._pace.capacity - self._buffered()
         if room <= 0:
             self._pause(self._ownership)
         most = min(max(room, 1), self._pace.batch_size)
         fetched = consumer.fetch(most, self._patience(room))
+        # Whatever came now came after the fetch before.
+        came_after, self._fetched_at = self._fetched_at, self._clock()
         if self._ownership.failure is not None:
             raise self._ownership.failure
         if fetched.messages:
             fail_at(FailPoint.AFTER_CONSUME)
         self._take(fetched)
         if self._waiting_since is None and self._has_more():
-            self._waiting_since = asked_at
+            self._waiting_since = came_after
         if not is_waiting and self._is_due():
             is_behind = sum(map(len, fetched.messages.values())) >= most
             self._attempt(partial(self._land, reads_on=is_behind))
@@ -210,9 +212,8 @@ class Worker:
         now = self._clock()
         if now < self._retry_at:
             return min(_LONGEST_FETCH, self._retry_at - now)
-        if self._waiting_since is None:
-            return min(_LONGEST_FETCH, self._pace.batch_timeout)
-        left = self._waiting_since + self._pace.batch_timeout - now
+        since = self._fetched_at if self._waiting_since is None else self._waiting_since
+        left = since + self._pace.batch_timeout - now
         return min(_LONGEST_FETCH, max(0.0, left)) if room > 0 else 0.0
 
     def _is_due(self) -> bool:
