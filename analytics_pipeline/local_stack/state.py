@@ -20,6 +20,8 @@ from analytics_pipeline.errors import AnalyticsError, EnvironmentFault
 
 _MARK = "analytics-state"
 _LOCK = "lock"
+_SAME_AGE = 1.0
+"""Seconds between two readings of when one process was created."""
 
 
 class AlreadyRunning(AnalyticsError):
@@ -41,7 +43,7 @@ class Started:
         """The process, when it is still the same one and alive."""
         with suppress(psutil.Error):
             found = psutil.Process(self.pid)
-            same = abs(found.create_time() - self.created) < 1.0
+            same = abs(found.create_time() - self.created) <= _SAME_AGE
             if same and found.status() != psutil.STATUS_ZOMBIE:
                 return found
         return None
@@ -203,8 +205,14 @@ def end_leftovers(record: Record, patience: float = 20.0) -> list[str]:
 
 
 def end_session(leader: int, since: float) -> None:
-    """Kill what is left of the session that process `leader` (started at `since`) led."""
+    """Kill what is left of the session that process `leader` (started at `since`) led.
+
+    While a session exists its id is no other process's; a leader of another age has a session of its own.
+    """
+    with suppress(psutil.NoSuchProcess):
+        if abs(psutil.Process(leader).create_time() - since) > _SAME_AGE:
+            return
     for process in psutil.process_iter():
         with suppress(psutil.Error, ProcessLookupError, PermissionError):
-            if os.getsid(process.pid) == leader and process.create_time() >= since - 1.0:
+            if os.getsid(process.pid) == leader and process.create_time() >= since - _SAME_AGE:
                 process.kill()

@@ -79,7 +79,8 @@ def test_a_process_that_only_has_the_same_pid_is_left_alone(folder: StateFolder)
     with subprocess.Popen(SLEEP, start_new_session=True) as stranger:
         created = psutil.Process(stranger.pid).create_time()
         assert end_leftovers(Record(processes={"kafka": Started(stranger.pid, created - 100)})) == []
-        assert stranger.poll() is None
+        with pytest.raises(subprocess.TimeoutExpired):
+            stranger.wait(0.2)
         stranger.kill()
 
 
