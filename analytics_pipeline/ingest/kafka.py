@@ -23,7 +23,7 @@ _log = structlog.get_logger(__name__)
 
 _topic_of = methodcaller("topic")
 _partition_of = methodcaller("partition")
-_QUEUE_KILOBYTES = 32 * 1024
+_QUEUE_KILOBYTES = 16 * 1024
 _TIMEOUT = 5.0
 _MILLISECONDS = 1000
 
