@@ -1,28 +1,38 @@
-"""What a recompute would change: the series whose served numbers differ from the recomputed ones."""
+"""What a recompute would change: the buckets of series whose served numbers differ from the recomputed ones."""
 
+from collections.abc import Callable
 from datetime import datetime
+from decimal import Decimal
 from typing import NamedTuple
 
 import pyarrow as pa
 
+from analytics_pipeline.rollups import states
+from analytics_pipeline.rollups.catalog import CATALOG, Aggregation
 from analytics_pipeline.rollups.engine import engine
 
 _DIFFER = """
     SELECT
-        coalesce(a.time_bucket, b.time_bucket), coalesce(a.metric_name, b.metric_name),
-        coalesce(a.dimensions, b.dimensions), b.count, a.count, b.sum::DOUBLE, a.sum::DOUBLE
+        coalesce(a.time_bucket, b.time_bucket) AS bucket, coalesce(a.metric_name, b.metric_name) AS name,
+        coalesce(a.dimensions, b.dimensions) AS dimensions, coalesce(a.metric_id, b.metric_id),
+        b.count, b.sum, b.state, a.count, a.sum, a.state
     FROM after AS a FULL JOIN before AS b
         ON a.time_bucket = b.time_bucket AND a.metric_id = b.metric_id AND a.metric_name = b.metric_name
         AND a.dimension_set = b.dimension_set AND a.dimensions = b.dimensions
     WHERE a.count IS DISTINCT FROM b.count OR a.sum IS DISTINCT FROM b.sum OR a.min IS DISTINCT FROM b.min
         OR a.max IS DISTINCT FROM b.max OR a.state IS DISTINCT FROM b.state
-    ORDER BY ALL
+    ORDER BY bucket, name, dimensions, 4
 """
 
 
 class Difference(NamedTuple):
-    """One bucket of one series, before and after; None where it did not exist."""
+    """One bucket of one series, before and after; None where it did not exist.
 
+    `value_…` is the number in the metric's default aggregation; the register of buckets counts events. Both may be
+    equal: then something else of the series differs, such as its minimum, or which values it counted.
+    """
+
+    interval: str
     time_bucket: datetime
     metric_name: str
     dimensions: str
@@ -30,15 +40,54 @@ class Difference(NamedTuple):
     count_after: int | None
     sum_before: float | None
     sum_after: float | None
+    value_before: float | None
+    value_after: float | None
+
+    @property
+    def change(self) -> float:
+        """What is added to the value; one that does not exist counts as 0."""
+        return (self.value_after or 0) - (self.value_before or 0)
 
 
-def compare_rows(before: pa.Table, after: pa.Table) -> list[Difference]:
-    """Compare two tables of `LEVEL_SCHEMA` of the same level, states to the byte; in order of time and name."""
+def compare_rows(before: pa.Table, after: pa.Table, interval: str = "1m") -> list[Difference]:
+    """Compare two tables of `LEVEL_SCHEMA` of one interval, states to the byte; in order of time and name."""
     db = engine()
     db.register("before", before)
     db.register("after", after)
     try:
-        return [Difference(*row) for row in db.execute(_DIFFER).fetchall()]
+        found = db.execute(_DIFFER).fetchall()
     finally:
         db.unregister("before")
         db.unregister("after")
+    return [
+        Difference(
+            interval, bucket, name, dimensions, old_count, new_count, _number(old_sum), _number(new_sum),
+            _value(metric_id, old_count, old_sum, old_state), _value(metric_id, new_count, new_sum, new_state),
+        )
+        for bucket, name, dimensions, metric_id, old_count, old_sum, old_state, new_count, new_sum, new_state in found
+    ]  # fmt: skip
+
+
+_Point = Callable[[int, Decimal | None, bytes | None], float | None]
+_POINTS: dict[Aggregation, _Point] = {
+    Aggregation.COUNT: lambda count, _sum, _state: count,
+    Aggregation.SUM: lambda _count, total, _state: _number(total),
+    Aggregation.AVG: lambda count, total, _state: (
+        float(total / count) if count and total is not None else None
+    ),
+    Aggregation.RATIO: lambda count, total, _state: (
+        float(total / count) if count and total is not None else None
+    ),
+    Aggregation.DISTINCT: lambda _count, _sum, state: states.distinct_count(state) if state else None,
+}
+_DEFAULTS = {metric.metric_id: metric.default_aggregation for metric in CATALOG}
+
+
+def _value(metric_id: str, count: int | None, total: Decimal | None, state: bytes | None) -> float | None:
+    if count is None:
+        return None
+    return _POINTS[_DEFAULTS.get(metric_id, Aggregation.COUNT)](count, total, state)
+
+
+def _number(value: Decimal | None) -> float | None:
+    return None if value is None else float(value)

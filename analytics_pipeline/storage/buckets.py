@@ -4,6 +4,7 @@ Belongs here: the statements on `metric_buckets`, and the rule by which a bucket
 Does not belong here: the numbers of metrics (`storage.rollups`).
 """
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -31,13 +32,19 @@ _REPLACE_BUCKET = """
 INSERT INTO metric_buckets AS register (interval, time_bucket, event_count, late_count, set_hash, run_id)
 VALUES (%(level)s, %(bucket)s, %(events)s, %(late)s, %(set_hash)s, %(run_id)s)
 ON CONFLICT (interval, time_bucket) DO UPDATE SET
-    revision = register.revision + %(changed)s::int,
-    state = CASE WHEN %(changed)s AND register.state = 'final' THEN 'restated' ELSE register.state END,
     event_count = excluded.event_count,
     late_count = excluded.late_count,
     set_hash = excluded.set_hash,
     computed_at = clock_timestamp(),
     run_id = excluded.run_id
+"""
+_RAISE_REVISIONS = """
+UPDATE metric_buckets SET
+    revision = revision + 1,
+    state = CASE WHEN state = 'final' THEN 'restated' ELSE state END,
+    computed_at = clock_timestamp(),
+    run_id = %s
+WHERE interval = %s AND time_bucket = ANY(%s)
 """
 _DUE = """
 UPDATE metric_buckets SET state = %(state)s, run_id = %(run_id)s, computed_at = clock_timestamp()
@@ -61,14 +68,15 @@ def add_buckets(connection: Connection, level: str, rows: pa.Table, *, run_id: s
         cursor.executemany(_UPSERT_BUCKET, _buckets(level, rows, run_id))
 
 
-def replace_buckets(
-    connection: Connection, level: str, rows: pa.Table, *, run_id: str, changed: bool
-) -> None:
-    """Put the register rows of one level in the place of the buckets; revisions rise only if numbers `changed`."""
+def replace_buckets(connection: Connection, level: str, rows: pa.Table, *, run_id: str) -> None:
+    """Put the register rows of one level in the place of the buckets; their revisions stay (`raise_revisions`)."""
     with connection.cursor() as cursor:
-        cursor.executemany(
-            _REPLACE_BUCKET, [{**bucket, "changed": changed} for bucket in _buckets(level, rows, run_id)]
-        )
+        cursor.executemany(_REPLACE_BUCKET, _buckets(level, rows, run_id))
+
+
+def raise_revisions(connection: Connection, level: str, starts: Iterable[datetime], *, run_id: str) -> None:
+    """Say that the numbers of these buckets change; those that were final are restated."""
+    connection.execute(_RAISE_REVISIONS, (run_id, level, list(starts)))
 
 
 def finalize_buckets(connection: Connection, *, now: datetime, grace: timedelta, run_id: str) -> int:

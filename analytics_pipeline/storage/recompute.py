@@ -4,7 +4,7 @@ Belongs here: the snapshot that raw events and pending deltas are read from, and
 Does not belong here: arithmetic (`rollups`), merging (`storage.rollups`), deciding what to recompute (`defs`).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from adbc_driver_postgresql import dbapi
 
-from analytics_pipeline.errors import ConfigurationError
+from analytics_pipeline.errors import ConfigurationError, EnvironmentFault
 from analytics_pipeline.rollups import levels, states
 from analytics_pipeline.rollups.catalog import CATALOG, REGISTER_ID, REGISTER_NAME, Kind
 from analytics_pipeline.rollups.checks import check_rows
@@ -21,8 +21,9 @@ from analytics_pipeline.rollups.deltas import compute_deltas
 from analytics_pipeline.rollups.schema import DELTAS_SCHEMA, LEVELS
 from analytics_pipeline.storage import buckets, rollups
 from analytics_pipeline.storage.connection import Connection, connection
+from analytics_pipeline.storage.restatements import Reason, restating
 
-_HOUR_LEVELS = [level for level, seconds in LEVELS.items() if seconds <= 3600]
+HOUR_LEVELS = [level for level, seconds in LEVELS.items() if seconds <= 3600]
 _CHUNK_ROWS = 200_000
 
 _VISIBLE_BATCHES = "SELECT batch_id FROM pending_batches WHERE hour = %s"
@@ -80,7 +81,16 @@ WHERE interval = %(level)s AND time_bucket >= %(first)s AND time_bucket < %(last
 
 @dataclass(frozen=True)
 class RecomputeResult:
-    """What a recompute found: events read, rows per level, and the series that differ from what was served before."""
+    """What a recompute found.
+
+    Attributes:
+        hour: its start.
+        events: read from raw.
+        late: how many of them.
+        rows: computed, per level.
+        differences: buckets of series, at the four levels up to 1h, that are not what was served: settled plus pending.
+        is_written: False after a preview.
+    """
 
     hour: datetime
     events: int
@@ -92,11 +102,23 @@ class RecomputeResult:
 
 @dataclass(frozen=True)
 class _Snapshot:
-    """One moment of one hour: what is pending and what the raw events say, per minute."""
+    """One moment of one hour: what is settled and pending, and what the raw events say, per minute."""
 
     batches: list[int]
-    before: pa.Table
+    settled: dict[str, pa.Table]
+    pending: pa.Table
     after: pa.Table
+    events: int
+    late: int
+
+
+@dataclass(frozen=True)
+class _Change:
+    """The new rows of one level, how they differ from what was served, and why each bucket changes that does."""
+
+    rows: pa.Table
+    differences: list[Difference]
+    reasons: Mapping[datetime, Reason]
 
 
 def recompute_hour(
@@ -106,6 +128,7 @@ def recompute_hour(
     run_id: str,
     metric_ids: Sequence[str] | None = None,
     write: bool = True,
+    in_transaction: Callable[[Connection], None] | None = None,
 ) -> RecomputeResult:
     """Compute one UTC hour from raw events and replace its rows at 1m, 5m, 15m and 1h; rebuild its day's 1d rows.
 
@@ -118,9 +141,11 @@ def recompute_hour(
         run_id: noted in the bucket register.
         metric_ids: which metrics, the register included; None for all of the catalog.
         write: False compares and changes nothing.
+        in_transaction: called where rows are replaced, before COMMIT: what it writes is there if the hour is done.
 
     Raises:
         ConfigurationError: the hour's raw events are gone or going (retention).
+        EnvironmentFault: Postgres cannot be reached, or stopped answering while events were read.
         InvariantBroken: the computed rows contradict themselves.
     """
     ids = (
@@ -139,12 +164,22 @@ def recompute_hour(
             )
         snapshot = _read(main, conninfo, hour, ids)
         check_rows(snapshot.after)
-        differences = compare_rows(snapshot.before, snapshot.after)
+        changes = {
+            level: _change(
+                level, snapshot.settled[level], snapshot.pending, levels.roll_up(snapshot.after, level)
+            )
+            for level in HOUR_LEVELS
+        }
         if write:
-            _replace(main, hour, ids, snapshot, run_id, changed=bool(differences))
-    events, late = buckets.register_totals(snapshot.after)
-    rows = {level: levels.roll_up(snapshot.after, level).num_rows for level in _HOUR_LEVELS}
-    return RecomputeResult(hour, events, late, rows, differences, is_written=write)
+            _replace(main, hour, ids, snapshot, changes, run_id, in_transaction)
+    return RecomputeResult(
+        hour,
+        snapshot.events,
+        snapshot.late,
+        {level: change.rows.num_rows for level, change in changes.items()},
+        [difference for change in changes.values() for difference in change.differences],
+        is_written=write,
+    )
 
 
 def recompute_day(conninfo: str, day: datetime, *, run_id: str, write: bool = True) -> list[RecomputeResult]:
@@ -161,36 +196,41 @@ def _read(main: Connection, conninfo: str, hour: datetime, ids: list[str]) -> _S
         main.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         batches = [row[0] for row in main.execute(_VISIBLE_BATCHES, (hour,))]
         pending = rollups.fetch(main, _PENDING_DELTAS, (hour, ids), DELTAS_SCHEMA)
-        settled = settled_rows(main, "1m", hour, hour + timedelta(hours=1), ids)
+        settled = {
+            level: settled_rows(main, level, hour, hour + timedelta(hours=1), ids) for level in HOUR_LEVELS
+        }
         exported = main.execute("SELECT pg_export_snapshot()").fetchone()
         found = [levels.LEVEL_SCHEMA.empty_table()]
         for events in _raw_events(conninfo, str(exported[0] if exported else ""), hour):
             found = [
                 levels.roll_up(pa.concat_tables([*found, levels.roll_up(compute_deltas(events), "1m")]), "1m")
             ]
+    events, late = buckets.register_totals(found[0])
     computed = found[0].filter(pc.is_in(found[0].column("metric_id"), pa.array(ids)))
-    before = levels.roll_up(pa.concat_tables([settled, levels.roll_up(pending, "1m")]), "1m")
-    return _Snapshot(batches, before, computed)
+    return _Snapshot(batches, settled, pending, computed, events, late)
 
 
 def _raw_events(conninfo: str, snapshot: str, hour: datetime) -> Iterator[pa.Table]:
     """The events of an hour as they were in an exported snapshot, in chunks of bounded size."""
     query = _EVENTS.format(first=hour.isoformat(), last=(hour + timedelta(hours=1)).isoformat())
-    with dbapi.connect(conninfo, autocommit=True) as reader, reader.cursor() as cursor:
-        cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        cursor.execute(f"SET TRANSACTION SNAPSHOT '{snapshot}'")
-        cursor.execute(query)
-        gathered: list[pa.RecordBatch] = []
-        rows = 0
-        for batch in cursor.fetch_record_batch():
-            gathered.append(batch)
-            rows += batch.num_rows
-            if rows >= _CHUNK_ROWS:
+    try:
+        with dbapi.connect(conninfo, autocommit=True) as reader, reader.cursor() as cursor:
+            cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            cursor.execute(f"SET TRANSACTION SNAPSHOT '{snapshot}'")
+            cursor.execute(query)
+            gathered: list[pa.RecordBatch] = []
+            rows = 0
+            for batch in cursor.fetch_record_batch():
+                gathered.append(batch)
+                rows += batch.num_rows
+                if rows >= _CHUNK_ROWS:
+                    yield _with_fixed_id(gathered)
+                    gathered, rows = [], 0
+            if rows:
                 yield _with_fixed_id(gathered)
-                gathered, rows = [], 0
-        if rows:
-            yield _with_fixed_id(gathered)
-        cursor.execute("COMMIT")
+            cursor.execute("COMMIT")
+    except dbapi.OperationalError as error:
+        raise EnvironmentFault(f"Postgres stopped answering while events were read: {error}") from error
 
 
 def _with_fixed_id(batches: list[pa.RecordBatch]) -> pa.Table:
@@ -198,21 +238,39 @@ def _with_fixed_id(batches: list[pa.RecordBatch]) -> pa.Table:
     return table.set_column(0, "id", table.column("id").cast(pa.binary(16)))
 
 
+def _change(level: str, settled: pa.Table, pending: pa.Table, rows: pa.Table) -> _Change:
+    """Compare new rows with what is settled, to know what changes, and with what is served, to know why."""
+    served = levels.roll_up(pa.concat_tables([settled, levels.roll_up(pending, level)]), level)
+    differences = compare_rows(served, rows, level)
+    wrong = {difference.time_bucket for difference in differences}
+    changing = {difference.time_bucket for difference in compare_rows(settled, rows, level)}
+    reasons = {at: Reason.BACKFILL if at in wrong else Reason.LATE for at in sorted(changing)}
+    return _Change(rows, differences, reasons)
+
+
 def _replace(
-    main: Connection, hour: datetime, ids: list[str], snapshot: _Snapshot, run_id: str, *, changed: bool
+    main: Connection,
+    hour: datetime,
+    ids: list[str],
+    snapshot: _Snapshot,
+    changes: Mapping[str, _Change],
+    run_id: str,
+    in_transaction: Callable[[Connection], None] | None,
 ) -> None:
     with main.transaction():
         rollups.lock_day(main, hour)
-        for level in _HOUR_LEVELS:
-            rows = levels.roll_up(snapshot.after, level)
-            _replace_rows(main, level, hour, hour + timedelta(hours=1), ids, rows, run_id, changed)
+        for level, change in changes.items():
+            _replace_rows(main, level, hour, hour + timedelta(hours=1), ids, change, run_id)
         day = hour.astimezone(UTC).replace(hour=0)
         day_end = day + timedelta(days=1)
         rows = levels.roll_up(settled_rows(main, "1h", day, day_end, ids), "1d")
-        _replace_rows(main, "1d", day, day_end, ids, rows, run_id, changed)
+        change = _change("1d", settled_rows(main, "1d", day, day_end, ids), snapshot.pending, rows)
+        _replace_rows(main, "1d", day, day_end, ids, change, run_id)
         main.execute(_DELETE_DELTAS, (hour, snapshot.batches, ids))
         main.execute(_DELETE_BATCHES, {"hour": hour, "batches": snapshot.batches})
         rollups.bump_days(main, [hour])
+        if in_transaction is not None:
+            in_transaction(main)
 
 
 def _replace_rows(
@@ -221,17 +279,18 @@ def _replace_rows(
     first: datetime,
     last: datetime,
     ids: list[str],
-    rows: pa.Table,
+    change: _Change,
     run_id: str,
-    changed: bool,
 ) -> None:
     span = {"level": level, "first": first, "last": last, "metric_ids": ids}
-    main.execute(_DELETE_ROWS, span)
-    main.execute(_DELETE_STATES, span)
-    rollups.write_rows(main, level, rows.to_pylist())
-    if REGISTER_ID in ids:
-        main.execute(_CLEAR_BUCKETS, span)
-        buckets.replace_buckets(main, level, rows, run_id=run_id, changed=changed)
+    with restating(main, level, change.reasons, run_id=run_id):
+        main.execute(_DELETE_ROWS, span)
+        main.execute(_DELETE_STATES, span)
+        rollups.write_rows(main, level, change.rows.to_pylist())
+        buckets.raise_revisions(main, level, change.reasons, run_id=run_id)
+        if REGISTER_ID in ids:
+            main.execute(_CLEAR_BUCKETS, span)
+            buckets.replace_buckets(main, level, change.rows, run_id=run_id)
 
 
 def settled_rows(

@@ -20,6 +20,7 @@ from analytics_pipeline.rollups.catalog import Kind
 from analytics_pipeline.rollups.schema import DELTAS_SCHEMA, canonical_dimensions
 from analytics_pipeline.storage import buckets
 from analytics_pipeline.storage.connection import Connection, Lock
+from analytics_pipeline.storage.restatements import Reason, restating
 
 _PENDING = """
 SELECT pending.hour, count(*), min(pending.batch_id) FROM pending_batches AS pending
@@ -165,13 +166,15 @@ def merge_hour(
             written = {}
             for level, rows in levels.roll_up_all(deltas).items():
                 written[level] = rows.num_rows
-                add_rows(connection, level, rows)
-                buckets.add_buckets(connection, level, rows, run_id=run_id)
+                late = dict.fromkeys(rows.column("time_bucket").to_pylist(), Reason.LATE)
+                with restating(connection, level, late, run_id=run_id):
+                    add_rows(connection, level, rows)
+                    buckets.add_buckets(connection, level, rows, run_id=run_id)
             if batches:
                 bump_days(connection, [hour])
-            events, late = buckets.register_totals(deltas)
+            events, late_events = buckets.register_totals(deltas)
             return MergeResult(
-                hour, len(batches), deltas.num_rows, events, late, written, len(batches) == max_batches
+                hour, len(batches), deltas.num_rows, events, late_events, written, len(batches) == max_batches
             )
 
 

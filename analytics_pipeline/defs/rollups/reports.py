@@ -42,17 +42,20 @@ def describe_merge(touched: Touched) -> Metadata:
 
 
 def describe_recompute(done: Sequence[RecomputeResult], level: str) -> Metadata:
-    """Metadata of a recompute: what was read, what was written, and which series differed from what was served."""
+    """Metadata of a recompute, of one level: what was read and written, and what differed from what was served."""
     found: list[Record] = [
         {
             "bucket": f"{difference.time_bucket:%Y-%m-%dT%H:%MZ}",
+            "interval": difference.interval,
             "metric": difference.metric_name,
             "dimensions": difference.dimensions,
-            "count before": difference.count_before or 0,
-            "count after": difference.count_after or 0,
+            "before": _shown(difference.value_before),
+            "after": _shown(difference.value_after),
+            "difference": difference.change,
         }
         for result in done
         for difference in result.differences
+        if difference.interval == level
     ]
     return {
         "rows": dg.MetadataValue.int(sum(result.rows.get(level, 0) for result in done)),
@@ -62,3 +65,7 @@ def describe_recompute(done: Sequence[RecomputeResult], level: str) -> Metadata:
         "differences": dg.MetadataValue.int(len(found)),
         "different series": table(found),
     }
+
+
+def _shown(value: float | None) -> str:
+    return "–" if value is None else f"{value:,.9g}"
