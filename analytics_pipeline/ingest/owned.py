@@ -14,6 +14,7 @@ class Owned:
     Attributes:
         next_offset: of the first message that has not landed.
         topic_id: Kafka's id of the topic when it was claimed, or None.
+        is_cut_off: Kafka has nothing more at the position: trimmed or made anew; what is in memory can land.
         stopped: why nothing of it is read any more until a person has looked, or None.
     """
 
@@ -22,6 +23,7 @@ class Owned:
         self.epoch = claim.epoch
         self.next_offset = claim.next_offset
         self.notes = Notes()
+        self.is_cut_off = False
         self.stopped: str | None = None
         self.topic_id: str | None = None
         self._limit = limit
@@ -83,6 +85,7 @@ class Owned:
         """Forget what is in memory and go on at `next_offset`."""
         self.next_offset = self._position = self._end = self._launched_to = next_offset
         self._buffer, self._launched = [], 0
+        self.is_cut_off = False
 
     def cut(self, most: int) -> tuple[Span, RawBatch] | None:
         """The next batch behind the one that is landing, up to `most` messages; they stay here until `landed`."""

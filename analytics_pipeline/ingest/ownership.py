@@ -129,6 +129,27 @@ class Ownership:
             "partition stopped", topic=key[0], partition=key[1], next_offset=owned.next_offset, reason=why
         )
 
+    def stop_cut_off(self) -> None:
+        """Stop partitions that Kafka cannot go on with, once what was read before has landed: it exists nowhere else.
+
+        Raises:
+            EnvironmentFault: Kafka does not tell what it holds.
+        """
+        assert self._consumer is not None
+        for owned in self:
+            if owned.is_cut_off and not owned.has_work:
+                bounds = self._consumer.bounds(owned.key)
+                self._consumer.pause([owned.key])
+                self.stop(owned.key, unreadable(owned.key, owned.position, bounds))
+
+    def count(self, key: Partition, read: int, dead: int) -> None:
+        """Add a batch that landed to the dead-letter limit of its partition, which stops when it is passed."""
+        owned = self.get(key)
+        if owned is not None and (why := owned.count(read, dead)) is not None:
+            assert self._consumer is not None
+            self._consumer.pause([key])
+            self.stop(key, passed(key, owned.next_offset, why))
+
     def recognise(self) -> None:
         """Stop partitions whose topic was made anew while they were read: their offsets mean nothing any more."""
         assert self._consumer is not None

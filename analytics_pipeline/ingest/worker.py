@@ -12,7 +12,7 @@ landed, and is forgotten if that one failed: then both are cut anew from the sam
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import structlog
 
-from analytics_pipeline.errors import EnvironmentFault, InvariantBroken
+from analytics_pipeline.errors import EnvironmentFault
 from analytics_pipeline.events.decode import decode_batches
 from analytics_pipeline.events.definitions import Definitions
 from analytics_pipeline.events.limits import Limits
@@ -30,11 +30,10 @@ from analytics_pipeline.failpoints import FailPoint, fail_at
 from analytics_pipeline.ingest import accounts
 from analytics_pipeline.ingest.backoff import Backoff
 from analytics_pipeline.ingest.consumer import Consumer, Fetched, PositionLost
-from analytics_pipeline.ingest.dead_letter_limit import passed
 from analytics_pipeline.ingest.freshness import Freshness
 from analytics_pipeline.ingest.landing_thread import LandingThread
 from analytics_pipeline.ingest.owned import Owned
-from analytics_pipeline.ingest.ownership import Ownership, unreadable
+from analytics_pipeline.ingest.ownership import Ownership
 from analytics_pipeline.storage.landing import CommitUnknown, Landed, TimedOut
 from analytics_pipeline.storage.offsets import Claim, Moved, Partition, Span
 
@@ -125,8 +124,10 @@ class Worker:
             except EnvironmentFault as error:
                 _log.warning("what is in memory is left to the next owner", reason=str(error))
         finally:
-            self._leave()
-            self._landings.close()
+            try:
+                self._leave()
+            finally:
+                self._landings.close()
 
     def step(self) -> None:
         """Fetch once, and land if it is time."""
@@ -135,7 +136,9 @@ class Worker:
         is_waiting = self._clock() < self._retry_at
         room = self._pace.capacity - self._buffered()
         if room <= 0:
-            self._pause(self._ownership)
+            self._pause()
+        elif self._is_paused and not is_waiting and not self._has_work():
+            self._resume()  # what was waited for is gone, and no landing will do it
         most = min(max(room, 1), self._pace.batch_size)
         fetched = consumer.fetch(most, self._patience(room))
         # Whatever came now came after the fetch before.
@@ -145,6 +148,7 @@ class Worker:
         if fetched.messages:
             fail_at(FailPoint.AFTER_CONSUME)
         self._take(fetched)
+        self._ownership.stop_cut_off()
         if self._waiting_since is None and self._has_more():
             self._waiting_since = came_after
         if not is_waiting and self._is_due():
@@ -167,9 +171,9 @@ class Worker:
 
     def _land_rest(self) -> None:
         """Land what is in memory, as far as the database lets us; the rest is read again by the next owner."""
-        while self._backoff.failures < _SHUTDOWN_FAILURES and any(
-            owned.has_work for owned in self._ownership
-        ):
+        # An outage that is on already does not say that it lasts: one attempt at least.
+        patience = max(_SHUTDOWN_FAILURES, self._backoff.failures + 1)
+        while self._backoff.failures < patience and self._has_work():
             self._attempt(self._land)
 
     def _joined(self) -> Consumer:
@@ -186,20 +190,37 @@ class Worker:
         self._ownership.revoked(partitions)
 
     def _leave(self) -> None:
-        consumer, self._consumer = self._consumer, None
-        if consumer is not None:
-            consumer.close()
-        flight, self._flight = self._flight, None
-        if flight is not None and isinstance(error := flight.landed.exception(), InvariantBroken):
-            raise error
-        self._ownership.revoked(self._ownership.partitions)
-        self._freshness.leave()
-        self._waiting_since, self._unresolved = None, []
+        """Leave the group, and forget everything: the database tells the next owner where to go on.
 
-    def _pause(self, partitions: Iterable[Owned]) -> None:
+        Raises:
+            InvariantBroken, or a fault of an unknown kind: that is what the batch which was landing ended with.
+        """
+        consumer, self._consumer = self._consumer, None
+        flight, self._flight = self._flight, None
+        try:
+            if flight is not None:
+                accounts.landed(flight.landed.result())
+        except (EnvironmentFault, Moved) as error:
+            accounts.failed(error)
+        finally:
+            if consumer is not None:
+                consumer.close()
+            self._ownership.revoked(self._ownership.partitions)
+            self._freshness.leave()
+            self._waiting_since, self._unresolved, self._is_paused = None, [], False
+
+    def _pause(self) -> None:
         assert self._consumer is not None
-        self._consumer.pause([owned.key for owned in partitions])
+        self._consumer.pause([owned.key for owned in self._ownership])
         self._is_paused = True
+
+    def _resume(self) -> None:
+        assert self._consumer is not None
+        self._consumer.resume([owned.key for owned in self._ownership])
+        self._is_paused = False
+
+    def _has_work(self) -> bool:
+        return any(owned.has_work for owned in self._ownership)
 
     def _has_more(self) -> bool:
         return any(owned.has_more for owned in self._ownership)
@@ -225,7 +246,6 @@ class Worker:
         )
 
     def _take(self, fetched: Fetched) -> None:
-        assert self._consumer is not None
         for key, messages in fetched.messages.items():
             if (owned := self._ownership.get(key)) is not None:
                 owned.take(messages)
@@ -234,9 +254,7 @@ class Worker:
                 owned.reach_end(offset)
         for key in fetched.unreadable:
             if (owned := self._ownership.get(key)) is not None:
-                bounds = self._consumer.bounds(key)
-                self._pause([owned])
-                self._ownership.stop(key, unreadable(key, owned.position, bounds))
+                owned.is_cut_off = True
 
     def _land(self, *, reads_on: bool = False) -> None:
         """One transaction with the oldest rows of all partitions, after the one before it has ended.
@@ -273,15 +291,19 @@ class Worker:
         flight, self._flight = self._flight, None
         if flight is None:
             return
+        spans = flight.spans
         try:
             landed = flight.landed.result()
         except BaseException as error:
             for owned in self._ownership:
                 owned.recall()
             if isinstance(error, CommitUnknown):
-                self._unresolved = flight.spans
+                self._unresolved = spans
             raise
-        self._landed(flight.spans, landed)
+        finally:
+            # An error holds this frame, and the flight holds the error: only the garbage collector would part them.
+            del flight
+        self._landed(spans, landed)
 
     def _attempt(self, do: Callable[[], None]) -> None:
         """Do what may fail, and what each failure asks for."""
@@ -330,23 +352,15 @@ class Worker:
         self._consumer.commit({span.key: span.next_offset for span in ours})
         if landed is not None:
             accounts.landed(landed)
-            self._enforce_limits(landed)
+            for line in landed.lines:
+                self._ownership.count((line.source, line.partition), line.read, line.dead)
         if self._backoff.failures:
             _log.info("landing goes on", failures=self._backoff.failures)
             self._backoff.reset()
         self._rows = min(self._pace.batch_size, self._rows * 2)
         if self._is_paused:
-            self._consumer.resume([owned.key for owned in self._ownership])
-            self._is_paused = False
+            self._resume()
         self._waiting_since = self._clock() if self._has_more() else None
-
-    def _enforce_limits(self, landed: Landed) -> None:
-        assert self._consumer is not None
-        for line in landed.lines:
-            owned = self._ownership.get((line.source, line.partition))
-            if owned is not None and (why := owned.count(line.read, line.dead)) is not None:
-                self._consumer.pause([owned.key])
-                self._ownership.stop(owned.key, passed(owned.key, owned.next_offset, why))
 
     def _move(self, moved: Moved) -> None:
         """Not an error of the data: somebody else owns or landed it."""
@@ -370,17 +384,23 @@ class Worker:
         """Find out about a COMMIT that got no answer; whether the batch landed."""
         spans = self._unresolved
         is_landed = self._landings.resolve(spans)
+        read = [span.key for span in spans if span.read and self._is_ours(span)] if is_landed else []
+        # What became of its messages is in the ledger alone.
+        lines = {key: self._landings.history(key)[-1:] for key in read}
         self._unresolved = []
         accounts.resolved(spans, is_landed)
         if is_landed:
             self._landed(spans, None)
+            for key, last in lines.items():
+                for line in last:
+                    self._ownership.count(key, *line)
         return is_landed
 
     def _wait(self, error: EnvironmentFault) -> None:
         accounts.failed(error)
         wait = self._backoff.next()
         self._retry_at = self._clock() + wait
-        self._pause(self._ownership)
+        self._pause()
         _log.warning(
             "landing waits",
             reason=str(error),
