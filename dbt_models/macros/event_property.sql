@@ -1,8 +1,11 @@
-{#- A property as a number: NULL for text, and beyond 1e18, as the rollups count it. -#}
+{#-
+A property as a number: NULL for text, and beyond 1e18, as the rollups count it. It has 18 decimals at most, because
+Postgres refuses to make a double of a number that is too near to zero.
+-#}
 {% macro number_property(event, name) -%}
     CASE jsonb_typeof({{ event }}.properties -> '{{ name }}') WHEN 'number' THEN
         CASE WHEN abs(({{ event }}.properties -> '{{ name }}')::numeric) <= 1e18
-            THEN ({{ event }}.properties -> '{{ name }}')::numeric END
+            THEN trim_scale(round(({{ event }}.properties -> '{{ name }}')::numeric, 18)) END
     END
 {%- endmacro %}
 

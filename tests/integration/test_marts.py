@@ -1,6 +1,5 @@
 """The marts: their tables, and what dbt makes of raw events."""
 
-import warnings
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -8,12 +7,12 @@ from typing import Any
 import dagster as dg
 import psycopg
 import pytest
-from dbt.cli.main import dbtRunner
 
-from analytics_pipeline.settings import adopt, settings
+from analytics_pipeline.settings import settings
 from analytics_pipeline.storage.connection import Connection, connect
 from analytics_pipeline.storage.retention import write_policies
 from tests.integration.landed import Event, land, order
+from tests.integration.marts import build_marts
 
 HOUR = timedelta(hours=1)
 
@@ -71,27 +70,6 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def build_marts(command: str = "run") -> bool:
-    """dbt inside this process, which spares most of its start; whether it succeeded."""
-    from analytics_pipeline.defs.marts.resources import PROJECT, dbt_environment
-
-    adopt(dbt_environment(settings().database.conninfo()))
-    folder, target = str(PROJECT.project_dir), str(PROJECT.target_path / "tests")
-    places = [
-        "--project-dir",
-        folder,
-        "--profiles-dir",
-        folder,
-        "--target-path",
-        target,
-        "--log-path",
-        target,
-    ]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return dbtRunner().invoke([command, "--quiet", *places]).success
-
-
 def fill_marts() -> dg.ExecuteInProcessResult:
     """The job, as Dagster runs it."""
     from analytics_pipeline.definitions import definitions
@@ -133,19 +111,19 @@ def test_order_analytics_equals_sql_on_raw_also_after_late_events(db, now):
         Event("page.view", now - HOUR, {"order_id": "not an order"}),
     ]
     land(db, events)
-    assert build_marts()
+    assert build_marts("run", "order_analytics")
     assert rows(db, ACTUAL) == rows(db, EXPECTED)
     assert len(rows(db, ACTUAL)) == 7
 
     let_time_pass(db)
     land(db, order("other", now - timedelta(days=1)))
-    assert build_marts()
+    assert build_marts("run", "order_analytics")
     assert rows(db, ACTUAL) == rows(db, EXPECTED)
 
     land(db, order("open", now - HOUR)[1:])
     late = closing("order.canceled", "spans-hours", now - timedelta(hours=20))
     land(db, [late, *order("filled", now - 2 * HOUR)[1:]])
-    assert build_marts()
+    assert build_marts("run", "order_analytics")
     assert rows(db, ACTUAL) == rows(db, EXPECTED)
     assert len(rows(db, ACTUAL)) == 8
     [(status, first)] = rows(
@@ -164,7 +142,7 @@ def test_the_tests_of_the_model_are_checks_of_the_asset(db, now):
     db.execute(
         "INSERT INTO order_analytics (order_id, status, timestamp) VALUES ('one', 'x', now()), (' ', 'x', now())"
     )
-    assert not build_marts("test")
+    assert not build_marts("test", "order_analytics")
 
 
 def test_values_that_do_not_fit_are_left_out_or_cut_and_the_table_keeps_its_shape(db, now):
@@ -187,7 +165,7 @@ def test_values_that_do_not_fit_are_left_out_or_cut_and_the_table_keeps_its_shap
             ),
         ],
     )
-    assert build_marts()
+    assert build_marts("run", "order_analytics")
     [row] = rows(
         db,
         "SELECT order_id, length(symbol), length(side), price, quantity, latency_ms, pnl FROM order_analytics",
@@ -198,21 +176,21 @@ def test_values_that_do_not_fit_are_left_out_or_cut_and_the_table_keeps_its_shap
 
 def test_orders_that_began_before_the_raw_floor_stay_as_they_are(db, now):
     land(db, order("old", now - timedelta(days=1), filled_after=None))
-    assert build_marts()
+    assert build_marts("run", "order_analytics")
     let_time_pass(db)
     before = rows(db, "SELECT * FROM order_analytics")
     db.execute("UPDATE retention_state SET raw_floor = %s", (now - HOUR,))
     land(db, order("old", now)[1:])
-    assert build_marts()
+    assert build_marts("run", "order_analytics")
     assert rows(db, "SELECT * FROM order_analytics") == before
 
 
 def test_a_second_run_with_nothing_new_changes_nothing(db, now):
     land(db, order("one", now - HOUR))
-    assert build_marts()
+    assert build_marts("run", "order_analytics")
     db.execute("UPDATE order_analytics SET landed_at = landed_at + interval '2 minutes'")
     before = rows(db, "SELECT * FROM order_analytics")
-    assert build_marts()
+    assert build_marts("run", "order_analytics")
     assert rows(db, "SELECT * FROM order_analytics") == before
 
 
