@@ -28,6 +28,7 @@ from pydantic import (
     Field,
     SecretStr,
     ValidationError,
+    field_validator,
     model_validator,
 )
 
@@ -228,6 +229,10 @@ class Retention(Section):
     hourly_aggregates: Duration = timedelta(days=730)
     daily_aggregates: Duration = timedelta(days=3650)
     source_statistics: Duration = timedelta(days=90)
+    dead_letters: Duration = timedelta(days=90)
+    ledger: Duration = timedelta(days=365)
+    dagster_runs: Duration = timedelta(days=14)
+    archive_uri: str | None = None
     cleanup_enabled: bool = True
     cleanup_interval: Duration = timedelta(days=1)
     partitions_ahead: int = Field(default=7, ge=1, le=60)
@@ -239,7 +244,21 @@ class Retention(Section):
         for finer, coarser in pairwise(order):
             if getattr(self, finer) > getattr(self, coarser):
                 raise ValueError(f"{finer} is kept longer than {coarser}: raise {coarser} or lower {finer}")
+        if self.dead_letters > self.ledger:
+            raise ValueError("dead_letters is kept longer than ledger: raise ledger or lower dead_letters")
         return self
+
+    @field_validator("archive_uri")
+    @classmethod
+    def _archive_is_an_address(cls, value: str | None) -> str | None:
+        if not value:
+            return None
+        if re.fullmatch(r"file:///[^?#]+", value) or re.fullmatch(r"s3://[^/@?#]+(/[^?#]*)?", value):
+            return value
+        raise ValueError(
+            "write file:///folder or s3://bucket/folder, without credentials or options: "
+            "those of S3 come from AWS' own variables and files"
+        )
 
 
 class Query(Section):

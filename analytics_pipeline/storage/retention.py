@@ -7,9 +7,12 @@ noted in `retention_removals`, so that a run killed anywhere is continued by the
 2. merged    no delta of its time is pending
 3. frozen    its day is never recomputed from live raw again (raw events only)
 4. detached  out of the table, CONCURRENTLY (`detaching` before): neither readers nor landings wait
-5. dropped   (an archive is written and verified between 4 and 5: states `archived` and `verified`)
+5. archived  its rows are in Parquet files        } only where the policy says so
+6. verified  read back, they are the same rows    }
+7. dropped
 
-Does not belong here: which partitions go (`retention.plan`), and removal by plain SQL (`cleanup_old_data()`).
+Does not belong here: which partitions go (`retention.plan`), removal by plain SQL (`cleanup_old_data()`), the
+files of an archive (`storage.archive`), rows of tables without partitions (`storage.expired_rows`).
 """
 
 import time
@@ -26,6 +29,7 @@ from psycopg import sql
 from analytics_pipeline.errors import EnvironmentFault
 from analytics_pipeline.retention.plan import Kind, Partition, Plan, Policy, plan
 from analytics_pipeline.settings import Retention
+from analytics_pipeline.storage.archive import Archive, ArchiveFault, Contents
 from analytics_pipeline.storage.connection import Connection, Lock
 from analytics_pipeline.storage.rollups import hour_key, merge_hour
 
@@ -62,9 +66,6 @@ _MARTS = {
     "market_analytics_coarse": timedelta(days=730),
     "system_metrics": timedelta(days=30),
 }
-_ATTEMPTS = 25
-_PAUSE_SECONDS = 0.05
-
 _WRITE_POLICY = """
 INSERT INTO retention_policies AS policy (parent, kind, keep, must_archive)
 VALUES (%(parent)s, %(kind)s, %(keep)s, %(must_archive)s)
@@ -106,6 +107,16 @@ SELECT pg_advisory_xact_lock(%s, hours.hour) FROM generate_series(%s::integer, %
 _FREEZE = "INSERT INTO frozen_days (day) VALUES (%s) ON CONFLICT DO NOTHING"
 _FROZEN = "SELECT day FROM frozen_days WHERE day >= %s AND day < %s ORDER BY day"
 _IS_DETACHING = "SELECT is_detaching FROM time_partitions WHERE partition = %s"
+_ARCHIVED = "SELECT state, archive, archived_rows, archived_hash FROM retention_removals WHERE partition = %s"
+_BEGIN_ARCHIVE = """
+UPDATE retention_removals SET archive = %(archive)s, state = 'detached', archived_rows = NULL, archived_hash = NULL
+WHERE partition = %(partition)s
+"""
+_KEEP_ARCHIVE = """
+UPDATE retention_removals SET archived_rows = %(rows)s, archived_hash = %(set_hash)s WHERE partition = %(partition)s
+"""
+_COUNT = "SELECT count(*) FROM {}"
+_SIZES = "SELECT partition, bytes FROM time_partitions"
 _TRY_ALONE = "SELECT pg_try_advisory_lock(%s, 0)"
 _LEAVE = "SELECT pg_advisory_unlock(%s, 0)"
 
@@ -116,7 +127,7 @@ _DETACH_PATIENCE = "60s"
 
 def policies(settings: Retention) -> list[Policy]:
     """The policies of the settings. States at 1m live as long as raw, so that a late event finds them."""
-    found = [Policy("events", Kind.RAW, settings.raw_events)]
+    found = [Policy("events", Kind.RAW, settings.raw_events, must_archive=settings.archive_uri is not None)]
     for level, key in _LEVEL_SETTINGS.items():
         keep: timedelta = getattr(settings, key)
         found.append(Policy(f"metric_aggregations_{level}", Kind.ROLLUP, keep))
@@ -147,36 +158,64 @@ def write_policies(connection: Connection, settings: Retention) -> int:
     return changed
 
 
-def read_plan(connection: Connection, *, now: datetime) -> Plan:
-    """What a run at `now` would do; nothing is changed."""
+def read_plan(connection: Connection, *, now: datetime, rules: list[Policy] | None = None) -> Plan:
+    """What a run at `now` would do, by `rules` or by the policies in the database; nothing is changed."""
     known = [Partition(*row) for row in connection.execute(_PARTITIONS)]
-    rules = [
-        Policy(parent, Kind(kind), keep, archive)
-        for parent, kind, keep, archive in connection.execute(_POLICIES)
-    ]
+    if rules is None:
+        rules = _policies_in_force(connection)
     row = connection.execute(_FLOOR).fetchone()
     assert row is not None
     return plan(known, rules, now=now, floor=row[0])
 
 
-def remove_expired(connection: Connection, *, now: datetime, run_id: str) -> list[Outcome]:
+def preview(connection: Connection, settings: Retention, *, now: datetime) -> list[Outcome]:
+    """The partitions that a run at `now` would drop by these settings, in its order; nothing is changed."""
+    rules = policies(settings)
+    archived = {rule.parent for rule in rules if rule.must_archive}
+    sizes = dict(connection.execute(_SIZES).fetchall())
+    left_over = [Partition(*row) for row in connection.execute(_LEFT_OVER)]
+    going = [*left_over, *read_plan(connection, now=now, rules=rules).removals]
+    return [
+        Outcome(
+            each.name,
+            "expires",
+            "archived, then dropped" if each.parent in archived else "dropped",
+            sizes.get(each.name),
+        )
+        for each in going
+    ]
+
+
+def remove_expired(
+    connection: Connection, *, now: datetime, run_id: str, archive: Archive | None = None
+) -> list[Outcome]:
     """Carry out the plan of `now`, after finishing what earlier runs left detached.
 
     Args:
         connection: an autocommit connection, which this holds for as long as the removals take.
         now: the time, with zone.
         run_id: noted with every step.
+        archive: where partitions go whose policy asks for an archive; without one they are skipped.
 
     Raises:
         Held: another run is removing, or landings kept the floor lock for all tries.
     """
     with _alone(connection):
         decided = read_plan(connection, now=now)
-        kinds = {parent: Kind(kind) for parent, kind, *_ in connection.execute(_POLICIES)}
+        rules = {rule.parent: rule for rule in _policies_in_force(connection)}
         _change_floor(connection, _RAISE_FLOOR, (decided.floor,))
         left_over = [Partition(*row) for row in connection.execute(_LEFT_OVER)]
-        going = [*left_over, *decided.removals]
-        return [_remove(connection, each, kinds.get(each.parent, Kind.MART), run_id) for each in going]
+        return [
+            _remove(connection, each, rules.get(each.parent), run_id, archive)
+            for each in [*left_over, *decided.removals]
+        ]
+
+
+def _policies_in_force(connection: Connection) -> list[Policy]:
+    return [
+        Policy(parent, Kind(kind), keep, must_archive)
+        for parent, kind, keep, must_archive in connection.execute(_POLICIES)
+    ]
 
 
 def frozen_days(connection: Connection, first: date, last: date) -> list[date]:
@@ -184,7 +223,11 @@ def frozen_days(connection: Connection, first: date, last: date) -> list[date]:
     return [row[0] for row in connection.execute(_FROZEN, (first, last))]
 
 
-def _remove(connection: Connection, partition: Partition, kind: Kind, run_id: str) -> Outcome:
+def _remove(
+    connection: Connection, partition: Partition, policy: Policy | None, run_id: str, archive: Archive | None
+) -> Outcome:
+    kind = policy.kind if policy else Kind.MART
+
     def note(state: str) -> int | None:
         values = {"state": state, "run_id": run_id, "partition": partition.name, "parent": partition.parent}
         row = connection.execute(
@@ -193,6 +236,8 @@ def _remove(connection: Connection, partition: Partition, kind: Kind, run_id: st
         return row[0] if row else None
 
     try:
+        if policy and policy.must_archive and archive is None:
+            raise Held("its policy asks for an archive and this process has none: set retention.archive_uri")
         is_attached = connection.execute(_IS_DETACHING, (partition.name,)).fetchone()
         if is_attached is not None:
             note("planned")
@@ -205,6 +250,8 @@ def _remove(connection: Connection, partition: Partition, kind: Kind, run_id: st
             note("detaching")
             _detach(connection, partition, is_detaching=is_attached[0])
             note("detached")
+        if policy and policy.must_archive and archive is not None:
+            _save(connection, archive, partition, note)
         name = sql.Identifier(partition.name)
         _patiently(
             connection,
@@ -212,7 +259,7 @@ def _remove(connection: Connection, partition: Partition, kind: Kind, run_id: st
             "the table",
         )
         size = note("dropped")
-    except Held as held:
+    except (Held, ArchiveFault) as held:
         log.info("retention.skipped", partition=partition.name, reason=str(held))
         return Outcome(partition.name, "skipped", str(held))
     log.info("retention.dropped", partition=partition.name, bytes=size)
@@ -256,6 +303,36 @@ def _detach(connection: Connection, partition: Partition, *, is_detaching: bool)
         raise Held("another partition of its table is still being detached") from None
     finally:
         connection.execute("RESET lock_timeout")
+
+
+def _save(
+    connection: Connection, archive: Archive, partition: Partition, note: Callable[[str], object]
+) -> None:
+    """Archive a detached partition and prove it; what an earlier run wrote to the same place is only proved again."""
+    folder = archive.folder(partition)
+    row = connection.execute(_ARCHIVED, (partition.name,)).fetchone()
+    state, written_to, *noted = row or (None, None)
+    if state not in ("archived", "verified") or written_to != folder:
+        if written_to != folder and archive.exists(partition):
+            raise Held(f"{folder} holds files that were not written by this database: move them away")
+        connection.execute(_BEGIN_ARCHIVE, {"archive": folder, "partition": partition.name})
+        contents = archive.write(partition)
+        connection.execute(_KEEP_ARCHIVE, {**contents._asdict(), "partition": partition.name})
+        note("archived")
+    else:
+        contents = Contents(noted[0], int(noted[1]))
+    count = connection.execute(sql.SQL(_COUNT).format(sql.Identifier(partition.name))).fetchall()[0][0]
+    try:
+        found = archive.read(partition)
+    except ArchiveFault:
+        note("detached")  # whatever it is that cannot be read, the rows are still here to be written again
+        raise
+    if found != contents or found.rows != count:
+        note("detached")
+        raise Held(
+            f"its archive {folder} holds {found.rows} events instead of {count}, or others: it is written again"
+        )
+    note("verified")
 
 
 def _change_floor(connection: Connection, statement: str, values: tuple[object, ...]) -> None:

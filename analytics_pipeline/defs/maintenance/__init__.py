@@ -4,12 +4,13 @@ import dagster as dg
 
 from analytics_pipeline.defs.maintenance.assets import (
     expired_partitions,
+    expired_rows,
     forgotten_runs,
     partitions_ahead,
 )
 from analytics_pipeline.defs.maintenance.schedules import maintenance_schedule, retention_schedule
 
 DEFINITIONS = dg.Definitions(
-    assets=[partitions_ahead, expired_partitions, forgotten_runs],
+    assets=[partitions_ahead, expired_partitions, expired_rows, forgotten_runs],
     schedules=[maintenance_schedule, retention_schedule],
 )

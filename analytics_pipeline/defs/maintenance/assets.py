@@ -3,15 +3,19 @@
 Belongs here: their thin bodies. Does not belong here: which partitions go (`retention`), and how (`storage`).
 """
 
+from typing import Any
+
 import dagster as dg
 
 from analytics_pipeline.defs.conventions import MAINTENANCE, OWNERS, RETENTION_POOL
 from analytics_pipeline.defs.events.assets import EVENTS
-from analytics_pipeline.defs.maintenance.history import KEEP_RUNS, forget_runs
+from analytics_pipeline.defs.maintenance.history import forget_runs
 from analytics_pipeline.defs.resources import Pipeline
 from analytics_pipeline.defs.rollups.reports import table
+from analytics_pipeline.storage.archive import Archive
+from analytics_pipeline.storage.expired_rows import preview_expired_rows, remove_expired_rows
 from analytics_pipeline.storage.partitions import ensure_partitions
-from analytics_pipeline.storage.retention import remove_expired, write_policies
+from analytics_pipeline.storage.retention import Outcome, preview, remove_expired, write_policies
 
 _RETRY = dg.RetryPolicy(max_retries=3, delay=10, backoff=dg.Backoff.EXPONENTIAL)
 
@@ -38,42 +42,87 @@ def partitions_ahead(pipeline: Pipeline) -> dg.MaterializeResult[None]:
     return dg.MaterializeResult(metadata={"created": created, "policies changed": changed})
 
 
+class RetentionRun(dg.Config):
+    """What a person may ask of a run."""
+
+    dry_run: bool = False
+    """List what would go, and change nothing."""
+
+
 @dg.asset(
     description=(
         "Removal of partitions that the policies let go: floor raised, last deltas merged, day frozen, detached "
-        "without blocking, dropped. Resumes where a killed run stopped."
+        "without blocking, archived and verified where asked for, dropped. Resumes where a killed run stopped. "
+        "Run config `dry_run: true` lists what would go."
     ),
     deps=[EVENTS],
+    group_name=MAINTENANCE,
+    owners=OWNERS,
+    kinds={"postgres", "parquet"},
+    pool=RETENTION_POOL,
+    retry_policy=_RETRY,
+)
+def expired_partitions(
+    context: dg.AssetExecutionContext, config: RetentionRun, pipeline: Pipeline
+) -> dg.MaterializeResult[None]:
+    """Carry out retention, unless `cleanup_enabled` is off."""
+    retention = pipeline.settings.analytics.retention
+    if not retention.cleanup_enabled and not config.dry_run:
+        return dg.MaterializeResult(metadata={"skipped": "analytics.retention.cleanup_enabled is false"})
+    with pipeline.connection("retention") as connection:
+        if config.dry_run:
+            return dg.MaterializeResult(metadata=_told(preview(connection, retention, now=pipeline.now())))
+        write_policies(connection, retention)
+        archive = Archive(retention.archive_uri, pipeline.conninfo) if retention.archive_uri else None
+        outcomes = remove_expired(connection, now=pipeline.now(), run_id=context.run.run_id, archive=archive)
+    return dg.MaterializeResult(metadata=_told(outcomes))
+
+
+def _told(outcomes: list[Outcome]) -> dict[str, dg.MetadataValue[Any] | int]:
+    return {
+        "dropped": sum(outcome.action == "dropped" for outcome in outcomes),
+        "skipped": sum(outcome.action == "skipped" for outcome in outcomes),
+        "would be dropped": sum(outcome.action == "expires" for outcome in outcomes),
+        "bytes": sum(outcome.bytes or 0 for outcome in outcomes),
+        "partitions": table(
+            [{"partition": each.partition, "action": each.action, "reason": each.reason} for each in outcomes]
+        ),
+    }
+
+
+@dg.asset(
+    description=(
+        "Old lines of the ledger with their dead letters, and the content of letters settled long ago, removed in "
+        "small transactions without breaking a balance. Run config `dry_run: true` counts what would go."
+    ),
     group_name=MAINTENANCE,
     owners=OWNERS,
     kinds={"postgres"},
     pool=RETENTION_POOL,
     retry_policy=_RETRY,
+    deps=[expired_partitions],
 )
-def expired_partitions(context: dg.AssetExecutionContext, pipeline: Pipeline) -> dg.MaterializeResult[None]:
-    """Carry out retention, unless `cleanup_enabled` is off."""
-    if not pipeline.settings.analytics.retention.cleanup_enabled:
+def expired_rows(config: RetentionRun, pipeline: Pipeline) -> dg.MaterializeResult[None]:
+    """Keep tables that have no partitions from growing for ever, unless `cleanup_enabled` is off."""
+    retention = pipeline.settings.analytics.retention
+    if not retention.cleanup_enabled and not config.dry_run:
         return dg.MaterializeResult(metadata={"skipped": "analytics.retention.cleanup_enabled is false"})
+    carry_out = preview_expired_rows if config.dry_run else remove_expired_rows
     with pipeline.connection("retention") as connection:
-        write_policies(connection, pipeline.settings.analytics.retention)
-        outcomes = remove_expired(connection, now=pipeline.now(), run_id=context.run.run_id)
+        done = carry_out(connection, retention, now=pipeline.now())
     return dg.MaterializeResult(
         metadata={
-            "dropped": sum(outcome.action == "dropped" for outcome in outcomes),
-            "skipped": sum(outcome.action == "skipped" for outcome in outcomes),
-            "bytes": sum(outcome.bytes or 0 for outcome in outcomes),
-            "partitions": table(
-                [
-                    {"partition": each.partition, "action": each.action, "reason": each.reason}
-                    for each in outcomes
-                ]
-            ),
+            "dry run": config.dry_run,
+            "ledger lines": done.ledger_lines,
+            "dead letters": done.dead_letters,
+            "contents of dead letters": done.contents_erased,
+            "held": ", ".join(done.held),
         }
     )
 
 
 @dg.asset(
-    description="Finished runs of Dagster older than two weeks, removed; their materializations stay known.",
+    description="Finished runs of Dagster older than dagster_runs, removed; their materializations stay known.",
     group_name=MAINTENANCE,
     owners=OWNERS,
     kinds={"dagster"},
@@ -81,5 +130,6 @@ def expired_partitions(context: dg.AssetExecutionContext, pipeline: Pipeline) ->
 )
 def forgotten_runs(context: dg.AssetExecutionContext, pipeline: Pipeline) -> dg.MaterializeResult[None]:
     """Keep Dagster's tables from growing for ever."""
-    forgotten = forget_runs(context.instance, before=pipeline.now() - KEEP_RUNS)
+    keep = pipeline.settings.analytics.retention.dagster_runs
+    forgotten = forget_runs(context.instance, before=pipeline.now() - keep)
     return dg.MaterializeResult(metadata={**forgotten._asdict()})

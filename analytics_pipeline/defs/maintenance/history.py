@@ -4,12 +4,11 @@ A live merge a minute leaves about 40 kB: 60 MB a day, if nobody cleared it away
 Belongs here: forgetting runs. Ticks are Dagster's own business (`retention` in dagster.yaml).
 """
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import NamedTuple
 
 import dagster as dg
 
-KEEP_RUNS = timedelta(days=14)
 _FINISHED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 _MATERIALIZED = dg.DagsterEventType.ASSET_MATERIALIZATION
 

@@ -31,10 +31,10 @@ maintenance_schedule = dg.ScheduleDefinition(
 retention_schedule = dg.ScheduleDefinition(
     name="retention",
     job=dg.define_asset_job(
-        "retention", selection=["expired_partitions", "forgotten_runs"], tags=ROUTINE_TAGS
+        "retention", selection=["expired_partitions", "expired_rows", "forgotten_runs"], tags=ROUTINE_TAGS
     ),
     cron_schedule=cron_of(settings().analytics.retention.cleanup_interval),
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Removes expired partitions and old runs, once every analytics.retention.cleanup_interval.",
+    description="Removes expired partitions, rows and old runs, once every analytics.retention.cleanup_interval.",
 )

@@ -1,0 +1,207 @@
+"""Raw events as Parquet files: written from a detached partition, and read back to prove that they are whole.
+
+Belongs here: the layout and the schema of the files, streaming in and out with bounded memory.
+Does not belong here: when a partition is archived and what is noted about it (`storage.retention`).
+
+Layout: `<uri>/events/date=2024-05-15/part-0.parquet`, `part-1.parquet`, … A file has its final name only when it is
+whole: on a disk by renaming, on S3 because an object appears when its upload is complete.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from adbc_driver_postgresql import dbapi
+from pyarrow import fs
+
+from analytics_pipeline.errors import EnvironmentFault
+from analytics_pipeline.retention.plan import Partition
+from analytics_pipeline.rollups import states
+
+_TIME = pa.timestamp("us", tz="UTC")
+SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.uuid()),
+        pa.field("event_type", pa.string()),
+        pa.field("user_id", pa.string()),
+        pa.field("session_id", pa.string()),
+        pa.field("properties", pa.string()),
+        pa.field("timestamp", _TIME),
+        pa.field("created_at", _TIME),
+        pa.field("source", pa.string()),
+        pa.field("source_partition", pa.int32()),
+        pa.field("source_offset", pa.int64()),
+        pa.field("is_late", pa.bool_()),
+        pa.field("definition_version", pa.int32()),
+    ]
+)
+"""Columns of `events`; properties are JSON text."""
+
+_ROWS = """
+SELECT
+    uuid_send(id) AS id, event_type, user_id, session_id, properties::text AS properties, timestamp, created_at,
+    source, source_partition, source_offset, is_late, definition_version
+FROM "{partition}"
+"""
+_PART_ROWS = 5_000_000
+_READ_ROWS = 50_000
+_SUFFIX = ".writing"
+
+
+class ArchiveFault(EnvironmentFault):
+    """The archive cannot be written or read; the partition stays, and the next run tries again."""
+
+
+class Contents(NamedTuple):
+    """What an archive holds: how many events, and the sum of their hashes modulo 2^128, as in the register."""
+
+    rows: int
+    set_hash: int
+
+
+class Archive:
+    """Archived events below one address.
+
+    Args:
+        uri: `file:///…` or `s3://bucket/…`; credentials of S3 come from where AWS' tools look for them.
+        conninfo: the database that the partitions are read from.
+    """
+
+    def __init__(self, uri: str, conninfo: str) -> None:
+        self.uri = uri.rstrip("/")
+        self._conninfo = conninfo
+
+    def folder(self, partition: Partition) -> str:
+        """The address of a partition's files."""
+        return f"{self.uri}/{partition.parent}/date={partition.lower:%Y-%m-%d}"
+
+    def exists(self, partition: Partition) -> bool:
+        """Whether there are files already.
+
+        Raises:
+            ArchiveFault: the archive cannot be reached.
+        """
+        with self._opened(partition, "read") as (files, folder):
+            return bool(_parts(files, folder))
+
+    def write(self, partition: Partition) -> Contents:
+        """Write the rows of a detached partition, in place of whatever its folder holds.
+
+        Raises:
+            ArchiveFault: the archive cannot be written.
+        """
+        with self._opened(partition, "written") as (files, folder):
+            files.create_dir(folder, recursive=True)
+            files.delete_dir_contents(folder)
+            return _write(files, folder, self._rows(partition.name))
+
+    def read(self, partition: Partition) -> Contents:
+        """Read every column of every file, checksums of pages included.
+
+        Raises:
+            ArchiveFault: a file is missing or damaged, or the archive cannot be reached.
+        """
+        rows, set_hash = 0, 0
+        with self._opened(partition, "read") as (files, folder):
+            for path in _parts(files, folder):
+                with pq.ParquetFile(
+                    files.open_input_file(path), page_checksum_verification=True, pre_buffer=False
+                ) as part:
+                    for batch in part.iter_batches(_READ_ROWS):
+                        rows += batch.num_rows
+                        set_hash += _set_hash(batch)
+        return Contents(rows, set_hash % states.MODULUS)
+
+    @contextmanager
+    def _opened(self, partition: Partition, done: str) -> Iterator[tuple[fs.FileSystem, str]]:
+        folder = self.folder(partition)
+        try:
+            yield fs.FileSystem.from_uri(folder)
+        except (OSError, pa.ArrowException) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise ArchiveFault(f"its archive {folder} cannot be {done}: {reason}") from error
+
+    def _rows(self, table: str) -> Iterator[pa.RecordBatch]:
+        with dbapi.connect(self._conninfo, autocommit=True) as reader, reader.cursor() as cursor:
+            cursor.execute(_ROWS.format(partition=table))
+            for batch in cursor.fetch_record_batch():
+                ids = batch.column(0).cast(pa.binary(16))
+                columns = [
+                    pa.ExtensionArray.from_storage(pa.uuid(), ids),
+                    *(
+                        column.cast(field.type)
+                        for column, field in zip(batch.columns[1:], list(SCHEMA)[1:], strict=True)
+                    ),
+                ]
+                yield pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
+
+
+def _write(files: fs.FileSystem, folder: str, batches: Iterator[pa.RecordBatch]) -> Contents:
+    rows, set_hash, number = 0, 0, 0
+    batch = next(batches, None)
+    while batch is not None or number == 0:
+        path = f"{folder}/part-{number}.parquet"
+        in_part = 0
+        with (
+            files.open_output_stream(path + _suffix(files)) as target,
+            pq.ParquetWriter(target, SCHEMA, compression="zstd", write_page_checksum=True) as writer,
+        ):
+            while batch is not None and in_part < _PART_ROWS:
+                writer.write_batch(batch)
+                in_part += batch.num_rows
+                set_hash += _set_hash(batch)
+                batch = next(batches, None)
+        _finish(files, path)
+        rows += in_part
+        number += 1
+    return Contents(rows, set_hash % states.MODULUS)
+
+
+def _suffix(files: fs.FileSystem) -> str:
+    return _SUFFIX if files.type_name == "local" else ""
+
+
+def _finish(files: fs.FileSystem, path: str) -> None:
+    """On a disk, make sure that the file and its name outlive a power failure: the partition is dropped next."""
+    if files.type_name != "local":
+        return
+    _sync(path + _SUFFIX)
+    files.move(path + _SUFFIX, path)
+    folder = Path(path).parent
+    for above in (folder, folder.parent, folder.parent.parent):
+        _sync(above)
+
+
+def _sync(path: str | Path) -> None:
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
+
+
+def _parts(files: fs.FileSystem, folder: str) -> list[str]:
+    found = files.get_file_info(fs.FileSelector(folder, allow_not_found=True))
+    return sorted(each.path for each in found if each.is_file and each.path.endswith(".parquet"))
+
+
+def _set_hash(batch: pa.RecordBatch) -> int:
+    """The sum of the hashes of a batch's events, not reduced."""
+    if batch.num_rows == 0:
+        return 0
+    ids = batch.column("id")
+    ids = ids.storage if isinstance(ids, pa.ExtensionArray) else ids
+    halves = np.frombuffer(ids.buffers()[1], dtype=">u8").reshape(-1, 2)[ids.offset : ids.offset + len(ids)]
+    at = batch.column("timestamp").cast(pa.int64()).to_numpy()
+    high, low = states.event_hashes(halves.astype(np.uint64), np.ascontiguousarray(at))
+    return (_exact_sum(high) << 64) + _exact_sum(low)
+
+
+def _exact_sum(values: "np.typing.NDArray[np.uint64]") -> int:
+    """The sum of 64-bit numbers without overflow: by halves, for up to 2^32 of them."""
+    return (int((values >> np.uint64(32)).sum()) << 32) + int((values & np.uint64(0xFFFFFFFF)).sum())
