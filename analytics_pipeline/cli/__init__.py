@@ -8,11 +8,32 @@ import traceback
 from rich.console import Console
 from rich.text import Text
 
-from analytics_pipeline.cli import dead_letters, definitions, fate, ledger, offsets, sources, stack, workers
+from analytics_pipeline.cli import (
+    backfill,
+    dead_letters,
+    definitions,
+    fate,
+    ledger,
+    offsets,
+    sources,
+    stack,
+    workers,
+)
 from analytics_pipeline.cli.options import Shown, app
 from analytics_pipeline.errors import AnalyticsError, ConfigurationError
 
-__all__ = ["dead_letters", "definitions", "fate", "ledger", "main", "offsets", "sources", "stack", "workers"]
+__all__ = [
+    "backfill",
+    "dead_letters",
+    "definitions",
+    "fate",
+    "ledger",
+    "main",
+    "offsets",
+    "sources",
+    "stack",
+    "workers",
+]
 
 _INTERRUPTED = 130
 

@@ -240,12 +240,15 @@ def _with_fixed_id(batches: list[pa.RecordBatch]) -> pa.Table:
 
 def _change(level: str, settled: pa.Table, pending: pa.Table, rows: pa.Table) -> _Change:
     """Compare new rows with what is settled, to know what changes, and with what is served, to know why."""
-    served = levels.roll_up(pa.concat_tables([settled, levels.roll_up(pending, level)]), level)
-    differences = compare_rows(served, rows, level)
+    changes = differences = compare_rows(settled, rows, level)
+    if pending.num_rows:
+        served = levels.roll_up(pa.concat_tables([settled, levels.roll_up(pending, level)]), level)
+        differences = compare_rows(served, rows, level)
     wrong = {difference.time_bucket for difference in differences}
-    changing = {difference.time_bucket for difference in compare_rows(settled, rows, level)}
-    reasons = {at: Reason.BACKFILL if at in wrong else Reason.LATE for at in sorted(changing)}
-    return _Change(rows, differences, reasons)
+    changing = sorted({difference.time_bucket for difference in changes})
+    return _Change(
+        rows, differences, {at: Reason.BACKFILL if at in wrong else Reason.LATE for at in changing}
+    )
 
 
 def _replace(

@@ -1,0 +1,287 @@
+"""`analytics backfill`: recompute a range of rollups from raw events, or show what that would change.
+
+Belongs here: arguments, progress and words. Does not belong here: the work (`storage.backfill`).
+"""
+
+import difflib
+import json
+import secrets
+from collections import Counter
+from datetime import UTC, datetime
+from enum import StrEnum
+from types import TracebackType
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from analytics_pipeline.cli.dead_letter_display import printable
+from analytics_pipeline.cli.ledger import moment
+from analytics_pipeline.cli.options import app, everywhere
+from analytics_pipeline.cli.workers import DATABASE, database, joined
+from analytics_pipeline.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from analytics_pipeline.rollups.compare import Difference
+    from analytics_pipeline.storage.backfill import Plan
+    from analytics_pipeline.storage.recompute import RecomputeResult
+
+_FILE_WIDTH = 200
+
+
+class Interval(StrEnum):
+    """At which interval differences are listed."""
+
+    MINUTE = "1m"
+    FIVE_MINUTES = "5m"
+    FIFTEEN_MINUTES = "15m"
+    HOUR = "1h"
+
+
+@app.command(rich_help_panel=DATABASE)
+@everywhere
+def backfill(
+    start: Annotated[
+        str, typer.Option("--from", metavar="TIME", help="A time (2026-05-15T12:00Z) or an age (24h, 7d).")
+    ],
+    end: Annotated[
+        str | None, typer.Option("--to", metavar="TIME", help="Before this time or age [default: now]")
+    ] = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option("--metric", metavar="NAME", help="Only this one; may be repeated [default: all]"),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would change, and write nothing.")
+    ] = False,
+    interval: Annotated[
+        Interval, typer.Option(help="List the differences at this interval.")
+    ] = Interval.HOUR,
+    limit: Annotated[int, typer.Option(min=0, max=100_000, help="List at most so many.")] = 100,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Do hours again that an interrupted backfill has done.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs: one line an hour.")] = False,
+) -> None:
+    """Recompute the whole hours of a range, and their days, from raw events.
+
+    Lists what differed from what was served. Lets landing and live merges go first. Safe to interrupt: the same command
+    does the rest.
+    """
+    found = joined()
+    from analytics_pipeline.storage import backfill as work
+
+    metric_ids = _metric_ids(metric or [])
+    first, last = _range(start, end)
+    with database(found, "backfill") as opened:
+        opened.autocommit = True
+        _refuse_what_is_gone(first, work.raw_begin(opened))
+        hours = work.whole_hours(first, last)
+        planned = work.plan(opened, hours, metric_ids=metric_ids, restart=restart or dry_run)
+        shown = _Shown(interval.value, limit, as_json=as_json, is_preview=dry_run)
+        with _Progress(planned, is_preview=dry_run) as progress:
+            live_first = work.LiveFirst(opened, progress.wait)
+            run_id = f"backfill-{secrets.token_hex(4)}"
+            conninfo = found.database.conninfo()
+            results = (
+                work.preview(conninfo, planned, run_id=run_id, before_hour=live_first)
+                if dry_run
+                else work.carry_out(opened, conninfo, planned, run_id=run_id, before_hour=live_first)
+            )
+            for result in results:
+                shown.add(result)
+                progress.advance(result)
+    shown.finish()
+
+
+def _metric_ids(names: list[str]) -> list[str] | None:
+    """The ids behind the names, or None for all.
+
+    Raises:
+        ConfigurationError: one sentence for each name that the catalog does not have.
+    """
+    from analytics_pipeline.rollups.catalog import CATALOG, resolve
+
+    problems = []
+    for name in names:
+        if resolve(name) is None:
+            near = difflib.get_close_matches(name, [metric.name for metric in CATALOG], n=1)
+            hint = f"did you mean {near[0]}?" if near else "docs/metrics.md lists those there are"
+            problems.append(f"--metric: there is no metric {printable(name)!r}; {hint}")
+    if problems:
+        raise ConfigurationError(*problems)
+    found = [selection.metric.metric_id for name in names if (selection := resolve(name))]
+    return list(dict.fromkeys(found)) or None
+
+
+def _range(start: str, end: str | None) -> tuple[datetime, datetime]:
+    now = datetime.now(UTC)
+    first, last = _time(start, "--from"), min(_time(end, "--to") if end is not None else now, now)
+    if first >= now:
+        raise ConfigurationError(
+            f"--from {first:%Y-%m-%dT%H:%MZ} lies in the future: nothing has happened there yet"
+        )
+    if first >= last:
+        raise ConfigurationError(
+            f"--from {first:%Y-%m-%dT%H:%MZ} is not before --to {last:%Y-%m-%dT%H:%MZ}: swap them"
+        )
+    return first, last
+
+
+def _time(text: str, option: str) -> datetime:
+    found = moment(text, option)
+    try:
+        return (found or datetime.now(UTC)).astimezone(UTC)
+    except OverflowError:
+        raise ConfigurationError(f"{option}: {printable(text)} is outside the calendar") from None
+
+
+def _refuse_what_is_gone(first: datetime, begin: datetime) -> None:
+    if first < begin:
+        raise ConfigurationError(
+            f"--from {first:%Y-%m-%dT%H:%MZ}: raw events from before {begin:%Y-%m-%dT%H:%MZ} are gone (retention), so "
+            "nothing before can be recomputed: begin there"
+        )
+
+
+class _Progress:
+    """How far it is, on stderr: a bar for a person, a line an hour for a file."""
+
+    def __init__(self, planned: "Plan", *, is_preview: bool) -> None:
+        self._console = Console(stderr=True, highlight=False)
+        self._total, self._done = len(planned.hours), 0
+        self._verb = "compared" if is_preview else "recomputed"
+        self._bar = Progress(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("hours"),
+            TimeRemainingColumn(), TextColumn("{task.fields[wait]}"),
+            console=self._console, disable=not self._console.is_terminal, transient=True,
+        )  # fmt: skip
+        self._task = self._bar.add_task(self._verb, total=self._total, wait="")
+        self._waits_for: str | None = None
+        if planned.done:
+            self._console.print(
+                f"{planned.done:,} hours were done by {planned.done_at:%Y-%m-%d %H:%M:%S}Z, in a backfill that was "
+                "interrupted; --restart does them again",
+                soft_wrap=True,
+            )
+
+    def __enter__(self) -> "_Progress":
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+        if kind is not None and self._verb == "recomputed":
+            self._console.print(
+                f"stopped after {self._done:,} of {self._total:,} hours, which stay done: the same command goes on",
+                soft_wrap=True,
+            )
+
+    def advance(self, result: "RecomputeResult") -> None:
+        """One hour more."""
+        self._done += 1
+        self._bar.advance(self._task)
+        if not self._console.is_terminal:
+            self._console.print(
+                f"{self._verb} {result.hour:%Y-%m-%dT%H:%MZ}: {result.events:,} events "
+                f"({self._done:,} of {self._total:,} hours)",
+                soft_wrap=True,
+            )
+
+    def wait(self, reason: str | None) -> None:
+        """Say why nothing moves, once each time."""
+        self._bar.update(self._task, wait=f"waiting: {reason}" if reason else "")
+        if reason and not self._waits_for and not self._console.is_terminal:
+            self._console.print(f"waiting: {reason}", soft_wrap=True)
+        self._waits_for = reason
+
+
+class _Shown:
+    """What differs, on stdout; of a long range it keeps only the rows that it will show."""
+
+    def __init__(self, interval: str, limit: int, *, as_json: bool, is_preview: bool) -> None:
+        self._interval, self._limit = interval, limit
+        self._as_json, self._is_preview = as_json, is_preview
+        self._rows: list[Difference] = []
+        self._counts: Counter[str] = Counter()
+        self._hours = self._events = 0
+
+    def add(self, result: "RecomputeResult") -> None:
+        """Take one hour."""
+        if self._as_json:
+            typer.echo(json.dumps(_plain(result), default=datetime.isoformat))
+            return
+        self._hours += 1
+        self._events += result.events
+        self._counts.update(one.interval for one in result.differences)
+        room = self._limit - len(self._rows)
+        self._rows += [one for one in result.differences if one.interval == self._interval][: max(0, room)]
+
+    def finish(self) -> None:
+        """The table, and one sentence."""
+        if self._as_json:
+            return
+        console = Console(highlight=False)
+        if not console.is_terminal:
+            console.width = _FILE_WIDTH
+        if self._rows:
+            console.print(_table(self._rows))
+        if (more := self._counts[self._interval] - len(self._rows)) > 0:
+            console.print(
+                f"and {more:,} more at {self._interval}: --limit shows more, --json all", soft_wrap=True
+            )
+        counts = ", ".join(f"{self._counts[level.value]:,} at {level.value}" for level in Interval)
+        found = f"differences: {counts}" if self._counts else "no difference"
+        done = "compared with" if self._is_preview else "recomputed from"
+        written = "; nothing was written" if self._is_preview else ""
+        console.print(
+            f"{self._hours:,} hours {done} {self._events:,} raw events; {found}{written}", soft_wrap=True
+        )
+
+
+def _plain(result: "RecomputeResult") -> dict[str, Any]:
+    return {
+        "hour": result.hour,
+        "events": result.events,
+        "late": result.late,
+        "written": result.is_written,
+        "differences": [
+            {
+                "interval": one.interval,
+                "time_bucket": one.time_bucket,
+                "metric_name": one.metric_name,
+                "dimensions": json.loads(one.dimensions),
+                "old": one.value_before,
+                "new": one.value_after,
+                "difference": one.change,
+            }
+            for one in result.differences
+        ],
+    }
+
+
+def _table(rows: "list[Difference]") -> Table:
+    table = Table(box=None)
+    for name in ("bucket", "metric", "dimensions"):
+        table.add_column(name, overflow="fold")
+    for name in ("old", "new", "difference"):
+        table.add_column(name, justify="right")
+    for one in rows:
+        table.add_row(
+            f"{one.time_bucket:%Y-%m-%dT%H:%MZ}",
+            Text(printable(one.metric_name)),
+            Text(printable(one.dimensions) if one.dimensions != "{}" else ""),
+            _number(one.value_before),
+            _number(one.value_after),
+            f"{one.change:+,.9g}",
+        )
+    return table
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:,.9g}"

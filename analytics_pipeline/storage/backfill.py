@@ -1,0 +1,179 @@
+"""A backfill: hours recomputed one by one, below live work, and taken up again where it was interrupted.
+
+Belongs here: which hours are left, their progress in Postgres, and when to let live work go first.
+Does not belong here: recomputing an hour (`storage.recompute`), words and arguments (`cli.backfill`).
+"""
+
+import hashlib
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from analytics_pipeline.rollups.catalog import CATALOG, REGISTER_ID
+from analytics_pipeline.storage.books import Freshness, freshness, waiting
+from analytics_pipeline.storage.connection import Connection
+from analytics_pipeline.storage.recompute import RecomputeResult, recompute_hour
+
+_RAW_BEGIN = """
+SELECT greatest(
+    (SELECT raw_floor FROM retention_state), (SELECT min(lower_bound) FROM time_partitions WHERE parent = 'events')
+)
+"""
+_DONE = """
+SELECT hour, done_at FROM backfill_progress
+WHERE metric_set = %s AND hour >= %s AND hour < %s ORDER BY hour
+"""
+_MARK = """
+INSERT INTO backfill_progress (metric_set, hour, run_id) VALUES (%s, %s, %s)
+ON CONFLICT (metric_set, hour) DO UPDATE SET run_id = excluded.run_id, done_at = clock_timestamp()
+"""
+_FORGET = "DELETE FROM backfill_progress WHERE metric_set = %s"
+
+MOST_LAG = 10.0
+"""Seconds that landing may be behind before a backfill waits for it."""
+MOST_PENDING = 120.0
+"""Seconds that deltas may wait to be merged before a backfill waits for merges; live runs come once a minute."""
+PATIENCE = 60.0
+"""Seconds that a backfill waits before each hour at most: live work goes first, but does not stop it for ever."""
+_LOOK = 1.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a backfill has to do.
+
+    Attributes:
+        hours: starts of the UTC hours that are left, oldest first.
+        metric_ids: what is recomputed, the register of buckets included where it is all of the catalog.
+        done: hours of the range that an interrupted backfill of the same metrics has done.
+        done_at: when it did the last of them.
+    """
+
+    hours: list[datetime]
+    metric_ids: tuple[str, ...]
+    done: int = 0
+    done_at: datetime | None = None
+
+    @property
+    def metric_set(self) -> str:
+        """One short text for the metrics, whatever their order."""
+        return hashlib.sha256(",".join(sorted(self.metric_ids)).encode()).hexdigest()[:16]
+
+
+def whole_hours(start: datetime, end: datetime) -> list[datetime]:
+    """Starts of the UTC hours that `[start, end)` touches."""
+    first = start.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    count = -((first - end) // timedelta(hours=1))
+    return [first + timedelta(hours=number) for number in range(max(0, count))]
+
+
+def raw_begin(connection: Connection) -> datetime:
+    """From when on raw events are kept: what lies before cannot be recomputed."""
+    row = connection.execute(_RAW_BEGIN).fetchone()
+    assert row is not None
+    return row[0]  # type: ignore[no-any-return]
+
+
+def plan(
+    connection: Connection,
+    hours: Sequence[datetime],
+    *,
+    metric_ids: Collection[str] | None = None,
+    restart: bool = False,
+) -> Plan:
+    """Plan a backfill: all of these hours, without those that an interrupted one of the same metrics has done.
+
+    Args:
+        connection: any.
+        hours: starts of UTC hours, oldest first, at least one.
+        metric_ids: what to recompute; None for all of the catalog and the register.
+        restart: do every hour again.
+    """
+    everything = (*(metric.metric_id for metric in CATALOG), REGISTER_ID)
+    whole = Plan(list(hours), everything if metric_ids is None else tuple(metric_ids))
+    if restart:
+        return whole
+    last = hours[-1] + timedelta(hours=1)
+    done = dict(connection.execute(_DONE, (whole.metric_set, hours[0], last)).fetchall())
+    left = [hour for hour in hours if hour not in done]
+    return Plan(left, whole.metric_ids, len(hours) - len(left), max(done.values(), default=None))
+
+
+def carry_out(
+    connection: Connection, conninfo: str, planned: Plan, *, run_id: str, before_hour: Callable[[], None]
+) -> Iterator[RecomputeResult]:
+    """Recompute the hours one by one; each is done or not done, with its progress, in one transaction.
+
+    Interrupted at any moment, `plan` leaves out what was done. When all is done, the progress is forgotten.
+
+    Args:
+        connection: an autocommit connection, to forget with.
+        conninfo: where the database is.
+        planned: what to do.
+        run_id: noted in the register, the feed and the progress.
+        before_hour: called before each hour; may wait (`LiveFirst`).
+    """
+    for hour in planned.hours:
+        before_hour()
+
+        def mark(at: Connection, hour: datetime = hour) -> None:
+            at.execute(_MARK, (planned.metric_set, hour, run_id))
+
+        yield recompute_hour(
+            conninfo, hour, run_id=run_id, metric_ids=planned.metric_ids, in_transaction=mark
+        )
+    connection.execute(_FORGET, (planned.metric_set,))
+
+
+def preview(
+    conninfo: str, planned: Plan, *, run_id: str, before_hour: Callable[[], None]
+) -> Iterator[RecomputeResult]:
+    """Compare the hours as `carry_out` would change them, and write nothing."""
+    for hour in planned.hours:
+        before_hour()
+        yield recompute_hour(conninfo, hour, run_id=run_id, metric_ids=planned.metric_ids, write=False)
+
+
+def live_work_behind(found: Freshness, *, is_landing: bool) -> str | None:
+    """Why a backfill should wait now, or None.
+
+    Where no process lands events there is no live work to disturb, however old its last sign is.
+    """
+    if not is_landing:
+        return None
+    lag = max(found.behind_kafka or 0, found.oldest_in_inbox or 0)
+    if lag > MOST_LAG:
+        return f"landing is {lag:.0f} s behind"
+    if (found.oldest_pending or 0) > MOST_PENDING:
+        return f"{found.pending:,} deltas wait to be merged, for {found.oldest_pending:.0f} s"
+    return None
+
+
+@dataclass(frozen=True)
+class LiveFirst:
+    """Waits while live work is behind, `PATIENCE` at most; called before each hour.
+
+    Attributes:
+        connection: an autocommit connection to look with.
+        say: told why it waits, once a look, and None when it goes on.
+        pause: waits so many seconds.
+        clock: seconds that only grow.
+    """
+
+    connection: Connection
+    say: Callable[[str | None], None]
+    pause: Callable[[float], None] = time.sleep
+    clock: Callable[[], float] = time.monotonic
+
+    def __call__(self) -> None:
+        """Return when live work is not behind, or patience is at its end."""
+        limit = self.clock() + PATIENCE
+        while self.clock() < limit and (reason := self._reason()) is not None:
+            self.say(reason)
+            self.pause(_LOOK)
+        self.say(None)
+
+    def _reason(self) -> str | None:
+        is_landing = waiting(self.connection).landing_connections > 0
+        return live_work_behind(freshness(self.connection, now=datetime.now(UTC)), is_landing=is_landing)

@@ -1,0 +1,294 @@
+"""`analytics backfill` against real Postgres: preview, repair, interruption, live work first, words and exit codes."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from analytics_pipeline import cli
+from analytics_pipeline.errors import ConfigurationError, EnvironmentFault
+from analytics_pipeline.settings import environment
+from analytics_pipeline.storage import rollups
+from analytics_pipeline.storage.backfill import PATIENCE, LiveFirst
+from analytics_pipeline.storage.connection import Connection, connect
+from analytics_pipeline.storage.restatements import restatements
+from tests.integration.ingest_process import write_config
+from tests.integration.rollup_data import land, live
+from tests.unit.rollups.events import batch
+from tests.waiting import wait_for
+
+ROOT = Path(__file__).parents[2]
+DAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=1)
+HOURS = [DAY + timedelta(hours=number) for number in (8, 9, 10, 11)]
+RANGE = ("--from", f"{HOURS[0]:%Y-%m-%dT%H:%MZ}", "--to", f"{HOURS[-1]:%Y-%m-%dT%H:59Z}")
+EVERYTHING = (
+    "SELECT interval, time_bucket, metric_id, dimensions::text, count, sum_exact FROM metric_aggregations"
+    " ORDER BY 1, 2, 3, 4",
+    "SELECT * FROM metric_states ORDER BY 1, 2, 3, 4, 5",
+    "SELECT * FROM metric_buckets ORDER BY 1, 2",
+    "SELECT hour, batch_id, minute, metric_id, dimensions::text, count FROM rollup_deltas ORDER BY 1, 2, 3, 4, 5",
+    "SELECT * FROM rollup_days",
+    "SELECT * FROM backfill_progress",
+    "SELECT * FROM metric_restatements",
+)
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def config(database: str, tmp_path: Path) -> Path:
+    return write_config(tmp_path, database, None, [])
+
+
+@pytest.fixture
+def run(config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    for name in ("B25_CONFIG", "B25_LOCAL_STACK__STATE_FOLDER"):
+        monkeypatch.setenv(name, environment().get(name, ""))  # commands set these: put back afterwards
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", command(config, *arguments))
+        try:
+            code = cli.main()
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else 1
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+def command(config: Path, *arguments: str) -> list[str]:
+    return [
+        "analytics", "backfill", *arguments,
+        "--config", str(config), "--state-folder", str(config.parent / "none"),
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def connection(database: str) -> Iterator[Connection]:
+    with connect(database, name="test", autocommit=True) as opened:
+        yield opened
+
+
+@pytest.fixture
+def damaged(connection: Connection) -> list[tuple[object, ...]]:
+    """60 events in each of four hours, a batch of them pending, and totals that count one too many; the truth."""
+    for number, hour in enumerate(HOURS):
+        land(connection, batch(60, seed=number, start=hour), number)
+        rollups.merge_hour(connection, hour, run_id="run")
+    land(connection, batch(10, seed=9, start=HOURS[1]), 9)
+    truth = live(connection)
+    connection.execute("UPDATE metric_aggregations SET count = count + 1 WHERE dimension_set = ''")
+    return truth
+
+
+def state(connection: Connection) -> list[list[tuple[object, ...]]]:
+    return [connection.execute(query).fetchall() for query in EVERYTHING]
+
+
+def progress(connection: Connection) -> list[datetime]:
+    return [row[0] for row in connection.execute("SELECT hour FROM backfill_progress ORDER BY hour")]
+
+
+def test_a_dry_run_shows_old_new_and_difference_and_writes_nothing(connection, damaged, run):
+    before = state(connection)
+    code, out, err = run(*RANGE, "--dry-run")
+    assert code == 0
+    assert state(connection) == before
+    [line] = [
+        one.split() for one in out.splitlines() if one.split()[1:2] == ["events.count"] and "08:00" in one
+    ]
+    assert line == [f"{HOURS[0]:%Y-%m-%dT%H:%MZ}", "events.count", "61", "60", "-1"]
+    assert "4 hours compared with 250 raw events" in out
+    assert "nothing was written" in out
+    assert "(4 of 4 hours)" in err
+
+
+def test_a_dry_run_for_programs_has_one_line_an_hour_at_every_interval(connection, damaged, run):
+    code, out, _ = run(*RANGE, "--dry-run", "--json")
+    assert code == 0
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert [datetime.fromisoformat(line["hour"]) for line in lines] == HOURS
+    assert [line["events"] for line in lines] == [60, 70, 60, 60]
+    for line in lines:
+        assert line["written"] is False
+        assert {one["interval"] for one in line["differences"]} == {"1m", "5m", "15m", "1h"}
+        [total] = [
+            one for one in line["differences"]
+            if (one["interval"], one["metric_name"]) == ("1h", "events.count") and one["dimensions"] == {}
+        ]  # fmt: skip
+        assert (total["old"], total["new"], total["difference"]) == (line["events"] + 1, line["events"], -1)
+
+
+def test_a_backfill_mends_every_interval_and_the_next_finds_no_difference(connection, damaged, run):
+    assert live(connection) != damaged
+    code, out, _ = run(*RANGE)
+    assert code == 0
+    assert "4 hours recomputed from 250 raw events; differences: " in out
+    assert live(connection) == damaged
+    assert rollups.pending_hours(connection) == []
+    assert progress(connection) == []
+    code, out, _ = run(*RANGE)
+    assert (code, out) == (0, "4 hours recomputed from 250 raw events; no difference\n")
+
+
+def test_only_the_metrics_asked_for_are_recomputed(connection, damaged, run):
+    names = ("trading.orders_placed", "users.active")
+    wrong = live(connection)
+    code, _, _ = run(*RANGE, "--metric", names[0], "--metric", names[1])
+    assert code == 0
+    expected = [right if right[0] in names else kept for right, kept in zip(damaged, wrong, strict=True)]
+    assert live(connection) == expected
+
+
+def test_few_rows_are_listed_and_the_rest_counted(damaged, run):
+    _, out, _ = run(*RANGE, "--dry-run", "--limit", "2", "--interval", "1m")
+    assert sum("T08:" in line or "T09:" in line for line in out.splitlines()) == 2
+    assert " more at 1m: --limit shows more" in out
+
+
+def test_killed_midway_and_called_again_it_does_the_rest(connection, database, damaged, config, run):
+    """The third hour is held, so the process stands there when it is killed."""
+    program = [sys.executable, "-c", "import sys; from analytics_pipeline.cli import main; sys.exit(main())"]
+    with connect(database, name="holder", autocommit=True) as holder:
+        with rollups.hour_lock(holder, HOURS[2], wait=True):
+            process = subprocess.Popen(
+                [*program, *command(config, *RANGE)[1:]], cwd=ROOT,
+                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            )  # fmt: skip
+            try:
+                wait_for(lambda: progress(connection) == HOURS[:2] and waits(connection), timeout=60)
+            finally:
+                process.kill()
+                process.wait(20)
+        assert progress(connection) == HOURS[:2]
+    code, out, err = run(*RANGE)
+    assert code == 0
+    assert err.startswith("2 hours were done by ")
+    assert "2 hours recomputed from 120 raw events" in out
+    assert live(connection) == damaged
+    assert progress(connection) == []
+
+
+def waits(connection: Connection) -> bool:
+    found = connection.execute(
+        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    ).fetchone()
+    return found is not None and found[0] > 0
+
+
+def test_an_hour_is_done_with_its_progress_or_not_at_all(connection, damaged, run):
+    connection.execute(f"ALTER TABLE backfill_progress ADD CONSTRAINT stop CHECK (hour <> '{HOURS[1]}')")
+    before = connection.execute(EVERYTHING[0]).fetchall()
+    code, _, err = run(*RANGE)
+    assert code == EnvironmentFault.exit_code
+    assert "stopped after 1 of 4 hours, which stay done: the same command goes on" in err
+    assert progress(connection) == HOURS[:1]
+    after = connection.execute(EVERYTHING[0]).fetchall()
+    changed = {row[1] for row in set(after) - set(before)}
+    assert changed
+    assert changed - {DAY} <= {HOURS[0] + timedelta(minutes=number) for number in range(60)}
+    connection.execute("ALTER TABLE backfill_progress DROP CONSTRAINT stop")
+    _, out, _ = run(*RANGE, "--restart")
+    assert "4 hours recomputed" in out
+    assert live(connection) == damaged
+
+
+def test_a_backfill_of_other_metrics_takes_nothing_for_done(connection, damaged, run):
+    connection.execute(
+        "INSERT INTO backfill_progress (metric_set, hour, run_id) SELECT 'other', unnest(%s::timestamptz []), 'run'",
+        (HOURS,),
+    )
+    assert "4 hours recomputed" in run(*RANGE)[1]
+    assert progress(connection) == HOURS
+
+
+def test_what_was_final_is_fed_as_restated_by_backfill(connection, damaged, run):
+    connection.execute("UPDATE metric_buckets SET state = 'final'")
+    run(*RANGE)
+    fed = restatements(connection, metric_name="events.count", interval="1h")
+    assert [(one.time_bucket, one.reason) for one in reversed(fed)] == [(hour, "backfill") for hour in HOURS]
+    assert [(one.old_count, one.new_count) for one in reversed(fed)] == [
+        (61, 60),
+        (61, 70),
+        (61, 60),
+        (61, 60),
+    ]
+    assert {one.run_id.partition("-")[0] for one in fed} == {"backfill"}
+
+
+WRONG = [
+    (
+        ("--metric", "trading.total_volum"),
+        "no metric 'trading.total_volum'; did you mean trading.total_volume?",
+    ),
+    (("--metric", "\x1b[31m"), r"no metric '\\x1b[31m'; docs/metrics.md lists those there are"),
+    (("--from", "yesterday"), "--from: give a time with its zone"),
+    (("--from", "2026-05-15"), "--from: give a time with its zone"),
+    (("--from", "2h", "--to", "noon"), "--to: give a time with its zone"),
+    (("--from", "1h", "--to", "2h"), "is not before --to"),
+    (("--from", "2999-01-01T00:00Z"), "lies in the future"),
+    (("--from", "0001-01-01T00:00+23:00"), "is outside the calendar"),
+    (
+        ("--from", "2001-01-01T00:00Z"),
+        "are gone (retention), so nothing before can be recomputed: begin there",
+    ),
+]
+
+
+def test_bad_input_gets_one_sentence(run):
+    for arguments, sentence in WRONG:
+        code, out, err = run("--from", "2h", *arguments)
+        assert (code, out) == (ConfigurationError.exit_code, ""), arguments
+        assert sentence in err
+        assert err.startswith("error: ")
+        assert err.count("\n") == 1
+
+
+def test_a_range_before_the_raw_floor_is_refused_and_changes_nothing(connection, damaged, run):
+    connection.execute("UPDATE retention_state SET raw_floor = %s", (HOURS[1],))
+    before = state(connection)
+    code, _, err = run(*RANGE)
+    assert code == ConfigurationError.exit_code
+    assert f"raw events from before {HOURS[1]:%Y-%m-%dT%H:%MZ} are gone" in err
+    assert state(connection) == before
+
+
+def test_it_waits_until_landing_has_caught_up(connection, database):
+    now = datetime.now(UTC)
+    connection.execute("INSERT INTO ingest_offsets VALUES ('t', 0, 0, 1, %s)", (now - timedelta(minutes=5),))
+    said: list[str | None] = []
+
+    def catch_up(_: float) -> None:
+        if len(said) == 3:
+            connection.execute("UPDATE ingest_offsets SET caught_up_at = now()")
+
+    LiveFirst(connection, said.append, catch_up)()
+    assert said == [None]  # nobody lands, so nobody is disturbed
+    said.clear()
+    with connect(database, name="landing-test"):
+        LiveFirst(connection, said.append, catch_up)()
+    assert [str(reason).partition(" is ")[0] for reason in said] == ["landing", "landing", "landing", "None"]
+
+
+def test_it_waits_for_merges_but_not_for_ever(connection, database):
+    connection.execute(
+        "INSERT INTO ingest_batches"
+        " (batch_id, source, partition, committed_at, read, stored, duplicate, dead, skipped, catalog_version)"
+        " VALUES (1, 'http', 0, now() - interval '1 hour', 1, 1, 0, 0, 0, '')"
+    )
+    connection.execute("INSERT INTO pending_batches VALUES (%s, 1)", (HOURS[0],))
+    passed = [0.0]
+    said: list[str | None] = []
+
+    def pause(seconds: float) -> None:
+        passed[0] += seconds
+
+    with connect(database, name="landing-test"):
+        LiveFirst(connection, said.append, pause, lambda: passed[0])()
+    assert passed[0] == PATIENCE
+    assert all("wait to be merged" in str(reason) for reason in said[:-1])
+    assert said[-1] is None
