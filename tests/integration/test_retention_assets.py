@@ -23,7 +23,13 @@ def now() -> datetime:
 
 
 @pytest.fixture
-def db(database: str, now: datetime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Connection]:
+def db(
+    database: str,
+    now: datetime,
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Connection]:
     """Two batches of a year ago, each with an event of that time, and one of today."""
     monkeypatch.setenv("B25_DATABASE__URL", database)
     monkeypatch.setenv("B25_LOCAL_STACK__STATE_FOLDER", str(tmp_path_factory.getbasetemp() / "dagster"))
