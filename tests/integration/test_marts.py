@@ -7,14 +7,16 @@ from typing import Any
 import dagster as dg
 import psycopg
 import pytest
+import yaml
 
-from analytics_pipeline.settings import settings
+from analytics_pipeline.settings import project_file, settings
 from analytics_pipeline.storage.connection import Connection, connect
 from analytics_pipeline.storage.retention import write_policies
 from tests.integration.landed import Event, land, order
 from tests.integration.marts import build_marts
 
 HOUR = timedelta(hours=1)
+MARTS = ("order_analytics", "market_analytics", "user_behavior", "strategy_performance")
 
 # Written apart from the model, row by row instead of in sets: the two must agree.
 EXPECTED = """
@@ -132,17 +134,52 @@ def test_order_analytics_equals_sql_on_raw_also_after_late_events(db, now):
     assert (status, first) == ("canceled", late.timestamp)
 
 
-def test_the_tests_of_the_model_are_checks_of_the_asset(db, now):
-    land(db, order("one", now - HOUR))
+def test_one_job_fills_all_marts_and_their_tests_are_checks_of_the_assets(db, now):
+    seen = Event("page.view", now - HOUR, {}, user_id="u1", session_id="s1")
+    land(db, [*order("one", now - HOUR), seen])
     done = fill_marts()
     assert done.success
-    checks = {each.check_name: each.passed for each in done.get_asset_check_evaluations()}
-    assert len(checks) >= 3
-    assert all(checks.values())
+    for mart in MARTS:
+        assert rows(db, f"SELECT count(*) > 0 FROM {mart}") == [(True,)], mart
+        checks = [each for each in done.get_asset_check_evaluations() if each.asset_key.path == [mart]]
+        assert len(checks) >= 3, mart
+        assert all(each.passed for each in checks), mart
     db.execute(
         "INSERT INTO order_analytics (order_id, status, timestamp) VALUES ('one', 'x', now()), (' ', 'x', now())"
     )
     assert not build_marts("test", "order_analytics")
+
+
+def test_marts_descend_from_events_and_from_the_register_that_says_which_minutes_changed(db):
+    from analytics_pipeline.definitions import definitions
+
+    graph = definitions.resolve_asset_graph()
+    parents = {
+        mart: {key.to_user_string() for key in graph.get(dg.AssetKey(mart)).parent_keys} for mart in MARTS
+    }
+    by_minute = {"events", "metric_rollups_1m"}
+    assert parents == {mart: {"events"} if mart == "order_analytics" else by_minute for mart in MARTS}
+
+
+@pytest.mark.parametrize("mart", MARTS)
+def test_every_column_is_described_and_no_other(db, mart):
+    found = rows(
+        db,
+        f"SELECT column_name FROM information_schema.columns WHERE table_name = '{mart}'"
+        " AND column_name NOT IN ('id', 'created_at')",
+    )
+    text = (project_file("dbt_models") / "models" / "marts" / f"{mart}.yml").read_text()
+    [model] = yaml.safe_load(text)["models"]
+    described = {column["name"]: column["description"] for column in model["columns"]}
+    assert described.keys() == {name for [name] in found}
+    assert all(described.values())
+
+
+def test_a_number_too_near_to_zero_for_a_double_is_no_obstacle(db, now):
+    land(db, [Event("order.filled", now - HOUR, {"order_id": "tiny", "latency_ms": 1e-300, "pnl": 1e-300})])
+    db.execute("UPDATE events SET properties = properties || '{\"latency_ms\": 1e-500}'::jsonb")
+    assert build_marts("run", "order_analytics")
+    assert rows(db, "SELECT latency_ms, pnl FROM order_analytics") == [(0, 0)]
 
 
 def test_values_that_do_not_fit_are_left_out_or_cut_and_the_table_keeps_its_shape(db, now):
