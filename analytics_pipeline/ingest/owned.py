@@ -70,7 +70,12 @@ class Owned:
         return self.waiting > 0 or self._end > self._launched_to
 
     def take(self, messages: Sequence[Message]) -> None:
-        """Keep fetched messages, in order; those from before the position were landed or are in memory already."""
+        """Keep fetched messages, in order; those from before the position were landed or are in memory already.
+
+        After a cut none is kept: it would be one of a topic that was made anew.
+        """
+        if self.is_cut_off:
+            return
         if messages and messages[0].offset() < self._position:
             messages = [message for message in messages if message.offset() >= self._position]
         if messages:
@@ -79,7 +84,8 @@ class Owned:
 
     def reach_end(self, offset: int) -> None:
         """Everything before `offset` has been fetched."""
-        self._end = max(self._end, offset)
+        if not self.is_cut_off:
+            self._end = max(self._end, offset)
 
     def rewind(self, next_offset: int) -> None:
         """Forget what is in memory and go on at `next_offset`."""

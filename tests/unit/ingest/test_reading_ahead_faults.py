@@ -156,6 +156,21 @@ def test_what_is_in_memory_lands_before_a_partition_stops_whose_messages_kafka_h
     assert stopped.next_offset == held
 
 
+def test_a_topic_made_anew_is_not_read_on_while_what_was_read_before_still_lands(rig: SlowRig) -> None:
+    """Its offsets stand for other messages as soon as it has grown as long as the old one was."""
+    held = {owned.key: owned.position for owned in rig.ownership}[P0]
+    old, rig.kafka.logs[P0] = rig.kafka.logs[P0], []
+    rig.kafka.high[P0] = 0
+    rig.landings.faults = outage(1)
+    rig.landings.may_end.set()
+    rig.step()
+    rig.kafka.produce(P0, messages(0, 2 * BACKLOG))
+    rig.step(100, seconds=0.1)
+    rig.kafka.logs[P0] = old
+    check(rig, (P0, held), (P1, BACKLOG))
+    assert rig.ownership.get(P0) is None
+
+
 def test_a_batch_whose_answer_was_lost_counts_for_the_dead_letter_limit() -> None:
     rig = SlowRig(make_limit=lambda: DeadLetterLimit(1.0, 40))
     rig.kafka.logs[P0] = messages(0, BACKLOG, lambda _number: b"no JSON")
