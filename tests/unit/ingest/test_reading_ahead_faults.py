@@ -96,6 +96,33 @@ def test_a_failed_batch_is_given_back_to_memory_at_once(rig: SlowRig) -> None:
         gc.enable()
 
 
+def test_what_was_decoded_ahead_is_what_lands_next(rig: SlowRig) -> None:
+    """Nothing is decoded twice while nothing fails."""
+    decoded = [1]
+    definitions = rig.worker._definitions
+
+    def decoding() -> object:
+        if any(owned.has_more for owned in rig.ownership):
+            decoded.append(1)
+        return definitions()
+
+    rig.worker._definitions = decoding  # type: ignore[assignment]
+    rig.go_on()
+    check(rig, (P0, BACKLOG), (P1, BACKLOG))
+    assert len(decoded) == len(rig.database.batch_sizes)
+
+
+def test_books_that_do_not_balance_end_the_loop_also_when_kafka_takes_the_partitions_away(
+    rig: SlowRig,
+) -> None:
+    rig.landings.faults = [InvariantBroken("read 1, stored 2")]
+    rig.landings.may_end.set()
+    rig.consumer.rebalance([P1])
+    with pytest.raises(InvariantBroken):
+        rig.step(2)
+    assert rig.database.stored == []
+
+
 class OneRound(threading.Event):
     """A stop that comes when the worker waits before it starts over."""
 
