@@ -86,9 +86,9 @@ def landings(
         center = chance.choice(starts)
         batch = []
         for _ in range(events // batches):
-            spread = 600 if chance.random() < 0.5 else 20_000
-            # whole seconds make twins, which only their ids can order
-            batch.append(make(center + timedelta(seconds=chance.randrange(spread))))
+            spread = 600 if chance.random() < 0.5 else 8_000
+            # times ten seconds apart make twins, which only their ids can order
+            batch.append(make(center + timedelta(seconds=10 * chance.randrange(spread // 10))))
         land(db, batch)
         landed += batch
         if chance.random() < 0.5:
