@@ -384,16 +384,15 @@ class Worker:
         """Find out about a COMMIT that got no answer; whether the batch landed."""
         spans = self._unresolved
         is_landed = self._landings.resolve(spans)
-        read = [span.key for span in spans if span.read and self._is_ours(span)] if is_landed else []
+        ours = [span.key for span in spans if is_landed and span.read and self._is_ours(span)]
         # What became of its messages is in the ledger alone.
-        lines = {key: self._landings.history(key)[-1:] for key in read}
+        lines = [(key, read, dead) for key in ours for read, dead in self._landings.history(key)[-1:]]
         self._unresolved = []
         accounts.resolved(spans, is_landed)
         if is_landed:
             self._landed(spans, None)
-            for key, last in lines.items():
-                for line in last:
-                    self._ownership.count(key, *line)
+            for line in lines:
+                self._ownership.count(*line)
         return is_landed
 
     def _wait(self, error: EnvironmentFault) -> None:

@@ -153,6 +153,8 @@ def test_a_batch_that_lands_while_the_group_is_left_is_counted(
     rig.landings.may_end.set()
     rig.worker._leave()
     assert sum(line.read for batch in counted for line in batch.lines) == len(rig.database.stored) == 100
+    rig.step(20)
+    assert sum(line.read for batch in counted for line in batch.lines) == len(rig.database.stored), "twice"
 
 
 def test_a_stop_right_after_an_outage_lands_what_is_in_memory(rig: SlowRig) -> None:
