@@ -187,6 +187,24 @@ def test_an_archive_that_was_verified_is_looked_at_again_before_a_later_run_drop
     assert archived(tmp_path) == rows
 
 
+def test_parts_that_a_killed_run_left_do_not_stay(db, archive, now, tmp_path, monkeypatch):
+    rows = stored(db, now - 3 * DAY)
+    whole = Archive.write
+
+    def dies(self, partition):
+        whole(self, partition)
+        [written] = tmp_path.rglob("part-0.parquet")
+        written.with_name("part-1.parquet").write_bytes(written.read_bytes())
+        raise Killed
+
+    monkeypatch.setattr(Archive, "write", dies)
+    with pytest.raises(Killed):
+        run(db, now, archive)
+    monkeypatch.undo()
+    assert run(db, now, archive) == [(day, "dropped") for day in expired(now)]
+    assert archived(tmp_path) == rows
+
+
 def truncated(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-100])
 
@@ -195,6 +213,13 @@ def flipped(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[60] ^= 0xFF
     path.write_bytes(content)
+
+
+def with_another_text(path: Path) -> None:
+    """Still decodable, and the same events by number and hash: only a checksum can tell."""
+    content = path.read_bytes()
+    assert b"page.view" in content
+    path.write_bytes(content.replace(b"page.view", b"page.vieW", 1))
 
 
 def short_of_a_row(path: Path) -> None:
@@ -209,7 +234,9 @@ def with_another_event(path: Path) -> None:
     pq.write_table(rows.set_column(0, rows.schema.field("id"), [ids]), path)
 
 
-@pytest.mark.parametrize("damage", [truncated, flipped, short_of_a_row, with_another_event, Path.unlink])
+@pytest.mark.parametrize(
+    "damage", [truncated, flipped, with_another_text, short_of_a_row, with_another_event, Path.unlink]
+)
 def test_a_damaged_archive_keeps_the_events_and_is_written_again(
     db, archive, now, tmp_path, monkeypatch, damage
 ):

@@ -236,6 +236,8 @@ def test_lines_stay_as_long_as_their_events(db, now):
     assert remove_expired_rows(db, KEEP, now=later).ledger_lines == 0
     drop_events(db, now + DAY)  # the older events go, the others stay
     assert remove_expired_rows(db, KEEP, now=later).ledger_lines == 0
+    raise_floor(db, later)
+    assert remove_expired_rows(db, KEEP, now=later).ledger_lines == 0
     assert broken(db) == {}
     drop_events(db, later)
     assert remove_expired_rows(db, KEEP, now=later).ledger_lines == 2
