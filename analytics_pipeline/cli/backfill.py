@@ -3,7 +3,6 @@
 Belongs here: arguments, progress and words. Does not belong here: the work (`storage.backfill`).
 """
 
-import difflib
 import json
 import secrets
 from collections import Counter
@@ -74,7 +73,7 @@ def backfill(
     found = joined()
     from analytics_pipeline.storage import backfill as work
 
-    metric_ids = _metric_ids(metric or [])
+    metric_ids = work.ids_of(metric or [])
     first, last = _range(start, end)
     with database(found, "backfill") as opened:
         opened.autocommit = True
@@ -95,26 +94,6 @@ def backfill(
                 shown.add(result)
                 progress.advance(result)
     shown.finish()
-
-
-def _metric_ids(names: list[str]) -> list[str] | None:
-    """The ids behind the names, or None for all.
-
-    Raises:
-        ConfigurationError: one sentence for each name that the catalog does not have.
-    """
-    from analytics_pipeline.rollups.catalog import CATALOG, resolve
-
-    problems = []
-    for name in names:
-        if resolve(name) is None:
-            near = difflib.get_close_matches(name, [metric.name for metric in CATALOG], n=1)
-            hint = f"did you mean {near[0]}?" if near else "docs/metrics.md lists those there are"
-            problems.append(f"--metric: there is no metric {printable(name)!r}; {hint}")
-    if problems:
-        raise ConfigurationError(*problems)
-    found = [selection.metric.metric_id for name in names if (selection := resolve(name))]
-    return list(dict.fromkeys(found)) or None
 
 
 def _range(start: str, end: str | None) -> tuple[datetime, datetime]:
@@ -160,7 +139,6 @@ class _Progress:
             console=self._console, disable=not self._console.is_terminal, transient=True,
         )  # fmt: skip
         self._task = self._bar.add_task(self._verb, total=self._total, wait="")
-        self._waits_for: str | None = None
         if planned.done:
             self._console.print(
                 f"{planned.done:,} hours were done by {planned.done_at:%Y-%m-%d %H:%M:%S}Z, in a backfill that was "
@@ -194,11 +172,10 @@ class _Progress:
             )
 
     def wait(self, reason: str | None) -> None:
-        """Say why nothing moves, once each time."""
+        """Say why nothing moves."""
         self._bar.update(self._task, wait=f"waiting: {reason}" if reason else "")
-        if reason and not self._waits_for and not self._console.is_terminal:
+        if reason and not self._console.is_terminal:
             self._console.print(f"waiting: {reason}", soft_wrap=True)
-        self._waits_for = reason
 
 
 class _Shown:

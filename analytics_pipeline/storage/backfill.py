@@ -4,13 +4,15 @@ Belongs here: which hours are left, their progress in Postgres, and when to let 
 Does not belong here: recomputing an hour (`storage.recompute`), words and arguments (`cli.backfill`).
 """
 
+import difflib
 import hashlib
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from analytics_pipeline.rollups.catalog import CATALOG, REGISTER_ID
+from analytics_pipeline.errors import ConfigurationError
+from analytics_pipeline.rollups.catalog import CATALOG, REGISTER_ID, resolve
 from analytics_pipeline.storage.books import Freshness, freshness, waiting
 from analytics_pipeline.storage.connection import Connection
 from analytics_pipeline.storage.recompute import RecomputeResult, recompute_hour
@@ -66,6 +68,25 @@ def whole_hours(start: datetime, end: datetime) -> list[datetime]:
     first = start.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
     count = -((first - end) // timedelta(hours=1))
     return [first + timedelta(hours=number) for number in range(max(0, count))]
+
+
+def ids_of(names: Sequence[str]) -> list[str] | None:
+    """The ids of these metrics, or None, which is all of the catalog, where no name is given.
+
+    Raises:
+        ConfigurationError: one sentence for each name that the catalog does not have.
+    """
+    found, problems = [], []
+    for name in names:
+        if (selection := resolve(name)) is not None:
+            found.append(selection.metric.metric_id)
+            continue
+        near = difflib.get_close_matches(name, [metric.name for metric in CATALOG], n=1)
+        hint = f"did you mean {near[0]}?" if near else "docs/metrics.md lists those there are"
+        problems.append(f"there is no metric {name!r}; {hint}")
+    if problems:
+        raise ConfigurationError(*problems)
+    return list(dict.fromkeys(found)) or None
 
 
 def raw_begin(connection: Connection) -> datetime:
@@ -156,7 +177,7 @@ class LiveFirst:
 
     Attributes:
         connection: an autocommit connection to look with.
-        say: told why it waits, once a look, and None when it goes on.
+        say: told why it waits, when it begins to, and None when it goes on.
         pause: waits so many seconds.
         clock: seconds that only grow.
     """
@@ -168,9 +189,11 @@ class LiveFirst:
 
     def __call__(self) -> None:
         """Return when live work is not behind, or patience is at its end."""
+        if (reason := self._reason()) is None:
+            return
+        self.say(reason)
         limit = self.clock() + PATIENCE
-        while self.clock() < limit and (reason := self._reason()) is not None:
-            self.say(reason)
+        while self.clock() < limit and self._reason() is not None:
             self.pause(_LOOK)
         self.say(None)
 

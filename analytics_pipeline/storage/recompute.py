@@ -182,14 +182,6 @@ def recompute_hour(
     )
 
 
-def recompute_day(conninfo: str, day: datetime, *, run_id: str, write: bool = True) -> list[RecomputeResult]:
-    """Recompute the 24 hours of a UTC day, which rebuilds its 1d rows."""
-    return [
-        recompute_hour(conninfo, day + timedelta(hours=offset), run_id=run_id, write=write)
-        for offset in range(24)
-    ]
-
-
 def _read(main: Connection, conninfo: str, hour: datetime, ids: list[str]) -> _Snapshot:
     """Read pending deltas, settled rows and raw events of one snapshot; the hour's lock is held already."""
     with main.transaction():

@@ -4,23 +4,34 @@ Belongs here: their specs and the recompute. Does not belong here: the live merg
 materializations of the same assets.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import datetime
 
 import dagster as dg
+from pydantic import Field
 
 from analytics_pipeline.defs.conventions import OWNERS, RECOMPUTE_POOL, ROLLUPS
 from analytics_pipeline.defs.events.assets import EVENTS
-from analytics_pipeline.defs.partitions import DAILY, HOURLY, day_key, days_in, hours_in
+from analytics_pipeline.defs.partitions import DAILY, HOURLY, day_key, hour_key, hours_in
 from analytics_pipeline.defs.resources import Pipeline
-from analytics_pipeline.defs.rollups.reports import describe_recompute
+from analytics_pipeline.defs.rollups.reports import RecomputeReport
+from analytics_pipeline.errors import ConfigurationError
 from analytics_pipeline.rollups.catalog import catalog_version
 from analytics_pipeline.rollups.schema import LEVELS
-from analytics_pipeline.storage.recompute import recompute_day, recompute_hour
+from analytics_pipeline.storage.backfill import LiveFirst, ids_of
+from analytics_pipeline.storage.recompute import recompute_hour
 
 HOUR_LEVELS = [level for level in LEVELS if level != "1d"]
 KEYS = {level: dg.AssetKey(f"metric_rollups_{level}") for level in LEVELS}
 BACKFILL = dg.BackfillPolicy.single_run()
 RETRY = dg.RetryPolicy(max_retries=2, delay=5)
+
+
+class Recompute(dg.Config):
+    """What to recompute, and whether to."""
+
+    dry_run: bool = Field(default=False, description="Show what would change, and write nothing.")
+    metrics: list[str] = Field(default=[], description="Only these metrics; all of them where it is empty.")
 
 
 def _spec(level: str, upstream: dg.AssetKey) -> dg.AssetSpec:
@@ -36,6 +47,7 @@ def _spec(level: str, upstream: dg.AssetKey) -> dg.AssetSpec:
         owners=OWNERS,
         kinds={"postgres", "duckdb"},
         code_version=catalog_version,
+        skippable=True,  # a preview materializes nothing
         metadata={"dagster/table_name": f"public.metric_aggregations_{level}"},
     )
 
@@ -49,17 +61,18 @@ def _spec(level: str, upstream: dg.AssetKey) -> dg.AssetSpec:
     retry_policy=RETRY,
 )
 def metric_rollups_hours(
-    context: dg.AssetExecutionContext, pipeline: Pipeline
+    context: dg.AssetExecutionContext, config: Recompute, pipeline: Pipeline
 ) -> Iterator[dg.MaterializeResult[None]]:
     """Recompute the chosen hours one by one; each also rebuilds its day's 1d rows."""
-    done = []
-    for hour in hours_in(context.partition_time_window):
-        done.append(recompute_hour(pipeline.conninfo, hour, run_id=context.run.run_id))
-        context.log.info(f"recomputed {hour:%Y-%m-%dT%H:00Z}: {done[-1].events} events")
-    for day in sorted({day_key(result.hour) for result in done}):
+    report = _recompute(context, pipeline, hours_in(context.partition_time_window), config)
+    if config.dry_run:
+        for level in HOUR_LEVELS:
+            context.log_event(_preview(level, report, hour_key))
+        return
+    for day in sorted({day_key(hour) for hour in report.hours}):
         context.log_event(dg.AssetMaterialization(KEYS["1d"], partition=day))
     for level in HOUR_LEVELS:
-        yield dg.MaterializeResult(asset_key=KEYS[level], metadata=describe_recompute(done, level))
+        yield dg.MaterializeResult(asset_key=KEYS[level], metadata=report.metadata(level))
 
 
 @dg.multi_asset(
@@ -71,11 +84,48 @@ def metric_rollups_hours(
     retry_policy=RETRY,
 )
 def metric_rollups_days(
-    context: dg.AssetExecutionContext, pipeline: Pipeline
+    context: dg.AssetExecutionContext, config: Recompute, pipeline: Pipeline
 ) -> Iterator[dg.MaterializeResult[None]]:
     """Recompute the chosen days whole, from the raw events of their hours."""
-    done = []
-    for day in days_in(context.partition_time_window):
-        done += recompute_day(pipeline.conninfo, day, run_id=context.run.run_id)
-        context.log.info(f"recomputed {day:%Y-%m-%d}")
-    yield dg.MaterializeResult(asset_key=KEYS["1d"], metadata=describe_recompute(done, "1h"))
+    report = _recompute(context, pipeline, hours_in(context.partition_time_window), config)
+    if config.dry_run:
+        context.log_event(_preview("1d", report, day_key))
+    else:
+        yield dg.MaterializeResult(asset_key=KEYS["1d"], metadata=report.metadata("1h"))
+
+
+def _recompute(
+    context: dg.AssetExecutionContext, pipeline: Pipeline, hours: list[datetime], config: Recompute
+) -> RecomputeReport:
+    """Hour by hour, live work first; what a person has to mend is not retried."""
+    report = RecomputeReport()
+    verb = "compared" if config.dry_run else "recomputed"
+    try:
+        metric_ids = ids_of(config.metrics)
+        with pipeline.connection("recompute-watch") as connection:
+            live_first = LiveFirst(connection, lambda reason: context.log.info(reason or "going on"))
+            for hour in hours:
+                live_first()
+                result = recompute_hour(
+                    pipeline.conninfo,
+                    hour,
+                    run_id=context.run.run_id,
+                    metric_ids=metric_ids,
+                    write=not config.dry_run,
+                )
+                report.add(result)
+                context.log.info(f"{verb} {hour:%Y-%m-%dT%H:00Z}: {result.events} events")
+    except ConfigurationError as error:
+        raise dg.Failure(str(error), allow_retries=False) from error
+    return report
+
+
+def _preview(level: str, report: RecomputeReport, key: Callable[[datetime], str]) -> dg.AssetObservation:
+    """Differences of a preview, on the partition if it is of one."""
+    keys = {key(hour) for hour in report.hours}
+    return dg.AssetObservation(
+        KEYS[level],
+        description="What a recompute would change; nothing was written.",
+        partition=keys.pop() if len(keys) == 1 else None,
+        metadata=report.metadata("1h" if level == "1d" else level),
+    )

@@ -3,11 +3,14 @@
 Belongs here: metadata from results. Does not belong here: anything that works on data.
 """
 
+from collections import Counter
 from collections.abc import Sequence
+from datetime import datetime
 
 import dagster as dg
 
 from analytics_pipeline.defs.rollups.merging import Touched
+from analytics_pipeline.rollups.compare import Difference
 from analytics_pipeline.storage.recompute import RecomputeResult
 
 _ROWS_SHOWN = 50
@@ -41,29 +44,48 @@ def describe_merge(touched: Touched) -> Metadata:
     }
 
 
-def describe_recompute(done: Sequence[RecomputeResult], level: str) -> Metadata:
-    """Metadata of a recompute, of one level: what was read and written, and what differed from what was served."""
-    found: list[Record] = [
-        {
-            "bucket": f"{difference.time_bucket:%Y-%m-%dT%H:%MZ}",
-            "interval": difference.interval,
-            "metric": difference.metric_name,
-            "dimensions": difference.dimensions,
-            "before": _shown(difference.value_before),
-            "after": _shown(difference.value_after),
-            "difference": difference.change,
+class RecomputeReport:
+    """What recomputes of many hours found; of differences it keeps only those that are shown."""
+
+    def __init__(self) -> None:
+        self.hours: list[datetime] = []
+        self._events = self._late = 0
+        self._rows: Counter[str] = Counter()
+        self._differences: Counter[str] = Counter()
+        self._shown: dict[str, list[Record]] = {}
+
+    def add(self, result: RecomputeResult) -> None:
+        """Take one hour."""
+        self.hours.append(result.hour)
+        self._events += result.events
+        self._late += result.late
+        self._rows.update(result.rows)
+        for difference in result.differences:
+            self._differences[difference.interval] += 1
+            shown = self._shown.setdefault(difference.interval, [])
+            if len(shown) < _ROWS_SHOWN:
+                shown.append(_record(difference))
+
+    def metadata(self, level: str) -> Metadata:
+        """What was read, computed, and different from what was served, at one level."""
+        return {
+            "rows": dg.MetadataValue.int(self._rows[level]),
+            "events": dg.MetadataValue.int(self._events),
+            "late": dg.MetadataValue.int(self._late),
+            "hours": dg.MetadataValue.int(len(self.hours)),
+            "differences": dg.MetadataValue.int(self._differences[level]),
+            "different series": table(self._shown.get(level, [])),
         }
-        for result in done
-        for difference in result.differences
-        if difference.interval == level
-    ]
+
+
+def _record(difference: Difference) -> Record:
     return {
-        "rows": dg.MetadataValue.int(sum(result.rows.get(level, 0) for result in done)),
-        "events": dg.MetadataValue.int(sum(result.events for result in done)),
-        "late": dg.MetadataValue.int(sum(result.late for result in done)),
-        "hours": dg.MetadataValue.int(len(done)),
-        "differences": dg.MetadataValue.int(len(found)),
-        "different series": table(found),
+        "bucket": f"{difference.time_bucket:%Y-%m-%dT%H:%MZ}",
+        "metric": difference.metric_name,
+        "dimensions": difference.dimensions,
+        "before": _shown(difference.value_before),
+        "after": _shown(difference.value_after),
+        "difference": float(difference.change),
     }
 
 
