@@ -1,6 +1,9 @@
 """Raw events archived as Parquet before their partition is dropped: whole, proved, and resumed after any death."""
 
 import re
+import signal
+import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -17,6 +20,7 @@ from analytics_pipeline.storage.archive import Archive
 from analytics_pipeline.storage.connection import Connection, connect
 from analytics_pipeline.storage.partitions import ensure_range
 from tests.integration.landed import Event, land
+from tests.waiting import wait_for
 
 DAY = timedelta(days=1)
 
@@ -342,3 +346,47 @@ def test_the_preview_names_what_goes_and_changes_nothing(db, archive, now, uri):
     assert db.execute("SELECT count(*) FROM retention_removals").fetchone() == (0,)
     assert db.execute("SELECT * FROM retention_state").fetchall() == before
     assert [partition for partition, _ in run(db, now, archive)] == [each.partition for each in told]
+
+
+KILLED_RUN = """
+import os, signal, sys
+from datetime import datetime
+from analytics_pipeline.storage import archive, retention
+from analytics_pipeline.storage.connection import connect
+
+conninfo, uri, now, module, step = sys.argv[1:]
+where = {"archive": archive, "Archive": archive.Archive, "retention": retention}[module]
+whole = getattr(where, step)
+
+def dies(*arguments):
+    if step != "_patiently" or arguments[-1] == "the table":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return whole(*arguments)
+
+setattr(where, step, dies)
+with connect(conninfo, name="killed", autocommit=True) as connection:
+    retention.remove_expired(
+        connection, now=datetime.fromisoformat(now), run_id="k", archive=archive.Archive(uri, conninfo)
+    )
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "step"), [("archive", "_finish"), ("Archive", "read"), ("retention", "_patiently")]
+)
+def test_a_process_that_is_killed_is_continued(db, database, archive, uri, now, tmp_path, module, step):
+    rows = stored(db, now - 3 * DAY)
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED_RUN, database, uri, now.isoformat(), module, step],
+        timeout=60,
+        check=False,
+    )
+    assert killed.returncode == -signal.SIGKILL
+    assert set(expired(now)) <= tables(db)
+    gone = "SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name = 'analytics-killed'"
+    wait_for(
+        lambda: db.execute(gone).fetchone() == (True,), message="Postgres notices that the process is gone"
+    )
+    assert run(db, now, archive) == [(day, "dropped") for day in expired(now)]
+    assert archived(tmp_path) == rows
+    assert not list(tmp_path.rglob("*.writing"))
