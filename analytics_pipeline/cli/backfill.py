@@ -137,6 +137,7 @@ class _Progress:
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("hours"),
             TimeRemainingColumn(), TextColumn("{task.fields[wait]}"),
             console=self._console, disable=not self._console.is_terminal, transient=True,
+            redirect_stdout=False,
         )  # fmt: skip
         self._task = self._bar.add_task(self._verb, total=self._total, wait="")
         if planned.done:

@@ -6,15 +6,17 @@ import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from analytics_pipeline import cli
 from analytics_pipeline.errors import ConfigurationError, EnvironmentFault
 from analytics_pipeline.settings import environment
-from analytics_pipeline.storage import rollups
+from analytics_pipeline.storage import backfill, rollups
 from analytics_pipeline.storage.backfill import PATIENCE, LiveFirst, plan
 from analytics_pipeline.storage.connection import Connection, connect
+from analytics_pipeline.storage.recompute import RecomputeResult, recompute_hour
 from analytics_pipeline.storage.restatements import restatements
 from tests.integration.ingest_process import write_config
 from tests.integration.rollup_data import land, live
@@ -107,9 +109,11 @@ def test_a_dry_run_shows_old_new_and_difference_and_writes_nothing(connection, d
     assert "(3 of 3 hours)" in err
 
 
-def test_a_dry_run_for_programs_has_one_line_an_hour_at_every_interval(connection, damaged, run):
-    code, out, _ = run(*RANGE, "--dry-run", "--json")
+def test_a_dry_run_for_programs_has_one_line_an_hour_at_every_interval(connection, damaged, run, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as on a terminal: a bar, which leaves stdout alone
+    code, out, err = run(*RANGE, "--dry-run", "--json")
     assert code == 0
+    assert "(3 of 3 hours)" not in err
     lines = [json.loads(line) for line in out.splitlines()]
     assert [datetime.fromisoformat(line["hour"]) for line in lines] == HOURS
     assert [line["events"] for line in lines] == [60, 70, 60]
@@ -171,6 +175,19 @@ def test_killed_midway_and_called_again_it_does_the_rest(connection, database, d
     assert "1 hours recomputed from 60 raw events" in out
     assert live(connection) == damaged
     assert progress(connection) == []
+
+
+def test_interrupted_by_a_person_it_says_how_far_it_came(connection, damaged, run, monkeypatch):
+    def stop(conninfo: str, hour: datetime, **named: Any) -> RecomputeResult:
+        if hour == HOURS[1]:
+            raise KeyboardInterrupt
+        return recompute_hour(conninfo, hour, **named)
+
+    monkeypatch.setattr(backfill, "recompute_hour", stop)
+    code, _, err = run(*RANGE)
+    assert code == 130
+    assert err.endswith("stopped after 1 of 3 hours, which stay done: the same command goes on\n")
+    assert progress(connection) == HOURS[:1]
 
 
 def waits(connection: Connection) -> bool:
