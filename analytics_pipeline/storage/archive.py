@@ -3,13 +3,13 @@
 Belongs here: the layout and the schema of the files, streaming in and out with bounded memory.
 Does not belong here: when a partition is archived and what is noted about it (`storage.retention`).
 
-Layout: `<uri>/events/date=2024-05-15/part-0.parquet`, `part-1.parquet`, … A file has its final name only when it is
-whole: on a disk by renaming, on S3 because an object appears when its upload is complete.
+Layout: `<uri>/events/date=2024-05-15/part-0.parquet`, `part-1.parquet`, … On a disk a file gets its final name when it
+is whole. An object of S3 may be short after a failure, until the next run writes it again.
 """
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -98,7 +98,8 @@ class Archive:
         with self._opened(partition, "written") as (files, folder):
             files.create_dir(folder, recursive=True)
             files.delete_dir_contents(folder)
-            return _write(files, folder, self._rows(partition.name))
+            with closing(self._rows(partition.name)) as batches:
+                return _write(files, folder, batches)
 
     def read(self, partition: Partition) -> Contents:
         """Read every column of every file, checksums of pages included.
@@ -126,7 +127,7 @@ class Archive:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise ArchiveFault(f"its archive {folder} cannot be {done}: {reason}") from error
 
-    def _rows(self, table: str) -> Iterator[pa.RecordBatch]:
+    def _rows(self, table: str) -> Generator[pa.RecordBatch]:
         with dbapi.connect(self._conninfo, autocommit=True) as reader, reader.cursor() as cursor:
             cursor.execute(_ROWS.format(partition=table))
             for batch in cursor.fetch_record_batch():
