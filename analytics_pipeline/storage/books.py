@@ -81,7 +81,7 @@ class Freshness(NamedTuple):
     @property
     def oldest(self) -> float:
         """The age of what has waited longest."""
-        return max(0.0, *(age for age in self[:3] if age is not None))
+        return max([0.0, *(age for age in self[:3] if age is not None)])
 
 
 class Waiting(NamedTuple):
