@@ -5,6 +5,7 @@ Belongs here: options of the client, its error codes, and its callbacks. Does no
 The group's own offsets are never read: every assignment gets its offsets from `ingest_offsets`.
 """
 
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import groupby
@@ -25,6 +26,7 @@ _topic_of = methodcaller("topic")
 _partition_of = methodcaller("partition")
 _QUEUE_KILOBYTES = 16 * 1024
 _TIMEOUT = 5.0
+_LONGEST_CLOSE = 5.0
 _MILLISECONDS = 1000
 
 
@@ -132,8 +134,20 @@ class KafkaConsumer:
         return Bounds(*found)
 
     def close(self) -> None:
-        """Leave the group."""
-        self._client.close()
+        """Leave the group; after some seconds without Kafka, go without a word: the group notices."""
+        # Now and then the client waits for a coordinator that is away, for longer than anybody waits for a stop.
+        closing = threading.Thread(target=self._close, name="kafka-close", daemon=True)
+        closing.start()
+        closing.join(_LONGEST_CLOSE)
+        if closing.is_alive():
+            self._on_assign, self._on_revoke = lambda _partitions: {}, lambda _partitions: None
+            _log.warning("the group was left without a word", seconds=_LONGEST_CLOSE)
+
+    def _close(self) -> None:
+        try:
+            self._client.close()
+        except (KafkaException, RuntimeError) as error:
+            _log.warning("Kafka's client was not closed in order", code=_code(error))
 
     def _take_error(self, fetched: Fetched, message: Any, error: KafkaError) -> None:
         key = (message.topic(), message.partition())
