@@ -215,16 +215,17 @@ class Ownership:
             topic_id,
         )
         # A limit that was passed stays passed, whoever owns the partition now, until a person has decided.
-        why = limit.recall(self._landings.history(key))
+        limit_passed = limit.recall(self._landings.history(key))
+        why = None
         if is_other:
-            self._owned[key] = owned
-            self.stop(key, made_anew(key, bounds))
+            why = made_anew(key, bounds)
         elif not bounds.low <= owned.next_offset <= bounds.high:
+            why = unreadable(key, owned.next_offset, bounds)
+        elif limit_passed is not None:
+            why = passed(key, owned.next_offset, limit_passed)
+        if why is not None:
             self._owned[key] = owned
-            self.stop(key, unreadable(key, owned.next_offset, bounds))
-        elif why is not None:
-            self._owned[key] = owned
-            self.stop(key, passed(key, owned.next_offset, why))
+            self.stop(key, why)
         return owned
 
     def _positions(self) -> dict[Partition, int]:
