@@ -22,8 +22,11 @@ from analytics_pipeline.local_stack.ports import free_port
 from analytics_pipeline.local_stack.postgres import Postgres, system_programs
 from analytics_pipeline.local_stack.redis import Redis
 from analytics_pipeline.local_stack.service import Service
+from analytics_pipeline.settings import settings
+from analytics_pipeline.storage.connection import Connection, connect
 from analytics_pipeline.storage.migrations import migrate
 from analytics_pipeline.storage.partitions import ensure_partitions
+from analytics_pipeline.storage.retention import write_policies
 
 _numbers = itertools.count(1)
 
@@ -133,3 +136,16 @@ def redis_server(state_folder: Path) -> Iterator[Redis]:
     server = Redis(state_folder / "redis", port=free_port())
     for _ in running(server.service(), state_folder):
         yield server
+
+
+@pytest.fixture
+def db(
+    database: str, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Connection]:
+    """A connection to the test's database, which the settings of this process name too, with Dagster's own folder."""
+    monkeypatch.setenv("B25_DATABASE__URL", database)
+    monkeypatch.setenv("B25_LOCAL_STACK__STATE_FOLDER", str(tmp_path_factory.getbasetemp() / "dagster"))
+    settings.cache_clear()
+    with connect(database, name="test", autocommit=True) as connection:
+        write_policies(connection, settings().analytics.retention)
+        yield connection

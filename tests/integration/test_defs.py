@@ -9,24 +9,11 @@ import pytest
 from analytics_pipeline.defs.maintenance.history import forget_runs
 from analytics_pipeline.defs.partitions import day_key, hour_key
 from analytics_pipeline.settings import settings
-from analytics_pipeline.storage.connection import Connection, connect
-from analytics_pipeline.storage.retention import write_policies
+from analytics_pipeline.storage.connection import Connection
 from tests.integration.landed import Event, land, order
 
 HOUR = timedelta(hours=1)
 LEVELS = ("1m", "5m", "15m", "1h", "1d")
-
-
-@pytest.fixture
-def db(
-    database: str, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Connection]:
-    monkeypatch.setenv("B25_DATABASE__URL", database)
-    monkeypatch.setenv("B25_LOCAL_STACK__STATE_FOLDER", str(tmp_path_factory.getbasetemp() / "dagster"))
-    settings.cache_clear()
-    with connect(database, name="test", autocommit=True) as connection:
-        write_policies(connection, settings().analytics.retention)
-        yield connection
 
 
 @pytest.fixture

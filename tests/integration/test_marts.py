@@ -1,6 +1,5 @@
 """The marts: their tables, and what dbt makes of raw events."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,9 +8,8 @@ import psycopg
 import pytest
 import yaml
 
-from analytics_pipeline.settings import project_file, settings
-from analytics_pipeline.storage.connection import Connection, connect
-from analytics_pipeline.storage.retention import write_policies
+from analytics_pipeline.settings import project_file
+from analytics_pipeline.storage.connection import Connection
 from tests.integration.landed import Event, land, order
 from tests.integration.marts import build_marts
 
@@ -53,18 +51,6 @@ ACTUAL = """
 SELECT order_id, user_id, quantity, price, filled_quantity, latency_ms, commission, timestamp, status
 FROM order_analytics ORDER BY order_id
 """
-
-
-@pytest.fixture
-def db(
-    database: str, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Connection]:
-    monkeypatch.setenv("B25_DATABASE__URL", database)
-    monkeypatch.setenv("B25_LOCAL_STACK__STATE_FOLDER", str(tmp_path_factory.getbasetemp() / "dagster"))
-    settings.cache_clear()
-    with connect(database, name="test", autocommit=True) as connection:
-        write_policies(connection, settings().analytics.retention)
-        yield connection
 
 
 @pytest.fixture

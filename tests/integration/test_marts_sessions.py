@@ -2,15 +2,10 @@
 
 import random
 from collections import Counter, defaultdict
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
-import pytest
-
-from analytics_pipeline.settings import settings
-from analytics_pipeline.storage.connection import Connection, connect
-from analytics_pipeline.storage.retention import write_policies
+from analytics_pipeline.storage.connection import Connection
 from tests.integration.landed import Event, land
 from tests.integration.marts import MIDNIGHT, build_marts, landings, let_time_pass, merge_all, rows
 
@@ -20,18 +15,6 @@ SELECT user_id, session_id, session_start, session_end, duration, page_views, ev
     properties
 FROM user_behavior
 """
-
-
-@pytest.fixture
-def db(
-    database: str, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Connection]:
-    monkeypatch.setenv("B25_DATABASE__URL", database)
-    monkeypatch.setenv("B25_LOCAL_STACK__STATE_FOLDER", str(tmp_path_factory.getbasetemp() / "dagster"))
-    settings.cache_clear()
-    with connect(database, name="test", autocommit=True) as connection:
-        write_policies(connection, settings().analytics.retention)
-        yield connection
 
 
 def random_event(chance: random.Random, at: datetime) -> Event:

@@ -3,16 +3,11 @@
 import random
 import statistics
 from collections import defaultdict
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-import pytest
-
-from analytics_pipeline.settings import settings
-from analytics_pipeline.storage.connection import Connection, connect
-from analytics_pipeline.storage.retention import write_policies
+from analytics_pipeline.storage.connection import Connection
 from tests.integration.landed import Event, land
 from tests.integration.marts import (
     LENGTHS,
@@ -32,18 +27,6 @@ SELECT strategy_id, interval, time_bucket, strategy_name, total_trades, winning_
     max_drawdown, avg_latency_ms
 FROM strategy_performance
 """
-
-
-@pytest.fixture
-def db(
-    database: str, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Connection]:
-    monkeypatch.setenv("B25_DATABASE__URL", database)
-    monkeypatch.setenv("B25_LOCAL_STACK__STATE_FOLDER", str(tmp_path_factory.getbasetemp() / "dagster"))
-    settings.cache_clear()
-    with connect(database, name="test", autocommit=True) as connection:
-        write_policies(connection, settings().analytics.retention)
-        yield connection
 
 
 def fill(at: datetime, strategy_id: Any, pnl: Any, latency: Any = 2.5) -> Event:
