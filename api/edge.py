@@ -177,6 +177,8 @@ class _Exchange:
         self._send = send
         self._headers: dict[bytes, bytes] = dict(scope["headers"])
         self._status = 0
+        self._route: str | None = None
+        self._is_counted = False
         self._received = 0
         self._has_patience = True
         self._started_at = time.perf_counter()
@@ -185,37 +187,46 @@ class _Exchange:
         scope[REQUEST_ID] = self._request_id
 
     async def serve(self) -> None:
+        refusal: Problem | None
         limits, refusal = self._edge.limit(self._scope)
         self._own_headers = [*limits, (b"x-request-id", self._request_id.encode()), _NOSNIFF]
         method, path = self._scope["method"], self._scope["path"]
         direct = self._edge.direct(method, path)
-        route = None
+        hit = None
+        if refusal is None:
+            if method == "GET":
+                hit = self._edge.reads.peek(
+                    path, self._scope["query_string"], self._headers.get(b"if-none-match", b"")
+                )
+            elif method not in {"HEAD", "OPTIONS"}:
+                refusal = self._edge.refusal(self._headers, may_be_packed=direct is not None)
         if refusal is not None:
+            self._route = _UNMATCHED
             await self._answer_problem(refusal)
-            route = _UNMATCHED
-        elif method == "GET":
-            hit = self._edge.reads.peek(
-                path, self._scope["query_string"], self._headers.get(b"if-none-match", b"")
-            )
-            if hit is not None:
-                await self._answer_hit(hit.etag, hit.body)
-                route = path
-        elif method not in {"HEAD", "OPTIONS"}:
-            problem = self._edge.refusal(self._headers, may_be_packed=direct is not None)
-            if problem is not None:
-                await self._answer_problem(problem)
-                route = _UNMATCHED
-            elif direct is not None:
-                await self._guard(self._answer_directly(direct))
-                route = path
-        if route is None:
-            await self._guard(self._edge.app(self._scope, self._bounded_receive, self._counting_send))
-            matched = self._scope.get("route")
-            route = getattr(matched, "path", None) or _UNMATCHED
-        elapsed = time.perf_counter() - self._started_at
+        elif hit is not None:
+            self._route = path
+            await self._answer_hit(hit.etag, hit.body)
+        elif direct is not None:
+            self._route = path
+            await self._guard(self._answer_directly(direct))
+        else:
+            await self._guard(self._edge.app(self._scope, self._bounded_receive, self._adding_send))
+        if not self._is_counted:  # broken off midway
+            self._count()
+
+    async def _deliver(self, message: Message) -> None:
+        # Counted before the last byte leaves: whoever has an answer finds it in the metrics.
+        if message["type"] == "http.response.body" and not message.get("more_body"):
+            self._count()
+        await self._send(message)
+
+    def _count(self) -> None:
+        self._is_counted = True
+        route = self._route or getattr(self._scope.get("route"), "path", None) or _UNMATCHED
+        method = self._scope["method"]
         requests, durations = _series(method if method in _METHODS else "other", route, self._status)
         requests.inc()
-        durations.observe(elapsed)
+        durations.observe(time.perf_counter() - self._started_at)
 
     async def _guard(self, work: Awaitable[None]) -> None:
         """Answer whatever goes wrong."""
@@ -258,16 +269,16 @@ class _Exchange:
     async def _answer_directly(self, direct: Direct) -> None:
         status, body, headers = await direct(self._headers, self._bounded_receive)
         self._status = status
-        await self._send(
+        await self._deliver(
             {"type": "http.response.start", "status": status, "headers": [*headers, *self._own_headers]}
         )
-        await self._send({"type": "http.response.body", "body": body})
+        await self._deliver({"type": "http.response.body", "body": body})
 
-    async def _counting_send(self, message: Message) -> None:
+    async def _adding_send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._status = message["status"]
             message["headers"] = [*message.get("headers", []), *self._own_headers]
-        await self._send(message)
+        await self._deliver(message)
 
     async def _answer_hit(self, etag: bytes, body: bytes | None) -> None:
         headers = [(b"etag", etag), _CACHE_CONTROL, _HIT, *self._own_headers]
@@ -276,8 +287,8 @@ class _Exchange:
         else:
             self._status = 200
             headers += [_JSON, (b"content-length", str(len(body)).encode())]
-        await self._send({"type": "http.response.start", "status": self._status, "headers": headers})
-        await self._send({"type": "http.response.body", "body": body or b""})
+        await self._deliver({"type": "http.response.start", "status": self._status, "headers": headers})
+        await self._deliver({"type": "http.response.body", "body": body or b""})
 
     async def _answer_problem(self, problem: Problem) -> None:
         body = problem.body(self._request_id)
@@ -288,8 +299,8 @@ class _Exchange:
             *self._own_headers,
         ]
         self._status = problem.status
-        await self._send({"type": "http.response.start", "status": problem.status, "headers": headers})
-        await self._send({"type": "http.response.body", "body": body})
+        await self._deliver({"type": "http.response.start", "status": problem.status, "headers": headers})
+        await self._deliver({"type": "http.response.body", "body": body})
 
 
 @lru_cache(maxsize=1024)

@@ -1,0 +1,68 @@
+"""The edge of the API counts what it answers."""
+
+import asyncio
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from analytics_pipeline.settings import Settings
+from analytics_pipeline.telemetry import HTTP_REQUESTS
+from api.edge import Edge
+from api.reads import CachedReads
+
+
+class Reads:
+    """A cache that holds one path."""
+
+    def peek(self, path: str, _query: bytes, _etag: bytes) -> SimpleNamespace | None:
+        return SimpleNamespace(etag=b'"1"', body=b"{}") if path == "/cached" else None
+
+
+async def application(scope: Any, _receive: Any, send: Any) -> None:
+    scope["route"] = SimpleNamespace(path="/things/{id}")
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"a", "more_body": True})
+    if scope["path"] == "/things/broken":
+        raise RuntimeError("broken")
+    await send({"type": "http.response.body", "body": b"b"})
+
+
+async def direct(_headers: Mapping[bytes, bytes], _receive: Any) -> tuple[int, bytes, list[Any]]:
+    return 201, b"{}", []
+
+
+def counted(method: str, route: str, status: int) -> float:
+    return HTTP_REQUESTS.labels(method, route, str(status))._value.get()  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "route", "status"),
+    [
+        ("GET", "/things/1", [], "/things/{id}", 200),
+        ("GET", "/cached", [], "/cached", 200),
+        ("POST", "/direct", [], "/direct", 201),
+        ("POST", "/direct", [(b"content-encoding", b"br")], "unmatched", 415),
+        ("GET", "/things/broken", [], "/things/{id}", 200),
+    ],
+)
+def test_a_request_is_counted_once_before_its_answer_is_complete(
+    method: str, path: str, headers: list[tuple[bytes, bytes]], route: str, status: int
+) -> None:
+    edge = Edge(application, cast("CachedReads", Reads()), {"/direct": direct}, Settings())
+    before = counted(method, route, status)
+    seen = []
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.body":
+            seen.append((bool(message.get("more_body")), counted(method, route, status) - before))
+
+    async def receive() -> dict[str, object]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    scope = {"type": "http", "method": method, "path": path, "query_string": b"", "headers": headers}
+    asyncio.run(edge(scope, receive, send))
+
+    assert all(count == (0 if more else 1) for more, count in seen)
+    assert counted(method, route, status) - before == 1
