@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
 from analytics_pipeline.events.limits import Limits
+from analytics_pipeline.rollups.catalog import BUILT_IN
 from analytics_pipeline.settings import Settings
 from api import health, page
 from api.cache import Cache
@@ -86,7 +87,7 @@ def _services(settings: Settings, clock: Clock) -> Services:
     cache = Cache(settings, database)
     query = settings.analytics.query
     builders: dict[str, Builder] = {
-        metrics.PATH: partial(metrics.question, max_points=query.max_points),
+        metrics.PATH: partial(metrics.question, max_points=query.max_points, catalog=lambda: BUILT_IN),
         dashboard.PATH: dashboard.question,
         events.STATS_PATH: events.statistics_question,
     }

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from analytics_pipeline.events.decode import decode_batches
 from analytics_pipeline.events.limits import Limits
 from analytics_pipeline.events.schema import EVENTS_SCHEMA
+from analytics_pipeline.rollups.catalog import BUILT_IN
 from analytics_pipeline.rollups.deltas import compute_deltas
 from analytics_pipeline.rollups.schema import DELTAS_SCHEMA
 from analytics_pipeline.storage.connection import connect
@@ -51,7 +52,7 @@ def prepare(work: Workload, *, connections: int, batch_size: int) -> list[list[E
         for batch in work.batches(batch_size, range(first, PARTITIONS, connections)):
             batch_id += 1
             events = decode_batches(batch, now=now, limits=limits).events
-            deltas = compute_deltas(events)
+            deltas = compute_deltas(events, BUILT_IN)
             hours = sorted(pc.unique(deltas["hour"]).to_pylist())
             numbered = deltas.append_column(_BATCH_ID, pa.array([batch_id] * deltas.num_rows, pa.int64()))
             encoded.append(

@@ -24,6 +24,7 @@ from analytics_pipeline.events.limits import Limits
 from analytics_pipeline.events.properties import quick
 from analytics_pipeline.events.schema import EVENTS_SCHEMA
 from analytics_pipeline.events.times import micros
+from analytics_pipeline.rollups.catalog import BUILT_IN
 from analytics_pipeline.rollups.deltas import compute_deltas
 from analytics_pipeline.rollups.schema import DELTAS_SCHEMA
 from analytics_pipeline.storage.copying import Copier
@@ -71,10 +72,10 @@ def _measure(arguments: argparse.Namespace, *, is_dashed: bool) -> dict[str, Any
     stored = sum(one.events.num_rows for one in decoded)
     if stored != len(work):
         sys.exit(f"only {stored} of {len(work)} events were accepted: no figure")
-    deltas = [compute_deltas(one.events) for one in decoded]
+    deltas = [compute_deltas(one.events, BUILT_IN) for one in decoded]
     stages: dict[str, Callable[[], object]] = {
         "decode_batches": lambda: [decode_batches(batch, now=_NOW, limits=limits) for batch in batches],
-        "compute_deltas": lambda: [compute_deltas(one.events) for one in decoded],
+        "compute_deltas": lambda: [compute_deltas(one.events, BUILT_IN) for one in decoded],
         "encode events": lambda: [_EVENTS.encode(one.events) for one in decoded],
         "encode deltas": lambda: [_DELTAS.encode(rows) for rows in deltas],
     }

@@ -71,9 +71,10 @@ def backfill(
     does the rest.
     """
     found = joined()
+    from analytics_pipeline.rollups.catalog import BUILT_IN
     from analytics_pipeline.storage import backfill as work
 
-    metric_ids = work.ids_of(metric or [])
+    metric_ids = work.ids_of(metric or [], BUILT_IN)
     first, last = _range(start, end)
     with database(found, "backfill") as opened:
         opened.autocommit = True

@@ -13,11 +13,9 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Any, ParamSpec, TypeVar
 
-import pyarrow as pa
-
 from analytics_pipeline.events.decode import Decoded
 from analytics_pipeline.ingest.landings import Landings
-from analytics_pipeline.storage.landing import Landed
+from analytics_pipeline.storage.landing import Deltas, Landed
 from analytics_pipeline.storage.offsets import Claim, Partition, Span
 
 _Parameters = ParamSpec("_Parameters")
@@ -34,17 +32,15 @@ class LandingThread:
         threading.Thread(target=_serve, args=(self._calls,), name="landing", daemon=True).start()
         self._end = weakref.finalize(self, self._calls.put, None)
 
-    def deltas_ahead(self, decoded: Decoded) -> pa.Table | None:
+    def deltas_ahead(self, decoded: Decoded) -> Deltas | None:
         """What can be computed before the transaction: by the caller's thread."""
         return self._landings.deltas_ahead(decoded)
 
-    def launch(
-        self, spans: Sequence[Span], decoded: Decoded, deltas: pa.Table | None = None
-    ) -> Future[Landed]:
+    def launch(self, spans: Sequence[Span], decoded: Decoded, deltas: Deltas | None = None) -> Future[Landed]:
         """Begin to land a batch; the result has the outcome or the error of `land`."""
         return self._submit(self._landings.land, spans, decoded, deltas)
 
-    def land(self, spans: Sequence[Span], decoded: Decoded, deltas: pa.Table | None = None) -> Landed:
+    def land(self, spans: Sequence[Span], decoded: Decoded, deltas: Deltas | None = None) -> Landed:
         """One transaction."""
         return self.launch(spans, decoded, deltas).result()
 

@@ -4,10 +4,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
-import pyarrow as pa
-
 from analytics_pipeline.events.decode import Decoded
-from analytics_pipeline.storage.landing import Landed
+from analytics_pipeline.storage.landing import Deltas, Landed
 from analytics_pipeline.storage.offsets import Claim, Partition, Span
 
 
@@ -26,10 +24,10 @@ class Landings(Protocol):
     def identify(self, partition: Partition, claimed: Claim, topic_id: str) -> str | None:
         """Which topic the offsets count in; noted if that was not known."""
 
-    def deltas_ahead(self, decoded: Decoded) -> pa.Table | None:
+    def deltas_ahead(self, decoded: Decoded) -> Deltas | None:
         """What can be computed before the transaction, by any thread."""
 
-    def land(self, spans: Sequence[Span], decoded: Decoded, deltas: pa.Table | None = None) -> Landed:
+    def land(self, spans: Sequence[Span], decoded: Decoded, deltas: Deltas | None = None) -> Landed:
         """One transaction."""
 
     def resolve(self, spans: Sequence[Span]) -> bool:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 
+from analytics_pipeline.errors import ConfigurationError
+
 
 class Kind(StrEnum):
     """What a series keeps beside count, sum, min and max."""
@@ -100,6 +102,67 @@ class Metric:
         return hashlib.sha256(repr((STATE_VERSION, self.name, *parts)).encode()).hexdigest()[:16]
 
 
+@dataclass(frozen=True)
+class Selection:
+    """Which rows answer a metric name: those with this `metric_name` and `dimension_set`."""
+
+    metric: Metric
+    metric_name: str
+    dimension_set: str
+
+
+@dataclass(frozen=True, eq=False)
+class Catalog:
+    """The metrics that are computed together: checked when made, never changed, the same only as itself.
+
+    Raises:
+        ConfigurationError: a sentence for each name or id that two metrics have.
+    """
+
+    metrics: tuple[Metric, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse what could mix numbers."""
+        problems = [
+            f"two metrics of the catalog have the {what} {value!r}: rename one"
+            for what, values in (
+                ("name", [metric.name for metric in self.metrics]),
+                ("id", [metric.metric_id for metric in self.metrics]),
+            )
+            for value in sorted({one for one in values if values.count(one) > 1})
+        ]
+        if problems:
+            raise ConfigurationError(*problems)
+
+    @cached_property
+    def by_id(self) -> dict[str, Metric]:
+        """The metrics by `metric_id`."""
+        return {metric.metric_id: metric for metric in self.metrics}
+
+    @cached_property
+    def by_name(self) -> dict[str, Metric]:
+        """The metrics by name."""
+        return {metric.name: metric for metric in self.metrics}
+
+    @cached_property
+    def version(self) -> str:
+        """Changes with anything that changes numbers; written to every row of the ledger."""
+        return hashlib.sha256("".join(sorted(self.by_id)).encode()).hexdigest()[:12]
+
+    def resolve(self, metric_name: str) -> Selection | None:
+        """Find the metric behind a name, the total by default, or None if there is none.
+
+        `events.count.order.placed` selects the series of that event type of `events.count`.
+        """
+        metric = self.by_name.get(metric_name)
+        if metric is not None:
+            return Selection(metric, metric_name, "")
+        for candidate in self.metrics:
+            if candidate.name_by_dimension and metric_name.startswith(f"{candidate.name}."):
+                return Selection(candidate, metric_name, ",".join(candidate.dimension_sets[-1]))
+        return None
+
+
 _BY_SYMBOL_AND_STRATEGY = ((), ("symbol",), ("strategy_id",))
 
 
@@ -136,7 +199,7 @@ def _distinct(name: str, description: str, field: str) -> Metric:
     )
 
 
-CATALOG: tuple[Metric, ...] = (
+_DECLARED: tuple[Metric, ...] = (
     Metric(
         name="events.count",
         description="Events, in total and as events.count.<type>.",
@@ -182,40 +245,13 @@ CATALOG: tuple[Metric, ...] = (
     _distinct("sessions.active", "Distinct sessions that caused an event.", "session_id"),
     _distinct("strategies.active", "Distinct strategies named by an event.", "strategy_id"),
 )
-"""All metrics."""
+"""All declarations."""
+
+BUILT_IN = Catalog(_DECLARED)
+"""The catalog that every process has, before anybody defines events of their own."""
 
 REGISTER_ID = "register"
 REGISTER_NAME = "_register"
-
-catalog_version: str = hashlib.sha256(
-    "".join(sorted(metric.metric_id for metric in CATALOG)).encode()
-).hexdigest()[:12]
-"""Changes with anything that changes numbers; written to every row of the ledger."""
-
-_BY_NAME = {metric.name: metric for metric in CATALOG}
-
-
-@dataclass(frozen=True)
-class Selection:
-    """Which rows answer a metric name: those with this `metric_name` and `dimension_set`."""
-
-    metric: Metric
-    metric_name: str
-    dimension_set: str
-
-
-def resolve(metric_name: str) -> Selection | None:
-    """Find the metric behind a name, the total by default, or None if there is none.
-
-    `events.count.order.placed` selects the series of that event type of `events.count`.
-    """
-    metric = _BY_NAME.get(metric_name)
-    if metric is not None:
-        return Selection(metric, metric_name, "")
-    for candidate in CATALOG:
-        if candidate.name_by_dimension and metric_name.startswith(f"{candidate.name}."):
-            return Selection(candidate, metric_name, ",".join(candidate.dimension_sets[-1]))
-    return None
 
 
 def dimension_set_name(dimensions: tuple[str, ...]) -> str:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from analytics_pipeline.rollups import states
-from analytics_pipeline.rollups.catalog import CATALOG, Aggregation
+from analytics_pipeline.rollups.catalog import BUILT_IN, Aggregation, Catalog, Metric
 from analytics_pipeline.rollups.engine import engine
 
 _DIFFER = """
@@ -49,8 +49,13 @@ class Difference(NamedTuple):
         return (self.value_after or 0) - (self.value_before or 0)
 
 
-def compare_rows(before: pa.Table, after: pa.Table, interval: str = "1m") -> list[Difference]:
-    """Compare two tables of `LEVEL_SCHEMA` of one interval, states to the byte; in order of time and name."""
+def compare_rows(
+    before: pa.Table, after: pa.Table, interval: str = "1m", catalog: Catalog = BUILT_IN
+) -> list[Difference]:
+    """Compare two tables of `LEVEL_SCHEMA` of one interval, states to the byte; in order of time and name.
+
+    The catalog says what the value of a metric is; of one that it does not have, it is the count.
+    """
     db = engine()
     db.register("before", before)
     db.register("after", after)
@@ -62,7 +67,8 @@ def compare_rows(before: pa.Table, after: pa.Table, interval: str = "1m") -> lis
     return [
         Difference(
             interval, bucket, name, dimensions, old_count, new_count, _number(old_sum), _number(new_sum),
-            _value(metric_id, old_count, old_sum, old_state), _value(metric_id, new_count, new_sum, new_state),
+            _value(catalog.by_id.get(metric_id), old_count, old_sum, old_state),
+            _value(catalog.by_id.get(metric_id), new_count, new_sum, new_state),
         )
         for bucket, name, dimensions, metric_id, old_count, old_sum, old_state, new_count, new_sum, new_state in found
     ]  # fmt: skip
@@ -80,13 +86,14 @@ _POINTS: dict[Aggregation, _Point] = {
     ),
     Aggregation.DISTINCT: lambda _count, _sum, state: states.distinct_count(state) if state else None,
 }
-_DEFAULTS = {metric.metric_id: metric.default_aggregation for metric in CATALOG}
 
 
-def _value(metric_id: str, count: int | None, total: Decimal | None, state: bytes | None) -> float | None:
+def _value(
+    metric: Metric | None, count: int | None, total: Decimal | None, state: bytes | None
+) -> float | None:
     if count is None:
         return None
-    return _POINTS[_DEFAULTS.get(metric_id, Aggregation.COUNT)](count, total, state)
+    return _POINTS[metric.default_aggregation if metric else Aggregation.COUNT](count, total, state)
 
 
 def _number(value: Decimal | None) -> float | None:

@@ -9,8 +9,9 @@ thousands of events. What is left, sums per event type, is added up to metrics h
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from decimal import Context, Decimal, localcontext
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -22,10 +23,10 @@ import pyarrow.compute as pc
 
 from analytics_pipeline.rollups import states
 from analytics_pipeline.rollups.catalog import (
-    CATALOG,
     REGISTER_ID,
     REGISTER_NAME,
     TEXT_FIELDS,
+    Catalog,
     Kind,
     Metric,
     dimension_set_name,
@@ -35,7 +36,6 @@ from analytics_pipeline.rollups.facts import facts_of
 from analytics_pipeline.rollups.plan import Plan, part_of
 from analytics_pipeline.rollups.schema import DELTAS_SCHEMA
 
-_PLAN = Plan(CATALOG)
 _HOUR = 3_600_000_000
 _EXACT = Context(prec=60)
 """More digits than a sum can have: Decimal's default would round."""
@@ -55,29 +55,36 @@ class _Use(NamedTuple):
     """The column of its count; sum, min and max follow."""
 
 
-def _uses() -> dict[int, list[_Use]]:
-    """What each part of `Plan.sums` is needed for."""
-    found: dict[int, list[_Use]] = {}
+class _Program(NamedTuple):
+    """What follows from a catalog: its statements, and what each part of `Plan.sums` is needed for."""
+
+    plan: Plan
+    uses: tuple[tuple[int, _Use], ...]
+    distinct: tuple[Metric, ...]
+
+
+@lru_cache(maxsize=8)
+def _program(catalog: Catalog) -> _Program:
+    plan = Plan(catalog)
+    found: list[tuple[int, _Use]] = []
     place = {"event_type": 2} | {name: 3 + index for index, name in enumerate(TEXT_FIELDS)}
-    for metric in CATALOG:
+    for metric in catalog.metrics:
         if metric.kind is Kind.DISTINCT:
             continue
-        value = None if metric.value is None else _FIRST_VALUE + 4 * _PLAN.values.index(metric.value)
+        value = None if metric.value is None else _FIRST_VALUE + 4 * plan.values.index(metric.value)
         for dimensions in metric.dimension_sets:
             columns = tuple((name, place[name]) for name in sorted(dimensions))
-            use = _Use(metric, dimension_set_name(dimensions), columns, value)
-            found.setdefault(part_of(dimensions), []).append(use)
-    return found
+            found.append((part_of(dimensions), _Use(metric, dimension_set_name(dimensions), columns, value)))
+    distinct = tuple(metric for metric in catalog.metrics if metric.kind is Kind.DISTINCT)
+    return _Program(plan, tuple(found), distinct)
 
 
-_USES = _uses()
-
-
-def compute_deltas(events: pa.Table) -> pa.Table:
-    """Compute the partial states of every metric for the minutes a batch touches.
+def compute_deltas(events: pa.Table, catalog: Catalog) -> pa.Table:
+    """Compute the partial states of every metric of a catalog for the minutes a batch touches.
 
     Args:
         events: what `facts_of` wants; every row counts.
+        catalog: what is computed; its statements are made once and kept.
 
     Returns:
         `DELTAS_SCHEMA`, one row per minute and series; the same events in any order, or split over several
@@ -85,18 +92,19 @@ def compute_deltas(events: pa.Table) -> pa.Table:
     """
     if events.num_rows == 0:
         return DELTAS_SCHEMA.empty_table()
+    program = _program(catalog)
     facts = facts_of(events)
     db = plain_engine()
     db.register("facts", facts)
     try:
-        sums = db.execute(_PLAN.sums).fetchall()
-        histograms = {metric_id: _histograms(db, query) for metric_id, query in _PLAN.histograms.items()}
+        sums = db.execute(program.plan.sums).fetchall()
+        queries = program.plan.histograms
+        histograms = {metric_id: _histograms(db, query) for metric_id, query in queries.items()}
     finally:
         db.unregister("facts")
-    rows = [*_value_rows(sums, histograms), *_register_rows(sums)]
-    for metric in CATALOG:
-        if metric.kind is Kind.DISTINCT:
-            rows += _distinct_rows(metric, facts)
+    rows = [*_value_rows(program.uses, sums, histograms), *_register_rows(sums)]
+    for metric in program.distinct:
+        rows += _distinct_rows(metric, facts)
     return _table(rows)
 
 
@@ -126,10 +134,13 @@ def _histograms(db: duckdb.DuckDBPyConnection, query: str) -> dict[_Series, byte
     }
 
 
-def _value_rows(sums: list[tuple[Any, ...]], histograms: dict[str, dict[_Series, bytes]]) -> Iterator[_Row]:
+def _value_rows(
+    uses: Sequence[tuple[int, _Use]],
+    sums: list[tuple[Any, ...]],
+    histograms: dict[str, dict[_Series, bytes]],
+) -> Iterator[_Row]:
     """Sums per event type, added up to the metrics that these types belong to."""
     found: dict[tuple[int, int, tuple[Any, ...]], list[Any]] = {}
-    uses = [(part, use) for part, of_part in _USES.items() for use in of_part]
     of_type: dict[tuple[int, str], list[tuple[int, _Use]]] = {}
     with localcontext(_EXACT):
         for row in sums:

@@ -7,7 +7,7 @@ Does not belong here: running it (`deltas`).
 from collections.abc import Iterable
 
 from analytics_pipeline.rollups import states
-from analytics_pipeline.rollups.catalog import TEXT_FIELDS, Kind, Metric
+from analytics_pipeline.rollups.catalog import TEXT_FIELDS, Catalog, Kind, Metric
 
 _LIMIT = 1e18
 """Larger magnitudes are skipped: sums must fit DECIMAL(38, 9)."""
@@ -31,8 +31,8 @@ class Plan:
         histograms: per metric_id, the query of its bins: part, minute, text fields, key, count, in this order.
     """
 
-    def __init__(self, catalog: tuple[Metric, ...]) -> None:
-        numeric = [metric for metric in catalog if metric.kind is not Kind.DISTINCT]
+    def __init__(self, catalog: Catalog) -> None:
+        numeric = [metric for metric in catalog.metrics if metric.kind is not Kind.DISTINCT]
         self.values = sorted({metric.value for metric in numeric if metric.value is not None})
         self.sums = self._sums({part_of(d): d for metric in numeric for d in metric.dimension_sets}.values())
         self.histograms = {m.metric_id: self._histogram(m) for m in numeric if m.kind is Kind.QUANTILE}

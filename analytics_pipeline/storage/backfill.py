@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from analytics_pipeline.errors import ConfigurationError
-from analytics_pipeline.rollups.catalog import CATALOG, REGISTER_ID, resolve
+from analytics_pipeline.rollups.catalog import BUILT_IN, REGISTER_ID, Catalog
 from analytics_pipeline.storage.books import Freshness, freshness, waiting
 from analytics_pipeline.storage.connection import Connection
 from analytics_pipeline.storage.recompute import RecomputeResult, recompute_hour
@@ -47,12 +47,14 @@ class Plan:
 
     Attributes:
         hours: starts of the UTC hours that are left, oldest first.
+        catalog: what can be computed.
         metric_ids: what is recomputed, the register of buckets included where it is all of the catalog.
         done: hours of the range that an interrupted backfill of the same metrics has done.
         done_at: when it did the last of them.
     """
 
     hours: list[datetime]
+    catalog: Catalog
     metric_ids: tuple[str, ...]
     done: int = 0
     done_at: datetime | None = None
@@ -70,7 +72,7 @@ def whole_hours(start: datetime, end: datetime) -> list[datetime]:
     return [first + timedelta(hours=number) for number in range(max(0, count))]
 
 
-def ids_of(names: Sequence[str]) -> list[str] | None:
+def ids_of(names: Sequence[str], catalog: Catalog) -> list[str] | None:
     """The ids of these metrics, or None, which is all of the catalog, where no name is given.
 
     Raises:
@@ -78,10 +80,10 @@ def ids_of(names: Sequence[str]) -> list[str] | None:
     """
     found, problems = [], []
     for name in names:
-        if (selection := resolve(name)) is not None:
+        if (selection := catalog.resolve(name)) is not None:
             found.append(selection.metric.metric_id)
             continue
-        near = difflib.get_close_matches(name, [metric.name for metric in CATALOG], n=1)
+        near = difflib.get_close_matches(name, catalog.by_name, n=1)
         hint = f"did you mean {near[0]}?" if near else "docs/metrics.md lists those there are"
         problems.append(f"there is no metric {name!r}; {hint}")
     if problems:
@@ -100,6 +102,7 @@ def plan(
     connection: Connection,
     hours: Sequence[datetime],
     *,
+    catalog: Catalog = BUILT_IN,
     metric_ids: Collection[str] | None = None,
     restart: bool = False,
 ) -> Plan:
@@ -108,17 +111,18 @@ def plan(
     Args:
         connection: any.
         hours: starts of UTC hours, oldest first, at least one.
-        metric_ids: what to recompute; None for all of the catalog and the register.
+        catalog: what can be computed.
+        metric_ids: what of it to recompute; None for all of it and the register.
         restart: do every hour again.
     """
-    everything = (*(metric.metric_id for metric in CATALOG), REGISTER_ID)
-    whole = Plan(list(hours), everything if metric_ids is None else tuple(metric_ids))
+    ids = (*catalog.by_id, REGISTER_ID) if metric_ids is None else tuple(metric_ids)
+    whole = Plan(list(hours), catalog, ids)
     if restart:
         return whole
     last = hours[-1] + timedelta(hours=1)
     done = dict(connection.execute(_DONE, (whole.metric_set, hours[0], last)).fetchall())
     left = [hour for hour in hours if hour not in done]
-    return Plan(left, whole.metric_ids, len(hours) - len(left), max(done.values(), default=None))
+    return Plan(left, catalog, ids, len(hours) - len(left), max(done.values(), default=None))
 
 
 def carry_out(
@@ -142,7 +146,12 @@ def carry_out(
             at.execute(_MARK, (planned.metric_set, hour, run_id))
 
         yield recompute_hour(
-            conninfo, hour, run_id=run_id, metric_ids=planned.metric_ids, in_transaction=mark
+            conninfo,
+            hour,
+            run_id=run_id,
+            catalog=planned.catalog,
+            metric_ids=planned.metric_ids,
+            in_transaction=mark,
         )
     connection.execute(_FORGET, (planned.metric_set,))
 
@@ -153,7 +162,14 @@ def preview(
     """Compare the hours as `carry_out` would change them, and write nothing."""
     for hour in planned.hours:
         before_hour()
-        yield recompute_hour(conninfo, hour, run_id=run_id, metric_ids=planned.metric_ids, write=False)
+        yield recompute_hour(
+            conninfo,
+            hour,
+            run_id=run_id,
+            catalog=planned.catalog,
+            metric_ids=planned.metric_ids,
+            write=False,
+        )
 
 
 def live_work_behind(found: Freshness, *, is_landing: bool) -> str | None:

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 import psycopg
 import pyarrow as pa
@@ -27,6 +27,7 @@ from analytics_pipeline.events.messages import DeadLetter, Message
 from analytics_pipeline.events.reasons import Reason
 from analytics_pipeline.events.schema import EVENTS_SCHEMA, check_events
 from analytics_pipeline.failpoints import FailPoint, fail_at
+from analytics_pipeline.rollups.catalog import BUILT_IN, Catalog
 from analytics_pipeline.rollups.deltas import compute_deltas
 from analytics_pipeline.storage import dead_letters, inbox, ledger, offsets, source_statistics
 from analytics_pipeline.storage.backends import Backend, backend_of, end_and_wait
@@ -93,25 +94,36 @@ class _Laps:
         self.seconds[step], self._last = now - self._last, now
 
 
+class Deltas(NamedTuple):
+    """Partial states, and the catalog that they are complete for."""
+
+    rows: pa.Table
+    catalog: Catalog
+
+
 @dataclass
 class _Work:
     """The state of one attempt; `spans` is empty for the inbox and for a replay."""
 
     spans: Sequence[Span]
     decoded: Decoded
-    deltas: pa.Table | None
+    deltas: Deltas | None
     replay: Replay | None = None
 
 
 class Lander:
     """One landing connection; not for use by several threads.
 
-    Connects when needed, and again after a failure. Name and timeouts are those that `backends` knows.
+    Connects when needed, and again after a failure. Name and timeouts are those that `backends` knows. The catalog
+    is asked for at each batch.
     """
 
-    def __init__(self, conninfo: str, *, name: str) -> None:
+    def __init__(
+        self, conninfo: str, *, name: str, catalog: Callable[[], Catalog] = lambda: BUILT_IN
+    ) -> None:
         self._conninfo = conninfo
         self._name = name
+        self._catalog = catalog
         self._connection: Connection | None = None
         self._backend: Backend | None = None
         self._uncertain: Backend | None = None
@@ -200,20 +212,24 @@ class Lander:
             ) from error
         return result
 
-    def deltas_ahead(self, decoded: Decoded) -> pa.Table | None:
+    def deltas_ahead(self, decoded: Decoded) -> Deltas | None:
         """The deltas of all events of a batch, or None while duplicates are expected: then others will be needed.
 
         Touches no connection: any thread may call it while a batch lands.
         """
-        return None if self._rows.expects_duplicates else compute_deltas(decoded.events)
+        return None if self._rows.expects_duplicates else self._compute(decoded.events)
 
-    def land(self, spans: Sequence[Span], decoded: Decoded, deltas: pa.Table | None = None) -> Landed:
+    def _compute(self, events: pa.Table) -> Deltas:
+        catalog = self._catalog()
+        return Deltas(compute_deltas(events, catalog), catalog)
+
+    def land(self, spans: Sequence[Span], decoded: Decoded, deltas: Deltas | None = None) -> Landed:
         """Land a batch of messages from Kafka.
 
         Args:
             spans: one per partition; each message of `decoded` lies in one of them.
             decoded: the messages, decoded.
-            deltas: of all its events, if known; computed again if fewer are stored.
+            deltas: those of all its events, if known; computed again if fewer are stored.
 
         Raises:
             See the module.
@@ -359,10 +375,8 @@ class Lander:
             fail_at(FailPoint.AFTER_DEAD_LETTERS)
             # 3  Deltas: of exactly the rows stored above, so that metrics are as exact as events.
             is_as_expected = stored.rows.num_rows == work.decoded.events.num_rows
-            deltas = (
-                work.deltas if work.deltas is not None and is_as_expected else compute_deltas(stored.rows)
-            )
-            hours = ledger.write_deltas(cursor, batch_id, deltas)
+            deltas = work.deltas if work.deltas is not None and is_as_expected else self._compute(stored.rows)
+            hours = ledger.write_deltas(cursor, batch_id, deltas.rows)
             laps.done("deltas")
 
             fail_at(FailPoint.AFTER_DELTAS)
@@ -374,7 +388,14 @@ class Lander:
             )
             if not work.spans and work.replay is None:
                 inbox.note_duplicates(cursor, work.decoded, stored.rows, dead)
-            ledger.write_lines(cursor, batch_id, lines, hours, time.perf_counter() - started)
+            ledger.write_lines(
+                cursor,
+                batch_id,
+                lines,
+                catalog_version=deltas.catalog.version,
+                hours=hours,
+                seconds=time.perf_counter() - started,
+            )
             if work.replay is None:
                 source_statistics.append(cursor, batch_id, work.decoded, stored.rows, dead, lines)
 

@@ -15,7 +15,6 @@ import pyarrow.compute as pc
 from analytics_pipeline.errors import InvariantBroken
 from analytics_pipeline.events.decode import Decoded
 from analytics_pipeline.events.messages import DeadLetter
-from analytics_pipeline.rollups.catalog import catalog_version
 from analytics_pipeline.rollups.schema import DELTAS_SCHEMA
 from analytics_pipeline.storage.copying import Copier, Cursor
 from analytics_pipeline.storage.offsets import Partition, Span
@@ -105,7 +104,13 @@ def balance(
 
 
 def write_lines(
-    cursor: Cursor, batch_id: int, lines: Sequence[Line], hours: Sequence[datetime], seconds: float
+    cursor: Cursor,
+    batch_id: int,
+    lines: Sequence[Line],
+    *,
+    catalog_version: str,
+    hours: Sequence[datetime],
+    seconds: float,
 ) -> None:
     """Insert the ledger's rows."""
     cursor.executemany(

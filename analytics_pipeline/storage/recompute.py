@@ -14,7 +14,7 @@ from adbc_driver_postgresql import dbapi
 
 from analytics_pipeline.errors import ConfigurationError, EnvironmentFault
 from analytics_pipeline.rollups import levels, states
-from analytics_pipeline.rollups.catalog import CATALOG, REGISTER_ID, REGISTER_NAME, Kind
+from analytics_pipeline.rollups.catalog import BUILT_IN, REGISTER_ID, REGISTER_NAME, Catalog, Kind
 from analytics_pipeline.rollups.checks import check_rows
 from analytics_pipeline.rollups.compare import Difference, compare_rows
 from analytics_pipeline.rollups.deltas import compute_deltas
@@ -126,6 +126,7 @@ def recompute_hour(
     hour: datetime,
     *,
     run_id: str,
+    catalog: Catalog = BUILT_IN,
     metric_ids: Sequence[str] | None = None,
     write: bool = True,
     in_transaction: Callable[[Connection], None] | None = None,
@@ -139,7 +140,8 @@ def recompute_hour(
         conninfo: where the database is; two connections are opened.
         hour: start of a UTC hour.
         run_id: noted in the bucket register.
-        metric_ids: which metrics, the register included; None for all of the catalog.
+        catalog: what can be computed.
+        metric_ids: which of its metrics, the register included; None for all.
         write: False compares and changes nothing.
         in_transaction: called where rows are replaced, before COMMIT: what it writes is there if the hour is done.
 
@@ -148,11 +150,7 @@ def recompute_hour(
         EnvironmentFault: Postgres cannot be reached, or stopped answering while events were read.
         InvariantBroken: the computed rows contradict themselves.
     """
-    ids = (
-        list(metric_ids)
-        if metric_ids is not None
-        else [*(metric.metric_id for metric in CATALOG), REGISTER_ID]
-    )
+    ids = list(metric_ids) if metric_ids is not None else [*catalog.by_id, REGISTER_ID]
     with (
         connection(conninfo, name="recompute", autocommit=True) as main,
         rollups.hour_lock(main, hour, wait=True),
@@ -162,16 +160,20 @@ def recompute_hour(
             raise ConfigurationError(
                 f"{hour:%Y-%m-%dT%H}:00Z cannot be recomputed: its raw events are beyond the raw retention line"
             )
-        snapshot = _read(main, conninfo, hour, ids)
+        snapshot = _read(main, conninfo, hour, catalog, ids)
         check_rows(snapshot.after)
         changes = {
             level: _change(
-                level, snapshot.settled[level], snapshot.pending, levels.roll_up(snapshot.after, level)
+                level,
+                catalog,
+                snapshot.settled[level],
+                snapshot.pending,
+                levels.roll_up(snapshot.after, level),
             )
             for level in HOUR_LEVELS
         }
         if write:
-            _replace(main, hour, ids, snapshot, changes, run_id, in_transaction)
+            _replace(main, hour, catalog, ids, snapshot, changes, run_id, in_transaction)
     return RecomputeResult(
         hour,
         snapshot.events,
@@ -182,7 +184,7 @@ def recompute_hour(
     )
 
 
-def _read(main: Connection, conninfo: str, hour: datetime, ids: list[str]) -> _Snapshot:
+def _read(main: Connection, conninfo: str, hour: datetime, catalog: Catalog, ids: list[str]) -> _Snapshot:
     """Read pending deltas, settled rows and raw events of one snapshot; the hour's lock is held already."""
     with main.transaction():
         main.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
@@ -194,9 +196,8 @@ def _read(main: Connection, conninfo: str, hour: datetime, ids: list[str]) -> _S
         exported = main.execute("SELECT pg_export_snapshot()").fetchone()
         found = [levels.LEVEL_SCHEMA.empty_table()]
         for events in _raw_events(conninfo, str(exported[0] if exported else ""), hour):
-            found = [
-                levels.roll_up(pa.concat_tables([*found, levels.roll_up(compute_deltas(events), "1m")]), "1m")
-            ]
+            minutes = levels.roll_up(compute_deltas(events, catalog), "1m")
+            found = [levels.roll_up(pa.concat_tables([*found, minutes]), "1m")]
     events, late = buckets.register_totals(found[0])
     computed = found[0].filter(pc.is_in(found[0].column("metric_id"), pa.array(ids)))
     return _Snapshot(batches, settled, pending, computed, events, late)
@@ -230,12 +231,12 @@ def _with_fixed_id(batches: list[pa.RecordBatch]) -> pa.Table:
     return table.set_column(0, "id", table.column("id").cast(pa.binary(16)))
 
 
-def _change(level: str, settled: pa.Table, pending: pa.Table, rows: pa.Table) -> _Change:
+def _change(level: str, catalog: Catalog, settled: pa.Table, pending: pa.Table, rows: pa.Table) -> _Change:
     """Compare new rows with what is settled, to know what changes, and with what is served, to know why."""
-    changes = differences = compare_rows(settled, rows, level)
+    changes = differences = compare_rows(settled, rows, level, catalog)
     if pending.num_rows:
         served = levels.roll_up(pa.concat_tables([settled, levels.roll_up(pending, level)]), level)
-        differences = compare_rows(served, rows, level)
+        differences = compare_rows(served, rows, level, catalog)
     wrong = {difference.time_bucket for difference in differences}
     changing = sorted({difference.time_bucket for difference in changes})
     return _Change(
@@ -246,6 +247,7 @@ def _change(level: str, settled: pa.Table, pending: pa.Table, rows: pa.Table) ->
 def _replace(
     main: Connection,
     hour: datetime,
+    catalog: Catalog,
     ids: list[str],
     snapshot: _Snapshot,
     changes: Mapping[str, _Change],
@@ -259,7 +261,7 @@ def _replace(
         day = hour.astimezone(UTC).replace(hour=0)
         day_end = day + timedelta(days=1)
         rows = levels.roll_up(settled_rows(main, "1h", day, day_end, ids), "1d")
-        change = _change("1d", settled_rows(main, "1d", day, day_end, ids), snapshot.pending, rows)
+        change = _change("1d", catalog, settled_rows(main, "1d", day, day_end, ids), snapshot.pending, rows)
         _replace_rows(main, "1d", day, day_end, ids, change, run_id)
         main.execute(_DELETE_DELTAS, (hour, snapshot.batches, ids))
         main.execute(_DELETE_BATCHES, {"hour": hour, "batches": snapshot.batches})

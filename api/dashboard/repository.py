@@ -7,7 +7,7 @@ It costs the same whatever the rate of events: no raw event is read.
 from psycopg.sql import SQL
 
 from analytics_pipeline.rollups import states
-from analytics_pipeline.rollups.catalog import CATALOG
+from analytics_pipeline.rollups.catalog import BUILT_IN
 from api.dashboard.schemas import Dashboard, Windows
 from api.database import Database
 
@@ -21,7 +21,7 @@ _USERS = "users.active"
 _STRATEGIES = "strategies.active"
 _SUMMED = (_EVENTS, _PLACED, _FILLED, _REJECTED, _VOLUME, _LATENCY)
 _DISTINCT = (_USERS, _STRATEGIES)
-_ID = {metric.name: metric.metric_id for metric in CATALOG if metric.name in {*_SUMMED, *_DISTINCT}}
+_ID = {name: BUILT_IN.by_name[name].metric_id for name in (*_SUMMED, *_DISTINCT)}
 _NAME = {metric_id: name for name, metric_id in _ID.items()}
 
 _DASHBOARD = SQL("""

@@ -1,10 +1,12 @@
 """`GET /api/v1/metrics`: one series of the catalog, through the cache."""
 
+from collections.abc import Callable
 from datetime import datetime
 
 import orjson
 from fastapi import APIRouter, Request, Response
 
+from analytics_pipeline.rollups.catalog import Catalog
 from api.cache import Answer, Question
 from api.database import Database
 from api.dependencies import ServicesDependency
@@ -36,13 +38,15 @@ async def get_metrics(request: Request, services: ServicesDependency) -> Respons
     return await answer_read(request, services.reads, PATH)
 
 
-def question(query_string: bytes, now: datetime, *, max_points: int) -> Question:
-    """The cacheable question behind a query string.
+def question(
+    query_string: bytes, now: datetime, *, max_points: int, catalog: Callable[[], Catalog]
+) -> Question:
+    """The cacheable question behind a query string, by the catalog of this moment.
 
     Raises:
         BadRequest: it makes no sense.
     """
-    series = schemas.read_series(query_string, now=now, max_points=max_points)
+    series = schemas.read_series(query_string, now=now, max_points=max_points, catalog=catalog())
 
     async def ask(database: Database) -> Answer:
         points = await read_points(database, series, limit=max_points + 1)

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from analytics_pipeline.rollups.catalog import Aggregation, Metric, dimension_set_name, resolve
+from analytics_pipeline.rollups.catalog import Aggregation, Catalog, Metric, dimension_set_name
 from analytics_pipeline.rollups.schema import LEVELS
 from api.errors import invalid_parameter
 from api.parameters import END_TIME, START_TIME, Parameter, Query
@@ -92,8 +92,8 @@ class Series:
         return "\n".join(("metrics", *parts, self.dimension_set if self.is_grouped else ""))
 
 
-def read_series(query_string: bytes, *, now: datetime, max_points: int) -> Series:
-    """Understand a query string.
+def read_series(query_string: bytes, *, now: datetime, max_points: int, catalog: Catalog) -> Series:
+    """Understand a query string, by the metrics of a catalog.
 
     Raises:
         BadRequest: a parameter is missing, malformed, unknown to the metric, or asks for too many points.
@@ -113,7 +113,7 @@ def read_series(query_string: bytes, *, now: datetime, max_points: int) -> Serie
         )
     aggregation = query.choice(AGGREGATION, [one.value for one in Aggregation])
     group_by = query.text(GROUP_BY)
-    selection = resolve(name)
+    selection = catalog.resolve(name)
     if selection is None:
         return Series(None, name, interval, start, end, aggregation or Aggregation.COUNT.value, "", False)
     metric = selection.metric

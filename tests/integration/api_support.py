@@ -20,6 +20,7 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from analytics_pipeline.local_stack.postgres import Postgres
+from analytics_pipeline.rollups.catalog import BUILT_IN
 from analytics_pipeline.rollups.deltas import compute_deltas
 from analytics_pipeline.settings import Settings
 from analytics_pipeline.storage.rollups import merge_hour, pending_hours
@@ -69,7 +70,7 @@ def event(event_type: str, at: datetime, user: str | None = None, **properties: 
 def land(conninfo: str, events: Iterable[dict[str, Any]], *, dead: int = 0, seconds: float = 0.0611) -> int:
     """Store events as one batch and return its id."""
     rows = list(events)
-    deltas = compute_deltas(pa.Table.from_pylist(rows, EVENTS))
+    deltas = compute_deltas(pa.Table.from_pylist(rows, EVENTS), BUILT_IN)
     with psycopg.connect(conninfo, options="-c timezone=UTC") as connection:
         found = connection.execute("SELECT nextval('ingest_batch_id_seq')").fetchone()
         assert found is not None

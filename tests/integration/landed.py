@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from analytics_pipeline.events.schema import EVENTS_SCHEMA
-from analytics_pipeline.rollups.catalog import catalog_version
+from analytics_pipeline.rollups.catalog import BUILT_IN
 from analytics_pipeline.rollups.deltas import compute_deltas
 from analytics_pipeline.storage.connection import Connection, Lock
 
@@ -71,7 +71,7 @@ def _write(connection: Connection, events: list[Event], source: str) -> int:
                 for n, e in enumerate(events)
             ],
         )
-        deltas = compute_deltas(pa.Table.from_pylist(rows, EVENTS_SCHEMA))
+        deltas = compute_deltas(pa.Table.from_pylist(rows, EVENTS_SCHEMA), BUILT_IN)
         names = deltas.column_names
         with cursor.copy(f"COPY rollup_deltas ({', '.join(names)}, batch_id) FROM STDIN") as copy:
             for row in deltas.to_pylist():
@@ -84,7 +84,7 @@ def _write(connection: Connection, events: list[Event], source: str) -> int:
     connection.execute(
         "INSERT INTO ingest_batches (batch_id, source, partition, first_offset, next_offset, read, stored, duplicate,"
         " dead, catalog_version, hours) VALUES (%s, %s, 0, %s, %s, %s, %s, 0, 0, %s, %s)",
-        (batch_id, source, offset, offset + len(events), len(events), len(events), catalog_version, hours),
+        (batch_id, source, offset, offset + len(events), len(events), len(events), BUILT_IN.version, hours),
     )
     connection.execute(
         "INSERT INTO ingest_offsets (source, partition, next_offset, epoch, caught_up_at) VALUES (%s, 0, %s, 1, now())"

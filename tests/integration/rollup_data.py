@@ -5,6 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from analytics_pipeline.rollups.catalog import BUILT_IN
 from analytics_pipeline.rollups.deltas import compute_deltas
 from analytics_pipeline.storage.connection import Connection
 
@@ -17,7 +18,7 @@ COPY rollup_deltas (
 
 
 def land(connection: Connection, events: pa.Table, batch_id: int) -> None:
-    deltas = compute_deltas(events)
+    deltas = compute_deltas(events, BUILT_IN)
     with connection.transaction(), connection.cursor() as cursor:
         with cursor.copy(_EVENTS) as copy:
             for row in events.to_pylist():

@@ -15,6 +15,7 @@ import pytest
 
 from analytics_pipeline.events.limits import MAX_DEPTH
 from analytics_pipeline.local_stack.postgres import Postgres
+from analytics_pipeline.rollups.catalog import BUILT_IN
 from analytics_pipeline.rollups.deltas import compute_deltas
 from analytics_pipeline.storage.landing import Lander
 from tests.integration.api_support import Api, database_copy, iso, running, settings_for
@@ -44,7 +45,7 @@ def shared_api(postgres: Postgres, template_database: str) -> Iterator[Api]:
 @pytest.fixture
 def lander(database: str) -> Iterator[Lander]:
     # The first deltas of a process take long, and this would be inside the transaction.
-    compute_deltas(decode_inbox([message(1, event())]).events)
+    compute_deltas(decode_inbox([message(1, event())]).events, BUILT_IN)
     made = Lander(database, name="landing-test")
     yield made
     made.close()

@@ -143,12 +143,12 @@ def test_a_recompute_that_settles_late_events_calls_them_late(final, database):
 
 
 def test_a_recompute_of_one_metric_restates_its_buckets_and_leaves_the_register_alone(final, database):
-    from analytics_pipeline.rollups.catalog import resolve
+    from analytics_pipeline.rollups.catalog import BUILT_IN
 
     register = "SELECT event_count, late_count, set_hash FROM metric_buckets ORDER BY interval, time_bucket"
     before = final.execute(register).fetchall()
     final.execute("UPDATE metric_aggregations SET count = count + 1 WHERE dimension_set = ''")
-    placed = resolve("trading.orders_placed").metric
+    placed = BUILT_IN.by_name["trading.orders_placed"]
     recompute.recompute_hour(database, HOUR, run_id="backfill", metric_ids=[placed.metric_id])
     found = restatements(final)
     assert {one.metric_name for one in found} == {"trading.orders_placed"}

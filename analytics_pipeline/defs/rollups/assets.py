@@ -16,7 +16,7 @@ from analytics_pipeline.defs.partitions import DAILY, HOURLY, day_key, hour_key,
 from analytics_pipeline.defs.resources import Pipeline
 from analytics_pipeline.defs.rollups.reports import RecomputeReport
 from analytics_pipeline.errors import ConfigurationError
-from analytics_pipeline.rollups.catalog import catalog_version
+from analytics_pipeline.rollups.catalog import BUILT_IN
 from analytics_pipeline.rollups.schema import LEVELS
 from analytics_pipeline.storage.backfill import LiveFirst, ids_of
 from analytics_pipeline.storage.recompute import recompute_hour
@@ -46,7 +46,7 @@ def _spec(level: str, upstream: dg.AssetKey) -> dg.AssetSpec:
         group_name=ROLLUPS,
         owners=OWNERS,
         kinds={"postgres", "duckdb"},
-        code_version=catalog_version,
+        code_version=BUILT_IN.version,
         skippable=True,  # a preview materializes nothing
         metadata={"dagster/table_name": f"public.metric_aggregations_{level}"},
     )
@@ -101,7 +101,7 @@ def _recompute(
     report = RecomputeReport()
     verb = "compared" if config.dry_run else "recomputed"
     try:
-        metric_ids = ids_of(config.metrics)
+        metric_ids = ids_of(config.metrics, BUILT_IN)
         with pipeline.connection("recompute-watch") as connection:
             live_first = LiveFirst(connection, lambda reason: context.log.info(reason or "going on"))
             for hour in hours:
@@ -110,6 +110,7 @@ def _recompute(
                     pipeline.conninfo,
                     hour,
                     run_id=context.run.run_id,
+                    catalog=BUILT_IN,
                     metric_ids=metric_ids,
                     write=not config.dry_run,
                 )

@@ -14,7 +14,7 @@ from analytics_pipeline.defs.resources import Pipeline
 from analytics_pipeline.defs.rollups.assets import KEYS
 from analytics_pipeline.defs.rollups.merging import Touched, merge_pending, touched_partitions
 from analytics_pipeline.defs.rollups.reports import describe_merge
-from analytics_pipeline.rollups.catalog import catalog_version
+from analytics_pipeline.rollups.catalog import BUILT_IN
 from analytics_pipeline.storage.books import buckets_of_run
 from analytics_pipeline.storage.buckets import finalize_buckets
 from analytics_pipeline.storage.source_statistics import fold
@@ -56,7 +56,7 @@ def _materialization(touched: Touched) -> dg.AssetMaterialization | None:
         KEYS[touched.level],
         partition=key,
         metadata=describe_merge(touched),
-        tags={"dagster/code_version": catalog_version},
+        tags={"dagster/code_version": BUILT_IN.version},
     )
 
 

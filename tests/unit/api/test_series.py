@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from analytics_pipeline.rollups.catalog import BUILT_IN
 from api.errors import BadRequest
 from api.metrics.schemas import Series, read_series
 
@@ -11,7 +12,7 @@ NOW = datetime(2026, 1, 31, 12, 34, 56, tzinfo=UTC)
 
 
 def read(query: str, max_points: int = 50_000) -> Series:
-    return read_series(query.encode(), now=NOW, max_points=max_points)
+    return read_series(query.encode(), now=NOW, max_points=max_points, catalog=BUILT_IN)
 
 
 def test_defaults() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from analytics_pipeline.rollups.catalog import catalog_version
+from analytics_pipeline.rollups.catalog import BUILT_IN
 
 PROGRAM = """
 from analytics_pipeline.definitions import definitions
@@ -51,7 +51,7 @@ def test_rollups_descend_from_events_and_carry_the_catalogs_version(repository):
     for level in ("1m", "5m", "15m", "1h"):
         node = graph.get(dg.AssetKey(f"metric_rollups_{level}"))
         assert node.parent_keys == {dg.AssetKey("events")}
-        assert node.code_version == catalog_version
+        assert node.code_version == BUILT_IN.version
         assert isinstance(node.partitions_def, dg.HourlyPartitionsDefinition)
         assert node.backfill_policy == dg.BackfillPolicy.single_run()
     days = graph.get(dg.AssetKey("metric_rollups_1d"))

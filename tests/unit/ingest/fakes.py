@@ -3,12 +3,10 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 
-import pyarrow as pa
-
 from analytics_pipeline.errors import EnvironmentFault
 from analytics_pipeline.events.decode import Decoded
 from analytics_pipeline.storage import ledger
-from analytics_pipeline.storage.landing import CommitUnknown, Landed
+from analytics_pipeline.storage.landing import CommitUnknown, Deltas, Landed
 from analytics_pipeline.storage.offsets import Claim, Moved, Partition, Span
 
 
@@ -58,10 +56,10 @@ class MemoryLandings:
     def identify(self, partition: Partition, claimed: Claim, topic_id: str) -> str | None:
         return self.database.topic_ids.setdefault(partition, topic_id)
 
-    def deltas_ahead(self, decoded: Decoded) -> pa.Table | None:
+    def deltas_ahead(self, decoded: Decoded) -> Deltas | None:
         return None
 
-    def land(self, spans: Sequence[Span], decoded: Decoded, deltas: pa.Table | None = None) -> Landed:
+    def land(self, spans: Sequence[Span], decoded: Decoded, deltas: Deltas | None = None) -> Landed:
         if self.faults:
             raise self.faults.pop(0)
         if self.loses_answer_after is False:

@@ -3,7 +3,6 @@
 import threading
 from collections.abc import Sequence
 
-import pyarrow as pa
 import pytest
 
 from analytics_pipeline.errors import EnvironmentFault, InvariantBroken
@@ -12,7 +11,7 @@ from analytics_pipeline.ingest.consumer import PositionLost
 from analytics_pipeline.ingest.dead_letter_limit import DeadLetterLimit
 from analytics_pipeline.ingest.landing_thread import LandingThread
 from analytics_pipeline.ingest.memory import MemoryKafka
-from analytics_pipeline.storage.landing import CommitUnknown, Landed, TimedOut
+from analytics_pipeline.storage.landing import CommitUnknown, Deltas, Landed, TimedOut
 from analytics_pipeline.storage.offsets import Claim, Span
 from tests.unit.ingest.fakes import MemoryDatabase, MemoryLandings, outage
 from tests.unit.ingest.test_worker import P0, P1, Rig, check, messages
@@ -29,7 +28,7 @@ class SlowLandings(MemoryLandings):
         self.may_end = threading.Event()
         self.was_awaited = True
 
-    def land(self, spans: Sequence[Span], decoded: Decoded, deltas: pa.Table | None = None) -> Landed:
+    def land(self, spans: Sequence[Span], decoded: Decoded, deltas: Deltas | None = None) -> Landed:
         self.was_awaited &= self.may_end.wait(LIMIT)
         return super().land(spans, decoded, deltas)
 

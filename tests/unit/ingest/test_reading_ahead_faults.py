@@ -22,7 +22,7 @@ from analytics_pipeline.ingest.consumer import Fetched, Partition
 from analytics_pipeline.ingest.dead_letter_limit import DeadLetterLimit
 from analytics_pipeline.ingest.landing_thread import LandingThread
 from analytics_pipeline.ingest.memory import MemoryConsumer, MemoryKafka
-from analytics_pipeline.storage.landing import Landed, TimedOut
+from analytics_pipeline.storage.landing import Deltas, Landed, TimedOut
 from analytics_pipeline.storage.offsets import Claim, Span
 from tests.unit.ingest.fakes import MemoryDatabase, MemoryLandings, outage
 from tests.unit.ingest.test_reading_ahead import BACKLOG, LIMIT, SlowRig
@@ -78,7 +78,7 @@ def test_a_failed_batch_is_given_back_to_memory_at_once(rig: SlowRig) -> None:
     tried: list[weakref.ref[Decoded]] = []
     land = rig.landings.land
 
-    def remember(spans: Sequence[Span], decoded: Decoded, deltas: pa.Table | None = None) -> Landed:
+    def remember(spans: Sequence[Span], decoded: Decoded, deltas: Deltas | None = None) -> Landed:
         tried.append(weakref.ref(decoded))
         return land(spans, decoded, deltas)
 

@@ -1,5 +1,6 @@
 import json
 from collections import defaultdict
+from dataclasses import replace
 from decimal import Decimal
 
 import pyarrow as pa
@@ -7,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analytics_pipeline.errors import InvariantBroken
+from analytics_pipeline.errors import ConfigurationError, InvariantBroken
 from analytics_pipeline.rollups import levels, states
-from analytics_pipeline.rollups.catalog import CATALOG, resolve
+from analytics_pipeline.rollups.catalog import BUILT_IN, REGISTER_ID, Aggregation, Catalog
 from analytics_pipeline.rollups.checks import check_rows
 from analytics_pipeline.rollups.compare import compare_rows
 from analytics_pipeline.rollups.deltas import compute_deltas
@@ -22,7 +23,7 @@ KEY = [
 
 
 def rows_of(events: pa.Table, metric_name: str, level: str = "1d") -> dict[str, dict]:
-    found = levels.roll_up_all(compute_deltas(events))[level].to_pylist()
+    found = levels.roll_up_all(compute_deltas(events, BUILT_IN))[level].to_pylist()
     return {row["dimensions"]: row for row in found if row["metric_name"] == metric_name}
 
 
@@ -106,11 +107,11 @@ def test_the_register_counts_events_and_late_ones():
 @given(st.integers(0, 10_000), st.integers(150, 700), st.randoms())
 def test_any_batching_gives_the_same_bytes_at_every_level(seed, width, chance):
     events = batch(1200, seed=seed)
-    once = levels.roll_up_all(compute_deltas(events))
+    once = levels.roll_up_all(compute_deltas(events, BUILT_IN))
     order = list(range(events.num_rows))
     chance.shuffle(order)
     shuffled = events.take(order)
-    parts = [compute_deltas(shuffled.slice(at, width)) for at in range(0, events.num_rows, width)]
+    parts = [compute_deltas(shuffled.slice(at, width), BUILT_IN) for at in range(0, events.num_rows, width)]
     many = levels.roll_up_all(pa.concat_tables(parts))
     for level in LEVELS:
         assert once[level].sort_by(KEY).equals(many[level].sort_by(KEY)), level
@@ -129,7 +130,7 @@ def test_buckets_are_half_open():
         }
         for n, offset in enumerate([-1, 0, 59_999_999, 60_000_000])
     ]
-    deltas = compute_deltas(pa.Table.from_pylist(rows, SCHEMA))
+    deltas = compute_deltas(pa.Table.from_pylist(rows, SCHEMA), BUILT_IN)
     minutes = levels.roll_up(deltas, "1m").to_pylist()
     counts = {row["time_bucket"]: row["count"] for row in minutes if row["metric_name"] == "events.count"}
     assert [counts[bucket] for bucket in sorted(counts)] == [1, 2, 1]
@@ -137,7 +138,7 @@ def test_buckets_are_half_open():
 
 
 def test_no_events_give_no_rows():
-    deltas = compute_deltas(SCHEMA.empty_table())
+    deltas = compute_deltas(SCHEMA.empty_table(), BUILT_IN)
     assert deltas.schema == DELTAS_SCHEMA
     assert levels.roll_up_all(deltas)["1d"].num_rows == 0
 
@@ -165,11 +166,11 @@ def test_hostile_properties_neither_fail_nor_count():
     events = pa.Table.from_pylist(rows, SCHEMA)
     assert rows_of(events, "trading.total_volume") == {}
     assert rows_of(events, "trading.orders_filled")["{}"]["count"] == len(hostile)
-    check_rows(levels.roll_up(compute_deltas(events), "1m"))
+    check_rows(levels.roll_up(compute_deltas(events, BUILT_IN), "1m"))
 
 
 def test_checks_refuse_rows_that_contradict_themselves():
-    rows = levels.roll_up(compute_deltas(batch(200, seed=8)), "1m")
+    rows = levels.roll_up(compute_deltas(batch(200, seed=8), BUILT_IN), "1m")
     check_rows(rows)
     negative = rows.set_column(6, rows.schema.field("count"), pa.array([-1] * rows.num_rows))
     swapped = rows.set_column(8, rows.schema.field("min"), pa.array([1e30] * rows.num_rows))
@@ -179,18 +180,40 @@ def test_checks_refuse_rows_that_contradict_themselves():
 
 
 def test_every_metric_has_a_name_an_id_and_a_description_of_its_own():
-    assert len({metric.name for metric in CATALOG}) == len(CATALOG)
-    assert len({metric.metric_id for metric in CATALOG}) == len(CATALOG)
-    assert all(metric.description.endswith(".") and metric.unit for metric in CATALOG)
-    assert all(() in metric.dimension_sets for metric in CATALOG)
+    metrics = BUILT_IN.metrics
+    assert len(BUILT_IN.by_name) == len(BUILT_IN.by_id) == len(metrics)
+    assert all(metric.description.endswith(".") and metric.unit for metric in metrics)
+    assert all(() in metric.dimension_sets for metric in metrics)
+
+
+def test_a_catalog_with_a_name_twice_is_refused():
+    metric = BUILT_IN.metrics[0]
+    with pytest.raises(ConfigurationError, match=r"have the name 'events\.count'"):
+        Catalog((metric, replace(metric, value="price")))
+
+
+def test_only_what_changes_numbers_changes_the_id_and_the_version():
+    volume = BUILT_IN.by_name["trading.total_volume"]
+    texts = replace(volume, description="Other words.", unit="USD", aggregations=(Aggregation.AVG,))
+    assert texts.metric_id == volume.metric_id
+    numbers = replace(volume, value="price")
+    assert numbers.metric_id != volume.metric_id
+    assert Catalog((numbers,)).version != Catalog((volume,)).version == Catalog((texts,)).version
+
+
+def test_a_catalog_of_its_own_computes_its_own_metrics():
+    events = batch(300, seed=9)
+    price = replace(BUILT_IN.by_name["trading.total_volume"], value="price")
+    found = compute_deltas(events, Catalog((price,)))
+    assert set(found.column("metric_id").to_pylist()) == {price.metric_id, REGISTER_ID}
 
 
 def test_names_resolve_to_the_rows_that_hold_them():
-    total = resolve("events.count")
-    one = resolve("events.count.order.placed")
+    total = BUILT_IN.resolve("events.count")
+    one = BUILT_IN.resolve("events.count.order.placed")
     assert total is not None
     assert one is not None
     assert (total.metric_name, total.dimension_set) == ("events.count", "")
     assert (one.metric_name, one.dimension_set) == ("events.count.order.placed", "event_type")
     assert one.metric is total.metric
-    assert resolve("trading.nothing") is None
+    assert BUILT_IN.resolve("trading.nothing") is None
