@@ -59,7 +59,7 @@ lint: .venv/.dev ## Check style, types, imports and SQL
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
-	@$(BIN)/sqlfluff lint --disable-progress-bar sql
+	@$(BIN)/sqlfluff lint --disable-progress-bar sql dbt_models
 
 fmt: .venv/.dev ## Format the source
 	@$(BIN)/ruff check --fix-only --quiet

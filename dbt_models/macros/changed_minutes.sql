@@ -91,11 +91,3 @@ changed_minutes AS (
     WHERE changed.minute >= run.oldest
 )
 {% endmacro %}
-
-{#- The levels above the minute, with their lengths. -#}
-{% macro levels_above_the_minute() -%}
-    (
-        VALUES
-        ('5m', interval '5 minutes'), ('15m', interval '15 minutes'), ('1h', interval '1 hour'), ('1d', interval '24 hours')
-    )
-{%- endmacro %}

@@ -3,6 +3,7 @@
 Belongs here: what the tests of several marts share. Each test file says itself what its mart should hold.
 """
 
+import json
 import math
 import random
 import warnings
@@ -46,7 +47,16 @@ def build_marts(command: str = "run", *models: str) -> bool:
     chosen = ["--select", *models] if models else []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return dbtRunner().invoke([command, "--quiet", *places, *chosen]).success
+        return dbtRunner().invoke([*command.split(), "--quiet", *places, *chosen]).success
+
+
+def document_marts() -> dict[str, Any]:
+    """What `dbt docs generate` writes: the catalog of tables and columns as they are in the database."""
+    from analytics_pipeline.defs.marts.resources import PROJECT
+
+    assert build_marts("docs generate")
+    found: dict[str, Any] = json.loads((PROJECT.target_path / "tests" / "catalog.json").read_text())
+    return found
 
 
 def bucket_start(level: str, at: datetime) -> datetime:

@@ -11,7 +11,7 @@ import yaml
 from analytics_pipeline.settings import project_file
 from analytics_pipeline.storage.connection import Connection
 from tests.integration.landed import Event, land, order
-from tests.integration.marts import build_marts
+from tests.integration.marts import build_marts, document_marts, let_time_pass, merge_all
 
 HOUR = timedelta(hours=1)
 MARTS = ("order_analytics", "market_analytics", "user_behavior", "strategy_performance")
@@ -72,13 +72,6 @@ def rows(db: Connection, query: str) -> list[tuple[Any, ...]]:
     return db.execute(query.replace("%%", "%")).fetchall()
 
 
-def let_time_pass(db: Connection) -> None:
-    """Everything landed ten minutes earlier than it did: beyond the overlap of runs."""
-    db.execute("UPDATE events SET created_at = created_at - interval '10 minutes'")
-    db.execute("UPDATE ingest_batches SET committed_at = committed_at - interval '10 minutes'")
-    db.execute("UPDATE order_analytics SET landed_at = landed_at - interval '10 minutes'")
-
-
 def closing(event_type: str, order_id: str, at: datetime) -> Event:
     return Event(event_type, at, {"order_id": order_id, "symbol": "BTCUSDT", "reason": "risk"}, user_id="u1")
 
@@ -103,11 +96,13 @@ def test_order_analytics_equals_sql_on_raw_also_after_late_events(db, now):
     assert rows(db, ACTUAL) == rows(db, EXPECTED)
     assert len(rows(db, ACTUAL)) == 7
 
+    merge_all(db)
     let_time_pass(db)
     land(db, order("other", now - timedelta(days=1)))
     assert build_marts("run", "order_analytics")
     assert rows(db, ACTUAL) == rows(db, EXPECTED)
 
+    let_time_pass(db)
     land(db, order("open", now - HOUR)[1:])
     late = closing("order.canceled", "spans-hours", now - timedelta(hours=20))
     land(db, [late, *order("filled", now - 2 * HOUR)[1:]])
@@ -122,7 +117,7 @@ def test_order_analytics_equals_sql_on_raw_also_after_late_events(db, now):
 
 def test_one_job_fills_all_marts_and_their_tests_are_checks_of_the_assets(db, now):
     seen = Event("page.view", now - HOUR, {}, user_id="u1", session_id="s1")
-    land(db, [*order("one", now - HOUR), seen])
+    land(db, [*order("one", now - timedelta(minutes=20)), seen])
     done = fill_marts()
     assert done.success
     for mart in MARTS:
@@ -130,21 +125,33 @@ def test_one_job_fills_all_marts_and_their_tests_are_checks_of_the_assets(db, no
         checks = [each for each in done.get_asset_check_evaluations() if each.asset_key.path == [mart]]
         assert len(checks) >= 3, mart
         assert all(each.passed for each in checks), mart
+    assert rows(db, "SELECT orders_placed_1h FROM dashboard_metrics") == [(1,)]
+    [shown] = [
+        each
+        for each in done.get_asset_materialization_events()
+        if each.asset_key.path == ["dashboard_metrics"]
+    ]
+    assert shown.materialization.metadata["orders_placed_1h"].value == 1
     db.execute(
         "INSERT INTO order_analytics (order_id, status, timestamp) VALUES ('one', 'x', now()), (' ', 'x', now())"
     )
     assert not build_marts("test", "order_analytics")
 
 
-def test_marts_descend_from_events_and_from_the_register_that_says_which_minutes_changed(db):
+def test_marts_descend_from_events_and_from_the_rollups_that_say_which_minutes_changed(db):
     from analytics_pipeline.definitions import definitions
 
     graph = definitions.resolve_asset_graph()
-    parents = {
-        mart: {key.to_user_string() for key in graph.get(dg.AssetKey(mart)).parent_keys} for mart in MARTS
-    }
-    by_minute = {"events", "metric_rollups_1m"}
-    assert parents == {mart: {"events"} if mart == "order_analytics" else by_minute for mart in MARTS}
+    for mart in (*MARTS, "dashboard_metrics"):
+        parents = {key.to_user_string() for key in graph.get(dg.AssetKey(mart)).parent_keys}
+        assert parents == {"events", "metric_rollups_1m"}, mart
+
+
+def test_the_docs_of_dbt_know_every_column_of_the_marts(db):
+    nodes = document_marts()["nodes"]
+    for mart in MARTS:
+        found = rows(db, f"SELECT column_name FROM information_schema.columns WHERE table_name = '{mart}'")
+        assert nodes[f"model.analytics.{mart}"]["columns"].keys() == {name for [name] in found}
 
 
 @pytest.mark.parametrize("mart", MARTS)
@@ -211,7 +218,7 @@ def test_orders_that_began_before_the_raw_floor_stay_as_they_are(db, now):
 def test_a_second_run_with_nothing_new_changes_nothing(db, now):
     land(db, order("one", now - HOUR))
     assert build_marts("run", "order_analytics")
-    db.execute("UPDATE order_analytics SET landed_at = landed_at + interval '2 minutes'")
+    let_time_pass(db)
     before = rows(db, "SELECT * FROM order_analytics")
     assert build_marts("run", "order_analytics")
     assert rows(db, "SELECT * FROM order_analytics") == before

@@ -1,9 +1,12 @@
-"""Marts, filled by dbt."""
+"""Marts: those that dbt fills, and the view of the dashboard."""
 
 import dagster as dg
 
 from analytics_pipeline.defs.marts.assets import marts
+from analytics_pipeline.defs.marts.dashboard import dashboard_metrics
 from analytics_pipeline.defs.marts.resources import RESOURCES
 from analytics_pipeline.defs.marts.schedules import marts_schedule
 
-DEFINITIONS = dg.Definitions(assets=[marts], schedules=[marts_schedule], resources=RESOURCES)
+DEFINITIONS = dg.Definitions(
+    assets=[marts, dashboard_metrics], schedules=[marts_schedule], resources=RESOURCES
+)

@@ -4,6 +4,10 @@
     post_hook="{{ end_run() }}"
 ) }}
 {{- require_migrated() -}}
+{%- set columns = [
+    'open', 'high', 'low', 'close', 'return_square_sum', 'prices_count', 'spreads_count', 'spread_sum', 'volume',
+    'trades_count'
+] -%}
 
 -- Minutes that changed are computed anew from raw events; buckets above them from their minutes, most of which are rows
 -- of this table. Every column is of a kind that can be put together exactly from parts in order of time.
@@ -98,73 +102,7 @@ computed AS (
     FULL JOIN fills_by_minute USING (symbol, minute)
 ),
 
-touched AS (
-    SELECT DISTINCT
-        computed.symbol,
-        level.interval,
-        level.length,
-        bucket_start(level.interval, computed.minute) AS time_bucket
-    FROM computed
-    CROSS JOIN {{ levels_above_the_minute() }} AS level (interval, length)
-),
-
-minutes AS (
-    SELECT
-        symbol,
-        minute,
-        open,
-        high,
-        low,
-        close,
-        return_square_sum,
-        prices_count,
-        spreads_count,
-        spread_sum,
-        volume,
-        trades_count
-    FROM computed
-    UNION ALL
-    SELECT
-        known.symbol,
-        known.time_bucket,
-        known.open,
-        known.high,
-        known.low,
-        known.close,
-        known.return_square_sum,
-        known.prices_count,
-        known.spreads_count,
-        known.spread_sum,
-        known.volume,
-        known.trades_count
-    FROM touched
-    INNER JOIN {{ this }} AS known
-        ON
-            touched.symbol = known.symbol
-            AND known.interval = '1m'
-            AND touched.time_bucket <= known.time_bucket
-            AND touched.time_bucket + touched.length > known.time_bucket
-    WHERE
-        touched.interval = '1d'
-        AND known.prices_count IS NOT NULL
-        AND NOT EXISTS (
-            SELECT FROM computed
-            WHERE computed.symbol = known.symbol AND computed.minute = known.time_bucket
-        )
-),
-
-parts AS (
-    SELECT
-        minutes.*,
-        touched.interval,
-        touched.time_bucket
-    FROM touched
-    INNER JOIN minutes
-        ON
-            touched.symbol = minutes.symbol
-            AND touched.time_bucket <= minutes.minute
-            AND touched.time_bucket + touched.length > minutes.minute
-),
+{{ minutes_of_touched_buckets('symbol', columns, 'prices_count') }},
 
 -- From the last price of a minute to the first of the next one that has any.
 links AS (

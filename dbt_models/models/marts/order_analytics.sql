@@ -1,33 +1,23 @@
-{{ config(unique_key='order_id') }}
+{{ config(
+    unique_key='order_id',
+    pre_hook="{{ begin_run() }}",
+    post_hook="{{ end_run() }}"
+) }}
 {{- require_migrated() -}}
 
--- Which orders changed follows from the ledger: batches since the last run name the hours they touched, however old
--- those are. Each such order is then computed anew from all its events, whose minutes its row remembers.
-WITH progress AS (
-    SELECT coalesce(max(landed_at), '-infinity'::timestamptz) - interval '{{ var("landing_overlap") }}' AS since
-    FROM {{ this }}
-),
-
-changed_hours AS (
-    SELECT DISTINCT hours.hour
-    FROM {{ source('analytics', 'ingest_batches') }} AS batch
-    CROSS JOIN progress
-    CROSS JOIN unnest(batch.hours) AS hours (hour)
-    WHERE batch.committed_at >= progress.since
-),
+-- Each order with an event in a minute that changed is computed anew from all its events, whose minutes its row remembers.
+WITH {{ changed_minutes('order_analytics') }},
 
 touched AS (
     SELECT DISTINCT
-        date_trunc('minute', raw.timestamp) AS minute,
+        changed_minutes.minute,
         {{ order_id('raw') }} AS order_id
-    FROM changed_hours
-    CROSS JOIN progress
+    FROM changed_minutes
     INNER JOIN {{ source('analytics', 'events') }} AS raw
         ON
-            changed_hours.hour <= raw.timestamp
-            AND changed_hours.hour + interval '1 hour' > raw.timestamp
+            changed_minutes.minute <= raw.timestamp
+            AND changed_minutes.minute + interval '1 minute' > raw.timestamp
             AND raw.event_type IN ({{ order_event_types() }})
-            AND progress.since <= raw.created_at
     WHERE {{ order_id('raw') }} IS NOT NULL
 ),
 
@@ -57,7 +47,7 @@ computable AS (
     SELECT order_minutes.order_id
     FROM order_minutes
     GROUP BY order_minutes.order_id
-    HAVING min(order_minutes.minute) >= (SELECT state.raw_floor FROM {{ source('analytics', 'retention_state') }} AS state)
+    HAVING min(order_minutes.minute) >= (SELECT run.oldest FROM run)
 ),
 
 needed_minutes AS (

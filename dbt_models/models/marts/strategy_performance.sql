@@ -4,6 +4,10 @@
     post_hook="{{ end_run() }}"
 ) }}
 {{- require_migrated() -}}
+{%- set columns = [
+    'total_trades', 'winning_trades', 'losing_trades', 'total_pnl', 'gross_profit', 'gross_loss', 'largest_win',
+    'largest_loss', 'pnl_square_sum', 'highest_pnl', 'lowest_pnl', 'max_drawdown', 'latency_sum', 'latency_count'
+] -%}
 
 -- Minutes that changed are computed anew from raw events; buckets above them from their minutes, most of which are rows
 -- of this table. Every column is of a kind that can be put together exactly from parts in order of time.
@@ -116,7 +120,7 @@ computed AS (
         coalesce(trades.pnl_square_sum, 0) AS pnl_square_sum,
         coalesce(trades.highest_pnl, 0) AS highest_pnl,
         coalesce(trades.lowest_pnl, 0) AS lowest_pnl,
-        coalesce(trades.max_drawdown, 0) AS max_drawdown,
+        coalesce(trades.max_drawdown, 0)::double precision AS max_drawdown,
         coalesce(latency.latency_sum, 0) AS latency_sum,
         coalesce(latency.latency_count, 0) AS latency_count
     FROM active
@@ -124,92 +128,24 @@ computed AS (
     LEFT JOIN latency_by_minute AS latency USING (strategy_id, minute)
 ),
 
-touched AS (
-    SELECT DISTINCT
-        computed.strategy_id,
-        level.interval,
-        level.length,
-        bucket_start(level.interval, computed.minute) AS time_bucket
-    FROM computed
-    CROSS JOIN {{ levels_above_the_minute() }} AS level (interval, length)
-),
-
-minutes AS (
-    SELECT
-        strategy_id,
-        minute,
-        total_trades,
-        winning_trades,
-        losing_trades,
-        total_pnl,
-        gross_profit,
-        gross_loss,
-        largest_win,
-        largest_loss,
-        pnl_square_sum,
-        highest_pnl,
-        lowest_pnl,
-        max_drawdown,
-        latency_sum,
-        latency_count
-    FROM computed
-    UNION ALL
-    SELECT
-        known.strategy_id,
-        known.time_bucket,
-        known.total_trades,
-        known.winning_trades,
-        known.losing_trades,
-        known.total_pnl,
-        known.gross_profit,
-        known.gross_loss,
-        known.largest_win,
-        known.largest_loss,
-        known.pnl_square_sum,
-        known.highest_pnl,
-        known.lowest_pnl,
-        known.max_drawdown::numeric,
-        known.latency_sum,
-        known.latency_count
-    FROM touched
-    INNER JOIN {{ this }} AS known
-        ON
-            touched.strategy_id = known.strategy_id
-            AND known.interval = '1m'
-            AND touched.time_bucket <= known.time_bucket
-            AND touched.time_bucket + touched.length > known.time_bucket
-    WHERE
-        touched.interval = '1d'
-        AND known.pnl_square_sum IS NOT NULL
-        AND NOT EXISTS (
-            SELECT FROM computed
-            WHERE computed.strategy_id = known.strategy_id AND computed.minute = known.time_bucket
-        )
-),
+{{ minutes_of_touched_buckets('strategy_id', columns, 'pnl_square_sum') }},
 
 -- The running sum at the start of each minute.
 placed AS (
     SELECT
-        minutes.*,
-        touched.interval,
-        touched.time_bucket,
+        parts.*,
         coalesce(
-            sum(minutes.total_pnl) OVER (
-                PARTITION BY touched.strategy_id, touched.interval, touched.time_bucket ORDER BY minutes.minute
+            sum(parts.total_pnl) OVER (
+                PARTITION BY parts.strategy_id, parts.interval, parts.time_bucket ORDER BY parts.minute
                 ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
             ),
             0
         ) AS pnl_before
-    FROM touched
-    INNER JOIN minutes
-        ON
-            touched.strategy_id = minutes.strategy_id
-            AND touched.time_bucket <= minutes.minute
-            AND touched.time_bucket + touched.length > minutes.minute
+    FROM parts
 ),
 
 -- The deepest fall ends in some minute: it began in there, or at the highest point before it.
-parts AS (
+with_peaks AS (
     SELECT
         placed.*,
         greatest(
@@ -261,7 +197,7 @@ buckets AS (
         max(greatest(max_drawdown, peak_before - pnl_before - lowest_pnl)),
         sum(latency_sum),
         sum(latency_count)::bigint
-    FROM parts
+    FROM with_peaks
     GROUP BY strategy_id, interval, time_bucket
 ),
 
@@ -315,7 +251,7 @@ named AS (
         known.pnl_square_sum,
         known.highest_pnl,
         known.lowest_pnl,
-        known.max_drawdown::numeric,
+        known.max_drawdown,
         known.latency_sum,
         known.latency_count,
         names.name_since,
@@ -347,13 +283,13 @@ SELECT
     pnl_square_sum,
     highest_pnl,
     lowest_pnl,
+    max_drawdown,
     latency_sum,
     latency_count,
     name_since,
     strategy_id::varchar(255) AS strategy_id,
     strategy_name::varchar(255) AS strategy_name,
     interval::varchar(10) AS interval,
-    max_drawdown::double precision AS max_drawdown,
     gross_profit / nullif(winning_trades, 0) AS avg_win,
     gross_loss / nullif(losing_trades, 0) AS avg_loss,
     100.0::double precision * winning_trades / nullif(total_trades, 0) AS win_rate,
