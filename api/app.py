@@ -14,7 +14,6 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
 from analytics_pipeline.events.limits import Limits
-from analytics_pipeline.rollups.catalog import BUILT_IN
 from analytics_pipeline.settings import Settings
 from api import health, page
 from api.cache import Cache
@@ -87,8 +86,8 @@ def _services(settings: Settings, clock: Clock) -> Services:
     cache = Cache(settings, database)
     query = settings.analytics.query
     builders: dict[str, Builder] = {
-        metrics.PATH: partial(metrics.question, max_points=query.max_points, catalog=lambda: BUILT_IN),
-        dashboard.PATH: dashboard.question,
+        metrics.PATH: partial(metrics.question, max_points=query.max_points, catalog=definitions.catalog),
+        dashboard.PATH: partial(dashboard.question, catalog=definitions.catalog),
         events.STATS_PATH: events.statistics_question,
     }
     inbox = InboxCommitter(

@@ -71,16 +71,17 @@ def backfill(
     does the rest.
     """
     found = joined()
-    from analytics_pipeline.rollups.catalog import BUILT_IN
     from analytics_pipeline.storage import backfill as work
+    from analytics_pipeline.storage.definitions import load_catalog
 
-    metric_ids = work.ids_of(metric or [], BUILT_IN)
     first, last = _range(start, end)
     with database(found, "backfill") as opened:
         opened.autocommit = True
+        catalog = load_catalog(opened, is_custom_enabled=found.custom_events.enabled)
+        metric_ids = work.ids_of(metric or [], catalog)
         _refuse_what_is_gone(first, work.raw_begin(opened))
         hours = work.whole_hours(first, last)
-        planned = work.plan(opened, hours, metric_ids=metric_ids, restart=restart or dry_run)
+        planned = work.plan(opened, hours, catalog=catalog, metric_ids=metric_ids, restart=restart or dry_run)
         shown = _Shown(interval.value, limit, as_json=as_json, is_preview=dry_run)
         with _Progress(planned, is_preview=dry_run) as progress:
             live_first = work.LiveFirst(opened, progress.wait)

@@ -246,7 +246,7 @@ def replay(
     found = joined()
     from analytics_pipeline.events.definitions import NO_DEFINITIONS, Definitions
     from analytics_pipeline.events.limits import Limits
-    from analytics_pipeline.storage.definitions import load_definitions
+    from analytics_pipeline.storage.definitions import load_catalog, load_definitions
     from analytics_pipeline.storage.landing import Lander
     from analytics_pipeline.storage.replays import Replayed, preview, replay
 
@@ -257,7 +257,11 @@ def replay(
         def definitions() -> Definitions:
             return load_definitions(opened)[0] if found.custom_events.enabled else NO_DEFINITIONS
 
-        lander = Lander(found.database.conninfo(), name=f"landing-replay-{secrets.token_hex(4)}")
+        lander = Lander(
+            found.database.conninfo(),
+            name=f"landing-replay-{secrets.token_hex(4)}",
+            catalog=lambda: load_catalog(opened, is_custom_enabled=found.custom_events.enabled),
+        )
         work = preview if dry_run else replay
         try:
             for batch in work(lander, which, definitions=definitions, limits=Limits.of(found), limit=limit):

@@ -10,8 +10,10 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from analytics_pipeline import settings as configuration
+from analytics_pipeline.rollups.catalog import Catalog
 from analytics_pipeline.settings import Settings
 from analytics_pipeline.storage.connection import Connection, connection
+from analytics_pipeline.storage.definitions import load_catalog
 
 
 class Pipeline(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -32,6 +34,10 @@ class Pipeline(dg.ConfigurableResource):  # type: ignore[type-arg]
         """An autocommit connection, shown as `analytics-<name>`."""
         with connection(self.conninfo, name=name, autocommit=True) as opened:
             yield opened
+
+    def catalog(self, connection: Connection) -> Catalog:
+        """All metrics, those of custom event definitions included."""
+        return load_catalog(connection, is_custom_enabled=self.settings.custom_events.enabled)
 
     def now(self) -> datetime:
         """The clock of all bodies, UTC."""

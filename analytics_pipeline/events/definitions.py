@@ -100,6 +100,11 @@ class Definitions:
         """Event types that have a definition."""
         return frozenset(self.by_type)
 
+    @property
+    def schemas(self) -> dict[str, Schema]:
+        """Their JSON Schemas by event type, in the order in which they were loaded."""
+        return {name: definition.schema for name, definition in self.by_type.items()}
+
 
 NO_DEFINITIONS = Definitions()
 

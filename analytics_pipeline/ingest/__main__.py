@@ -126,7 +126,7 @@ def _tasks(settings: Settings, conninfo: str, listener: Listener) -> dict[str, T
     # Connections of this process have one name, so that they never end each other.
     name = f"landing-{secrets.token_hex(4)}"
     inbox = InboxWorker(
-        lander=Lander(conninfo, name=name),
+        lander=Lander(conninfo, name=name, catalog=lambda: listener.catalog),
         definitions=lambda: listener.current,
         limits=limits,
         batch_size=ingestion.batch_size,
@@ -156,7 +156,7 @@ def _tasks(settings: Settings, conninfo: str, listener: Listener) -> dict[str, T
         capacity=capacity,
     )
     for number in range(ingestion.workers):
-        landings = LandingThread(Lander(conninfo, name=name))
+        landings = LandingThread(Lander(conninfo, name=name, catalog=lambda: listener.catalog))
         ownership = Ownership(
             landings,
             is_from_start=settings.kafka.auto_offset_reset == "earliest",

@@ -1,4 +1,4 @@
-"""Listening to Postgres: posted events wake the inbox, changed definitions are loaded anew."""
+"""Listening to Postgres: posted events wake the inbox, changed definitions are loaded anew, and metrics with them."""
 
 import threading
 
@@ -8,6 +8,8 @@ import structlog
 from analytics_pipeline.errors import EnvironmentFault
 from analytics_pipeline.events.definitions import NO_DEFINITIONS, Definitions
 from analytics_pipeline.ingest.backoff import Backoff
+from analytics_pipeline.rollups.automatic import with_automatic
+from analytics_pipeline.rollups.catalog import BUILT_IN, Catalog
 from analytics_pipeline.storage import definitions, inbox
 from analytics_pipeline.storage.connection import Connection, connection
 from analytics_pipeline.telemetry import DEFINITION_LOADS, DEFINITIONS_ACTIVE
@@ -18,10 +20,11 @@ _LONGEST_WAIT = 0.5
 
 
 class Listener:
-    """Holds the snapshot of active definitions, and wakes the inbox worker.
+    """Holds the snapshot of active definitions and their metrics, and wakes the inbox worker.
 
     Attributes:
         current: the definitions to judge the next batch by; replaced as a whole.
+        catalog: the metrics of the next batch, those of the definitions included; replaced as a whole.
         woken: set when something was posted.
     """
 
@@ -29,6 +32,7 @@ class Listener:
         self._conninfo = conninfo
         self._is_custom_enabled = is_custom_enabled
         self.current: Definitions = NO_DEFINITIONS
+        self.catalog: Catalog = BUILT_IN
         self.woken = threading.Event()
 
     def load(self, opened: Connection) -> None:
@@ -42,9 +46,15 @@ class Listener:
         found, problems = definitions.load_definitions(opened, self.current)
         for problem in problems:
             _log.error("a definition is left out", reason=problem)
+        catalog, left_out = with_automatic(found.schemas)
+        for problem in left_out:
+            _log.warning("a property is not measured", reason=problem)
         if found.by_type.keys() or self.current.by_type:
             _log.info("definitions loaded", versions={d.name: d.version for d in found.by_type.values()})
         self.current = found
+        if catalog.version != self.catalog.version:
+            _log.info("catalog changed", version=catalog.version, automatic=len(catalog.automatic))
+            self.catalog = catalog
         DEFINITION_LOADS.inc()
         DEFINITIONS_ACTIVE.set(len(found.by_type))
 

@@ -66,6 +66,7 @@ class Metric:
             Rounded once per event to 1e-9.
         ratio: event types of numerator and denominator, instead of a value: `count` is how often the second
             came, `sum` 100 × how often the first did, so that their quotient is a percentage.
+        property_name: the one property that is the value, of automatic metrics; they have no dimensions.
         dimension_sets: which groupings are kept; the empty one is the total.
         kind: the state beside count, sum, min and max.
         aggregations: what may be asked for; the first is the default.
@@ -78,6 +79,7 @@ class Metric:
     event_types: tuple[str, ...] = ()
     value: str | None = None
     ratio: tuple[str, str] | None = None
+    property_name: str | None = None
     dimension_sets: tuple[tuple[str, ...], ...] = ((),)
     kind: Kind = Kind.VALUE
     aggregations: tuple[Aggregation, ...] = _COUNTED
@@ -98,6 +100,7 @@ class Metric:
             self.dimension_sets,
             self.kind.value,
             self.name_by_dimension,
+            *(() if self.property_name is None else (self.property_name,)),
         )
         return hashlib.sha256(repr((STATE_VERSION, self.name, *parts)).encode()).hexdigest()[:16]
 
@@ -148,6 +151,11 @@ class Catalog:
     def version(self) -> str:
         """Changes with anything that changes numbers; written to every row of the ledger."""
         return hashlib.sha256("".join(sorted(self.by_id)).encode()).hexdigest()[:12]
+
+    @cached_property
+    def automatic(self) -> tuple[Metric, ...]:
+        """Those that follow from definitions of custom events; see `rollups.automatic`."""
+        return tuple(metric for metric in self.metrics if metric.property_name is not None)
 
     def resolve(self, metric_name: str) -> Selection | None:
         """Find the metric behind a name, the total by default, or None if there is none.

@@ -34,6 +34,7 @@ from analytics_pipeline.rollups.catalog import (
 from analytics_pipeline.rollups.engine import plain_engine
 from analytics_pipeline.rollups.facts import facts_of
 from analytics_pipeline.rollups.plan import Plan, part_of
+from analytics_pipeline.rollups.property_sums import Measured, PropertySum
 from analytics_pipeline.rollups.schema import DELTAS_SCHEMA
 
 _HOUR = 3_600_000_000
@@ -61,6 +62,7 @@ class _Program(NamedTuple):
     plan: Plan
     uses: tuple[tuple[int, _Use], ...]
     distinct: tuple[Metric, ...]
+    measured: Measured
 
 
 @lru_cache(maxsize=8)
@@ -69,14 +71,14 @@ def _program(catalog: Catalog) -> _Program:
     found: list[tuple[int, _Use]] = []
     place = {"event_type": 2} | {name: 3 + index for index, name in enumerate(TEXT_FIELDS)}
     for metric in catalog.metrics:
-        if metric.kind is Kind.DISTINCT:
+        if metric.kind is Kind.DISTINCT or metric.property_name is not None:
             continue
         value = None if metric.value is None else _FIRST_VALUE + 4 * plan.values.index(metric.value)
         for dimensions in metric.dimension_sets:
             columns = tuple((name, place[name]) for name in sorted(dimensions))
             found.append((part_of(dimensions), _Use(metric, dimension_set_name(dimensions), columns, value)))
     distinct = tuple(metric for metric in catalog.metrics if metric.kind is Kind.DISTINCT)
-    return _Program(plan, tuple(found), distinct)
+    return _Program(plan, tuple(found), distinct, Measured(catalog))
 
 
 def compute_deltas(events: pa.Table, catalog: Catalog) -> pa.Table:
@@ -105,6 +107,7 @@ def compute_deltas(events: pa.Table, catalog: Catalog) -> pa.Table:
     rows = [*_value_rows(program.uses, sums, histograms), *_register_rows(sums)]
     for metric in program.distinct:
         rows += _distinct_rows(metric, facts)
+    rows += [_property_row(found) for found in program.measured.sums(db, events)]
     return _table(rows)
 
 
@@ -233,6 +236,14 @@ def _distinct_rows(metric: Metric, facts: pa.Table) -> Iterator[_Row]:
             minute, metric.metric_id, metric.name, "", "{}", Kind.DISTINCT.value,
             int(counts[place]), None, None, None, states.distinct_pack(found),
         )  # fmt: skip
+
+
+def _property_row(found: PropertySum) -> _Row:
+    metric = found.metric
+    return (
+        found.minute, metric.metric_id, metric.name, "", "{}", metric.kind.value,
+        found.events, found.total, found.least, found.most, None,
+    )  # fmt: skip
 
 
 def _hashes(values: list[str]) -> npt.NDArray[np.uint64]:

@@ -85,7 +85,7 @@ def _declared_one(text: str | None) -> Any:
     ):  # not landed: written by other programs, it may be anything that jsonb can hold
         return _NOTHING
     texts = {name: _text(getattr(found, name)) for name in TEXT_FIELDS}
-    return _Declared(**texts, **{name: _number(getattr(found, name)) for name in NUMBER_FIELDS})
+    return _Declared(**texts, **{name: number_of(getattr(found, name)) for name in NUMBER_FIELDS})
 
 
 def _cut(column: pa.Array) -> pa.Array:
@@ -108,5 +108,11 @@ def _text(value: object) -> str | None:
     return None
 
 
-def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+def number_of(value: object) -> float | None:
+    """A number of JSON, or None: text, booleans and what no float can hold are none."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return None

@@ -32,14 +32,16 @@ class Plan:
     """
 
     def __init__(self, catalog: Catalog) -> None:
-        numeric = [metric for metric in catalog.metrics if metric.kind is not Kind.DISTINCT]
+        numeric = [
+            one for one in catalog.metrics if one.kind is not Kind.DISTINCT and one.property_name is None
+        ]
         self.values = sorted({metric.value for metric in numeric if metric.value is not None})
         self.sums = self._sums({part_of(d): d for metric in numeric for d in metric.dimension_sets}.values())
         self.histograms = {m.metric_id: self._histogram(m) for m in numeric if m.kind is Kind.QUANTILE}
 
     def _sums(self, dimension_sets: Iterable[tuple[str, ...]]) -> str:
         texts = ", ".join(TEXT_FIELDS)
-        values = "".join(f", {_rounded(value)} AS v{i}" for i, value in enumerate(self.values))
+        values = "".join(f", {rounded(value)} AS v{i}" for i, value in enumerate(self.values))
         sums = "".join(
             f", count(v{i}), sum(v{i}), min(v{i})::DOUBLE, max(v{i})::DOUBLE" for i in range(len(self.values))
         )
@@ -63,7 +65,7 @@ class Plan:
                 SELECT minute, {texts},
                     CASE WHEN v = 0 THEN 0 WHEN v > 0 THEN {magnitude} ELSE -({magnitude}) END::SMALLINT AS key
                 FROM (
-                    SELECT minute, {texts}, {_rounded(metric.value or "")} AS v
+                    SELECT minute, {texts}, {rounded(metric.value or "")} AS v
                     FROM facts {f"WHERE event_type IN ({kinds})" if kinds else ""}
                 )
                 WHERE v IS NOT NULL
@@ -73,7 +75,7 @@ class Plan:
         """
 
 
-def _rounded(expression: str) -> str:
+def rounded(expression: str) -> str:
     """Every value is rounded once, to 1e-9, so that sums do not depend on how events are batched."""
     return f"CASE WHEN abs({expression}) <= {_LIMIT} THEN ({expression})::{_DECIMAL} END"
 

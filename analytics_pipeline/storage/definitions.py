@@ -15,11 +15,15 @@ from analytics_pipeline.errors import ConfigurationError
 from analytics_pipeline.events.compatibility import StoredEvent
 from analytics_pipeline.events.definitions import NO_DEFINITIONS, Definitions, check_name, compile_all
 from analytics_pipeline.events.json_schema import Schema
+from analytics_pipeline.rollups.automatic import with_automatic
+from analytics_pipeline.rollups.catalog import BUILT_IN, Catalog
 from analytics_pipeline.storage.connection import Connection
 
 CHANNEL = "custom_events"
 
-_ACTIVE = "SELECT name, version, schema FROM custom_event_definitions WHERE is_active ORDER BY name"
+_ACTIVE = (
+    "SELECT name, version, schema FROM custom_event_definitions WHERE is_active ORDER BY created_at, name"
+)
 _COLUMNS = "name, version, is_active, display_name, description, schema, created_at, updated_at"
 _LIST = f"SELECT {_COLUMNS} FROM custom_event_definitions ORDER BY name"  # noqa: S608 - constants only
 _GET = f"SELECT {_COLUMNS} FROM custom_event_definitions WHERE name = %s"  # noqa: S608 - constants only
@@ -72,6 +76,13 @@ def load_definitions(
     with connection.transaction():
         rows = connection.execute(_ACTIVE).fetchall()
     return compile_all(rows, known)
+
+
+def load_catalog(connection: Connection, *, is_custom_enabled: bool) -> Catalog:
+    """All metrics: the built-in ones and those of the active definitions (`custom_events.enabled`)."""
+    if not is_custom_enabled:
+        return BUILT_IN
+    return with_automatic(load_definitions(connection)[0].schemas)[0]
 
 
 def list_definitions(connection: Connection) -> list[StoredDefinition]:

@@ -374,8 +374,10 @@ class Lander:
 
             fail_at(FailPoint.AFTER_DEAD_LETTERS)
             # 3  Deltas: of exactly the rows stored above, so that metrics are as exact as events.
+            deltas = work.deltas
             is_as_expected = stored.rows.num_rows == work.decoded.events.num_rows
-            deltas = work.deltas if work.deltas is not None and is_as_expected else self._compute(stored.rows)
+            if deltas is None or not is_as_expected or deltas.catalog.version != self._catalog().version:
+                deltas = self._compute(stored.rows)
             hours = ledger.write_deltas(cursor, batch_id, deltas.rows)
             laps.done("deltas")
 

@@ -20,7 +20,9 @@ VALUES (%s, %s, %s, %s, %s)
 RETURNING {_COLUMNS}
 """  # noqa: S608 - constants only
 _GET = f"SELECT {_COLUMNS} FROM custom_event_definitions WHERE name = %s"  # noqa: S608 - constants only
-_ACTIVE = "SELECT name, version, schema FROM custom_event_definitions WHERE is_active"
+_ACTIVE = (
+    "SELECT name, version, schema FROM custom_event_definitions WHERE is_active ORDER BY created_at, name"
+)
 
 
 class StoredDefinition(NamedTuple):

@@ -7,7 +7,7 @@ It costs the same whatever the rate of events: no raw event is read.
 from psycopg.sql import SQL
 
 from analytics_pipeline.rollups import states
-from analytics_pipeline.rollups.catalog import BUILT_IN
+from analytics_pipeline.rollups.catalog import Catalog
 from api.dashboard.schemas import Dashboard, Windows
 from api.database import Database
 
@@ -21,8 +21,6 @@ _USERS = "users.active"
 _STRATEGIES = "strategies.active"
 _SUMMED = (_EVENTS, _PLACED, _FILLED, _REJECTED, _VOLUME, _LATENCY)
 _DISTINCT = (_USERS, _STRATEGIES)
-_ID = {name: BUILT_IN.by_name[name].metric_id for name in (*_SUMMED, *_DISTINCT)}
-_NAME = {metric_id: name for name, metric_id in _ID.items()}
 
 _DASHBOARD = SQL("""
 SELECT metric_id, sum(count)::bigint, sum(sum)::double precision,
@@ -52,27 +50,31 @@ WHERE metric_name = ANY(%(distinct)s) AND metric_id = ANY(%(distinct_ids)s) AND 
 """)
 
 
-async def read_dashboard(database: Database, windows: Windows) -> Dashboard:
+async def read_dashboard(database: Database, windows: Windows, catalog: Catalog) -> Dashboard:
     """All numbers of the dashboard, from one snapshot."""
+    custom = [metric.name for metric in catalog.automatic]
+    summed, distinct = [*_SUMMED, *custom], list(_DISTINCT)
+    ids = {name: catalog.by_name[name].metric_id for name in (*summed, *distinct)}
+    names = {metric_id: name for name, metric_id in ids.items()}
     parameters = {
-        "summed": list(_SUMMED),
-        "summed_ids": [_ID[name] for name in _SUMMED],
-        "distinct": list(_DISTINCT),
-        "distinct_ids": [_ID[name] for name in _DISTINCT],
+        "summed": summed,
+        "summed_ids": [ids[name] for name in summed],
+        "distinct": distinct,
+        "distinct_ids": [ids[name] for name in distinct],
         "hour": windows.hour,
         "active": windows.active,
         "rate": windows.rate,
         "end": windows.end,
     }
-    counts = dict.fromkeys(_SUMMED, 0)
-    recent = dict.fromkeys(_SUMMED, 0)
-    sums = dict.fromkeys(_SUMMED, 0.0)
+    counts = dict.fromkeys(summed, 0)
+    recent = dict.fromkeys(summed, 0)
+    sums = dict.fromkeys(summed, 0.0)
     sets: dict[str, list[bytes]] = {name: [] for name in _DISTINCT}
     async with database.read("dashboard") as connection, connection.cursor(binary=True) as cursor:
         await cursor.execute(_DASHBOARD, parameters)
         rows = await cursor.fetchall()
     for metric_id, count, total, recent_count, state in rows:
-        name = _NAME[metric_id]
+        name = names[metric_id]
         if state is not None:
             sets[name].append(state)
         else:
@@ -86,6 +88,7 @@ async def read_dashboard(database: Database, windows: Windows) -> Dashboard:
         active_strategies=_distinct(sets[_STRATEGIES]),
         total_volume=sums[_VOLUME],
         average_latency=sums[_LATENCY] / counts[_LATENCY] if counts[_LATENCY] else 0.0,
+        custom={name: sums[name] / counts[name] for name in custom if counts[name]},
     )
 
 

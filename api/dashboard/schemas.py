@@ -60,6 +60,7 @@ class Dashboard:
     active_strategies: int
     total_volume: float
     average_latency: float
+    custom: dict[str, float]
 
 
 class DashboardAnswer(BaseModel):
@@ -78,6 +79,7 @@ class DashboardAnswer(BaseModel):
     average_latency: float = Field(description="Of filled orders in one hour, in ms.", examples=[12.5])
     error_rate: float = Field(description="Orders rejected ÷ placed in one hour, 0 to 1.", examples=[0.01])
     custom_metrics: dict[str, float] = Field(
-        description="The last hour of each metric that custom event definitions bring along.", examples=[{}]
+        description="The average over one hour of each numeric property that a custom event definition has.",
+        examples=[{"custom.trading.signal.strength": 0.85}],
     )
     last_updated: datetime

@@ -41,7 +41,7 @@ GROUP_BY = Parameter(
 TIME_ZONE = Parameter("time_zone", "Zone of the buckets; this version knows UTC.", "UTC")
 PARAMETERS = (METRIC_NAME, INTERVAL, START_TIME, END_TIME, AGGREGATION, GROUP_BY, TIME_ZONE)
 
-_LONGEST_NAME = 300
+_LONGEST_NAME = 520
 UNKNOWN = "The catalog has no metric of this name."
 
 
@@ -88,6 +88,7 @@ class Series:
             format_time(self.start),
             format_time(self.end),
             self.aggregation,
+            self.metric.metric_id if self.metric else "",
         )
         return "\n".join(("metrics", *parts, self.dimension_set if self.is_grouped else ""))
 

@@ -269,7 +269,7 @@ BAD_QUERIES = [
     (EVENTS, {"event_type": "a\0b"}),
     (METRICS, {}),
     (METRICS, {"metric_name": ""}),
-    (METRICS, {"metric_name": "x" * 301}),
+    (METRICS, {"metric_name": "x" * 521}),
     (METRICS, {"metric_name": "events.count", "interval": "2m"}),
     (METRICS, {"metric_name": "events.count", "aggregation": "median"}),
     (METRICS, {"metric_name": "events.count", "aggregation": "p99"}),

@@ -101,8 +101,9 @@ def _recompute(
     report = RecomputeReport()
     verb = "compared" if config.dry_run else "recomputed"
     try:
-        metric_ids = ids_of(config.metrics, BUILT_IN)
         with pipeline.connection("recompute-watch") as connection:
+            catalog = pipeline.catalog(connection)
+            metric_ids = ids_of(config.metrics, catalog)
             live_first = LiveFirst(connection, lambda reason: context.log.info(reason or "going on"))
             for hour in hours:
                 live_first()
@@ -110,7 +111,7 @@ def _recompute(
                     pipeline.conninfo,
                     hour,
                     run_id=context.run.run_id,
-                    catalog=BUILT_IN,
+                    catalog=catalog,
                     metric_ids=metric_ids,
                     write=not config.dry_run,
                 )
