@@ -18,6 +18,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="embedded",
         help="PostgreSQL of the integration tests: 'embedded', 'system' (Debian's), or a folder of programs",
     )
+    parser.addoption(
+        "--oracle-seed", type=int, help="run the oracle test with this seed alone, and shrink what it finds"
+    )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -73,8 +73,8 @@ class KafkaServer(Server):
 class PostgresServer(Server):
     """With the product's schema; partitions from 2 days ago to 2 days ahead."""
 
-    def __init__(self, folder: Path) -> None:
-        self.settings = Postgres(folder / "postgres", port=free_port())
+    def __init__(self, folder: Path, *, is_durable: bool = True) -> None:
+        self.settings = Postgres(folder / "postgres", port=free_port(), is_durable=is_durable)
         super().__init__(self.settings.service(), folder)
         with psycopg.connect(self.database) as connection:
             migrate(connection)

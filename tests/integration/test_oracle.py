@@ -1,0 +1,26 @@
+"""Whatever happens in whatever order, every metric is what plain SQL over the raw events says."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.oracle.machine import World
+from tests.oracle.run import OPTION, check_all_happened, run, seeds
+
+
+@pytest.fixture
+def world(database: str) -> Iterator[World]:
+    made = World(database)
+    yield made
+    made.close()
+
+
+@pytest.mark.timeout(600)
+def test_numbers_are_those_of_plain_sql_after_every_step(
+    world: World, request: pytest.FixtureRequest
+) -> None:
+    chosen = seeds(request.config, range(50))
+    for seed in chosen:
+        run(world, seed, shrink=request.config.getoption(OPTION) is not None)
+    if len(chosen) > 1:
+        check_all_happened()

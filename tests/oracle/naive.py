@@ -1,0 +1,264 @@
+"""What every metric has to be, by plain SQL over the raw events: slow, and nothing of the product's own code.
+
+Belongs here: the meaning of each metric, written down a second time, on jsonb, and how far a number may be off.
+Does not belong here: making events (`streams`), doing things to them (`machine`).
+
+`oracle.truth` holds every event that was ever stored, also after retention has removed it from `events`.
+"""
+
+from typing import Any, NamedTuple
+
+from analytics_pipeline.storage.connection import Connection
+
+CREATE = r"""
+CREATE SCHEMA oracle;
+
+CREATE TABLE oracle.truth (
+    id uuid NOT NULL,
+    event_type text NOT NULL,
+    user_id text,
+    session_id text,
+    properties jsonb,
+    timestamp timestamptz NOT NULL,
+    is_late boolean NOT NULL,
+    PRIMARY KEY (timestamp, id)
+);
+
+CREATE TABLE oracle.levels (
+    interval text PRIMARY KEY, seconds integer NOT NULL, rows_from timestamptz, register_from timestamptz
+);
+INSERT INTO oracle.levels VALUES ('1m', 60), ('5m', 300), ('15m', 900), ('1h', 3600), ('1d', 86400);
+
+CREATE FUNCTION oracle.number(properties jsonb, field text) RETURNS numeric LANGUAGE sql IMMUTABLE AS $$
+SELECT CASE jsonb_typeof(properties -> field) WHEN 'number' THEN (properties ->> field)::numeric END
+$$;
+
+CREATE FUNCTION oracle.label(properties jsonb, field text) RETURNS text LANGUAGE sql IMMUTABLE AS $$
+SELECT CASE jsonb_typeof(properties -> field)
+    WHEN 'string' THEN left(properties ->> field, 255)
+    WHEN 'boolean' THEN properties ->> field
+    WHEN 'number' THEN CASE
+        WHEN abs((properties ->> field)::numeric) > 9007199254740992 THEN NULL
+        WHEN (properties ->> field)::numeric % 1 = 0 THEN trunc((properties ->> field)::numeric)::text
+        ELSE (properties ->> field)::float8::text
+    END
+END
+$$;
+
+CREATE FUNCTION oracle.rounded(value numeric) RETURNS numeric LANGUAGE sql IMMUTABLE AS $$
+SELECT CASE WHEN abs(value) <= 1000000000000000000 THEN round(value, 9) END
+$$;
+
+-- One row per event and metric: what it adds to count and sum, the value and the text that it brings along.
+CREATE VIEW oracle.measured AS
+SELECT
+    truth.timestamp, truth.event_type, said.symbol, said.strategy_id,
+    measure.metric, measure.grouped, measure.counted, measure.added, measure.value, measure.text,
+    -- whole numbers made of whole numbers, which a float holds
+    measure.value IS NULL OR (
+        measure.value % 1 = 0 AND abs(measure.value) <= 9007199254740992
+        AND (measure.metric <> 'trading.total_volume' OR said.is_whole)
+    ) AS is_exact
+FROM oracle.truth
+CROSS JOIN LATERAL (
+    SELECT
+        oracle.label(properties, 'symbol') AS symbol,
+        oracle.label(properties, 'strategy_id') AS strategy_id,
+        oracle.rounded(oracle.number(properties, 'price') * oracle.number(properties, 'quantity')) AS volume,
+        oracle.rounded(oracle.number(properties, 'latency_ms')) AS latency,
+        oracle.number(properties, 'price') % 1 = 0 AND oracle.number(properties, 'quantity') % 1 = 0 AS is_whole
+) AS said
+CROSS JOIN LATERAL (
+    VALUES
+    ('events.count', '{"",event_type}'::text [], true, 1, NULL::numeric, NULL::numeric, NULL::text),
+    ('trading.orders_placed', '{"",symbol,strategy_id}', event_type = 'order.placed', 1, NULL, NULL, NULL),
+    ('trading.orders_filled', '{"",symbol,strategy_id}', event_type = 'order.filled', 1, NULL, NULL, NULL),
+    ('trading.orders_canceled', '{"",symbol,strategy_id}', event_type = 'order.canceled', 1, NULL, NULL, NULL),
+    ('trading.orders_rejected', '{"",symbol,strategy_id}', event_type = 'order.rejected', 1, NULL, NULL, NULL),
+    (
+        'trading.total_volume', '{"",symbol,strategy_id}', event_type = 'order.filled' AND volume IS NOT NULL,
+        1, volume, volume, NULL
+    ),
+    (
+        'trading.order_latency', '{"",symbol,strategy_id}', event_type = 'order.filled' AND latency IS NOT NULL,
+        1, latency, latency, NULL
+    ),
+    (
+        'trading.order_fill_rate', '{"",symbol,strategy_id}', event_type IN ('order.placed', 'order.filled'),
+        (event_type = 'order.placed')::integer, 100 * (event_type = 'order.filled')::integer, NULL, NULL
+    ),
+    (
+        'trading.error_rate', '{"",symbol,strategy_id}', event_type IN ('order.placed', 'order.rejected'),
+        (event_type = 'order.placed')::integer, 100 * (event_type = 'order.rejected')::integer, NULL, NULL
+    ),
+    ('users.active', '{""}', user_id IS NOT NULL, 1, NULL, NULL, user_id),
+    ('sessions.active', '{""}', session_id IS NOT NULL, 1, NULL, NULL, session_id),
+    ('strategies.active', '{""}', said.strategy_id IS NOT NULL, 1, NULL, NULL, said.strategy_id)
+) AS measure (metric, grouped, applies, counted, added, value, text)
+WHERE measure.applies;
+
+-- What is said above; of other metrics it is only compared that they are the same however they are computed.
+CREATE FUNCTION oracle.is_known(metric_name text) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
+SELECT metric_name ~ (
+    '^(events\.count($|\.)|(users|sessions|strategies)\.active$'
+    || '|trading\.(orders_[a-z]+|total_volume|order_latency|order_fill_rate|error_rate)$)'
+)
+$$;
+
+CREATE UNLOGGED TABLE oracle.expected (
+    metric_name text, interval text, time_bucket timestamptz, dimension_set text, dimensions jsonb,
+    count bigint, sum numeric, is_exact boolean, sum_off numeric, min numeric, max numeric,
+    p50 numeric, p95 numeric, p99 numeric, distinct_count bigint, largest numeric
+);
+CREATE UNLOGGED TABLE oracle.register (
+    interval text, time_bucket timestamptz, events bigint, late bigint
+);
+"""
+
+_KEEP = """
+INSERT INTO oracle.truth
+SELECT id, event_type, user_id, session_id, properties, timestamp, is_late FROM events
+ON CONFLICT DO NOTHING
+"""
+KEPT_FROM = """
+UPDATE oracle.levels SET
+    rows_from = (
+        SELECT min(lower_bound) FROM time_partitions
+        WHERE parent = 'metric_aggregations_1m' AND upper_bound > %(first)s AND NOT is_detaching
+    ),
+    register_from = (
+        SELECT min(lower_bound) FROM time_partitions
+        WHERE parent = 'metric_buckets_1m' AND upper_bound > %(first)s AND NOT is_detaching
+    )
+WHERE interval = '1m'
+"""
+_LOST = """
+SELECT count(*) FROM oracle.truth LEFT JOIN events USING (timestamp, id)
+WHERE events.event_type IS NULL AND timestamp >= (SELECT raw_floor FROM retention_state)
+"""
+# A value is off by its rounding, half of 1e-9, and by that of a product of two floats; integers are exact.
+_EXPECT = """
+TRUNCATE oracle.expected, oracle.register;
+INSERT INTO oracle.expected
+SELECT
+    CASE WHEN metric = 'events.count' AND dimension_set <> '' THEN metric || '.' || event_type ELSE metric END,
+    interval, time_bucket, dimension_set, dimensions, count, sum, is_exact,
+    CASE WHEN is_exact THEN 0 ELSE 1e-9 * abs(sum) + 1e-9 * count + 4e-16 * magnitude END,
+    min, max,
+    ordered[floor(0.5 * (count - 1)) + 1], ordered[floor(0.95 * (count - 1)) + 1],
+    ordered[floor(0.99 * (count - 1)) + 1], nullif(texts, 0), largest
+FROM (
+    SELECT
+        metric, interval, to_timestamp(floor(extract(EPOCH FROM timestamp) / seconds) * seconds) AS time_bucket,
+        dimension_set, dimensions, min(event_type) AS event_type,
+        sum(counted) AS count, sum(added) AS sum, min(value), max(value),
+        bool_and(is_exact) AS is_exact,
+        sum(abs(added)) AS magnitude, max(abs(value)) AS largest,
+        array_agg(value ORDER BY value) FILTER (WHERE metric = 'trading.order_latency') AS ordered,
+        count(DISTINCT text) AS texts
+    FROM oracle.measured
+    CROSS JOIN LATERAL (
+        VALUES
+        ('', '{}'::jsonb),
+        ('event_type', jsonb_build_object('event_type', event_type)),
+        ('symbol', jsonb_build_object('symbol', symbol)),
+        ('strategy_id', jsonb_build_object('strategy_id', strategy_id))
+    ) AS groups (dimension_set, dimensions)
+    CROSS JOIN oracle.levels
+    WHERE dimension_set = ANY(grouped)
+    GROUP BY 1, 2, 3, 4, 5
+) AS computed;
+INSERT INTO oracle.register
+SELECT
+    interval, to_timestamp(floor(extract(EPOCH FROM timestamp) / seconds) * seconds) AS time_bucket,
+    count(*), count(*) FILTER (WHERE is_late)
+FROM oracle.truth CROSS JOIN oracle.levels
+GROUP BY 1, 2;
+DELETE FROM oracle.expected USING oracle.levels
+WHERE expected.interval = levels.interval AND time_bucket < rows_from;
+DELETE FROM oracle.register USING oracle.levels
+WHERE register.interval = levels.interval AND time_bucket < register_from;
+"""
+_COLUMNS = "metric_name, interval, time_bucket, dimension_set, dimensions"
+_LIVE = f"""
+SELECT {_COLUMNS}, expected.count, live.count, expected.sum, live.sum, expected.min, live.min, expected.max, live.max
+FROM oracle.expected
+FULL JOIN (SELECT * FROM metrics_live WHERE oracle.is_known(metric_name)) AS live USING ({_COLUMNS})
+WHERE expected.count IS DISTINCT FROM live.count
+    OR (expected.sum IS NULL) <> (live.sum IS NULL)
+    OR abs(expected.sum::float8 - live.sum) > expected.sum_off
+    OR abs(expected.sum::float8 / nullif(expected.count, 0) - live.avg) > 1e-9 * abs(live.avg) + expected.sum_off
+    OR (expected.min IS NULL) <> (live.min IS NULL) OR (expected.max IS NULL) <> (live.max IS NULL)
+    OR abs(expected.min::float8 - live.min) > CASE WHEN is_exact THEN 0 ELSE 1e-9 + 1e-9 * abs(live.min) END
+    OR abs(expected.max::float8 - live.max) > CASE WHEN is_exact THEN 0 ELSE 1e-9 + 1e-9 * abs(live.max) END
+"""
+_REGISTER = """
+WITH live AS (
+    SELECT interval, time_bucket, sum(events)::bigint AS events, sum(late)::bigint AS late
+    FROM (
+        SELECT interval, time_bucket, event_count AS events, late_count AS late FROM metric_buckets
+        UNION ALL
+        SELECT interval, to_timestamp(floor(extract(EPOCH FROM minute) / seconds) * seconds), count, sum
+        FROM rollup_deltas CROSS JOIN oracle.levels WHERE kind = 'register'
+    ) AS both_halves
+    GROUP BY 1, 2
+)
+SELECT interval, time_bucket, register.events, live.events, register.late, live.late
+FROM oracle.register FULL JOIN live USING (interval, time_bucket)
+WHERE (register.events, register.late) IS DISTINCT FROM (live.events, live.late)
+"""
+# The numbers that a settled row derives from its state, where nothing is pending. A quantile holds for magnitudes down
+# to the largest ÷ 7.7e8; smaller ones share a bin.
+_DERIVED = f"""
+WITH pending AS (
+    SELECT DISTINCT interval, to_timestamp(floor(extract(EPOCH FROM minute) / seconds) * seconds) AS time_bucket
+    FROM rollup_deltas CROSS JOIN oracle.levels
+)
+SELECT {_COLUMNS}, quantile.expected, quantile.found, expected.distinct_count, settled.distinct_count
+FROM oracle.expected INNER JOIN metric_aggregations AS settled USING ({_COLUMNS})
+CROSS JOIN LATERAL (
+    VALUES (expected.p50, settled.p50), (expected.p95, settled.p95), (expected.p99, settled.p99)
+) AS quantile (expected, found)
+WHERE (settled.interval, settled.time_bucket) NOT IN (SELECT interval, time_bucket FROM pending)
+    AND (
+        expected.distinct_count IS DISTINCT FROM settled.distinct_count
+        OR (quantile.expected IS NULL) <> (quantile.found IS NULL)
+        OR abs(quantile.expected::float8 - quantile.found)
+            > CASE
+                WHEN abs(quantile.expected) * 7.7e8 < largest THEN largest / 7.6e8
+                ELSE 0.0050001 * abs(quantile.expected)
+            END
+    )
+"""
+
+
+class Mistake(NamedTuple):
+    """A number that is not what it has to be: what was compared, and the row that says it."""
+
+    what: str
+    row: tuple[Any, ...]
+
+
+def keep_truth(connection: Connection) -> None:
+    """Remember what is stored by now."""
+    connection.execute(_KEEP)
+
+
+def expect(connection: Connection) -> None:
+    """Compute what every number has to be."""
+    connection.execute(_EXPECT)
+
+
+def mistakes(connection: Connection) -> list[Mistake]:
+    """Compare what is served, and what is settled, with what `expect` computed."""
+    found = []
+    [(lost,)] = connection.execute(_LOST).fetchall()
+    if lost:
+        found.append(Mistake("stored events above the floor that are gone", (lost,)))
+    for what, query in (
+        ("metrics_live: expected and found count, sum, min, max", _LIVE),
+        ("register: expected and found events, late events", _REGISTER),
+        ("settled: expected and found quantile, distinct count", _DERIVED),
+    ):
+        found += [Mistake(what, row) for row in connection.execute(query).fetchmany(5)]
+    return found
