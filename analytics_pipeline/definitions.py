@@ -5,7 +5,7 @@ Loading needs no service, no environment variable and no file outside the packag
 
 import dagster as dg
 
-from analytics_pipeline.defs import checks, events, maintenance, marts, rollups
+from analytics_pipeline.defs import checks, events, maintenance, marts, processes, rollups
 from analytics_pipeline.defs.resources import RESOURCES
 
 definitions = dg.Definitions.merge(
@@ -14,5 +14,6 @@ definitions = dg.Definitions.merge(
     marts.DEFINITIONS,
     maintenance.DEFINITIONS,
     checks.DEFINITIONS,
+    processes.DEFINITIONS,
     dg.Definitions(resources=RESOURCES, executor=dg.in_process_executor),
 )

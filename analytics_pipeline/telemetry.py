@@ -11,10 +11,11 @@ therefore `analytics` sets it for every process it starts.
 import fcntl
 import os
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, multiprocess, values
+from prometheus_client.metrics import MetricWrapperBase
 
 _IS_SHARED = values.ValueClass.__name__ == "MmapedValue"
 _HOST = socket.gethostname().replace("_", "-")
@@ -85,6 +86,18 @@ class LiveCollector(multiprocess.MultiProcessCollector):
                 multiprocess.mark_process_dead(identity, str(self._folder))  # type: ignore[no-untyped-call]
         found: Iterable[Metric] = super().collect()  # type: ignore[no-untyped-call]
         return found
+
+
+def of_this_process(
+    series: MetricWrapperBase, suffix: str, wanted: Callable[[Mapping[str, str]], bool] = lambda _: True
+) -> float:
+    """The sum over those labels of a series that are wanted, without what other processes of the folder counted."""
+    return sum(
+        sample.value
+        for family in series.collect()
+        for sample in family.samples
+        if sample.name.endswith(suffix) and wanted(sample.labels)
+    )
 
 
 if _IS_SHARED:
@@ -179,4 +192,7 @@ CACHE_MISSES = Counter("analytics_cache_misses_total", "Reads that had to ask Po
 HTTP_REQUESTS = Counter("analytics_http_requests_total", "Requests", ["method", "route", "status"])
 HTTP_DURATION = Histogram(
     "analytics_http_request_duration_seconds", "Request duration", ["route"], buckets=LATENCY_BUCKETS
+)
+SYSTEM_METRICS_SKIPPED = Counter(
+    "analytics_system_metrics_skipped_total", "Minutes whose system_metrics could not be written"
 )

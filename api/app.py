@@ -15,6 +15,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from analytics_pipeline.events.limits import Limits
 from analytics_pipeline.settings import Settings
+from analytics_pipeline.storage.system_metrics import Reporter
 from api import health, page
 from api.cache import Cache
 from api.clock import Clock, utc_now
@@ -35,6 +36,7 @@ from api.metrics import endpoints as metrics
 from api.operations import endpoints as operations
 from api.operations.repository import Ledger
 from api.reads import Builder, CachedReads
+from api.work_done import work_done
 
 VERSION = "1.0.0"
 
@@ -118,9 +120,12 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     services: Services = app.state.services
     await services.database.open()
     services.inbox.start()
+    reporter = Reporter(services.settings.database.conninfo(), "api", work_done)
+    reporter.start()
     try:
         yield
     finally:
+        reporter.stop()
         await services.inbox.close()
         await services.cache.close()
         await services.database.close()

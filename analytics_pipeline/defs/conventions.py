@@ -3,6 +3,10 @@
 Belongs here: names and numbers that must agree between areas. Does not belong here: any definition.
 """
 
+import dagster as dg
+
+FINISHED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
+
 OWNERS = ["team:data-engineering"]
 
 INGESTION = "ingestion"

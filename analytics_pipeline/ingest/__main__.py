@@ -37,11 +37,13 @@ from analytics_pipeline.ingest.process import Task, run_together
 from analytics_pipeline.ingest.topic_ids import TopicIds
 from analytics_pipeline.ingest.topics import create_when_reachable
 from analytics_pipeline.ingest.watermarks import Watermarks
+from analytics_pipeline.ingest.work_done import work_done
 from analytics_pipeline.ingest.worker import Pace, Worker
 from analytics_pipeline.settings import Settings, environment, settings
 from analytics_pipeline.storage.connection import connection
 from analytics_pipeline.storage.landing import Lander
 from analytics_pipeline.storage.migrations import check_schema
+from analytics_pipeline.storage.system_metrics import Reporter
 
 _log = structlog.get_logger(__name__)
 
@@ -67,6 +69,7 @@ def run(settings: Settings) -> int:
         if not _wait_for_postgres(conninfo, listener, stop):
             return 0
         _tune_interpreter()
+        Reporter(conninfo, "ingest", work_done).start()
         failure = run_together(_tasks(settings, conninfo, listener), stop)
     except AnalyticsError as error:
         failure = error

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import dagster as dg
 
-_FINISHED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
+from analytics_pipeline.defs.conventions import FINISHED
+
 _MATERIALIZED = dg.DagsterEventType.ASSET_MATERIALIZATION
 
 
@@ -26,7 +27,7 @@ def forget_runs(instance: dg.DagsterInstance, *, before: datetime, limit: int = 
     Deleting a run deletes its events; without the second telling, a partition that was last materialized by it
     would be shown as missing.
     """
-    filters = dg.RunsFilter(statuses=_FINISHED, created_before=before)
+    filters = dg.RunsFilter(statuses=FINISHED, created_before=before)
     runs = [record.dagster_run.run_id for record in instance.get_run_records(filters, limit, ascending=True)]
     kept = 0
     latest: dict[dg.AssetKey, set[int]] = {}

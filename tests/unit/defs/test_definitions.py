@@ -74,7 +74,7 @@ def test_every_asset_says_what_it_is_whose_and_where(repository):
 
 
 def test_all_automation_runs_by_default(repository):
-    assert {sensor.name for sensor in repository.sensor_defs} == {"closed_minutes"}
+    assert {sensor.name for sensor in repository.sensor_defs} == {"closed_minutes", "system_metrics"}
     assert {schedule.name for schedule in repository.schedule_defs} == {
         "checks",
         "maintenance",
