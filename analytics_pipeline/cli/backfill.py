@@ -80,6 +80,8 @@ def backfill(
         catalog = load_catalog(opened, is_custom_enabled=found.custom_events.enabled)
         metric_ids = work.ids_of(metric or [], catalog)
         _refuse_what_is_gone(first, work.raw_begin(opened))
+        if end is None and (reach := work.reach_of(opened, catalog, metric_ids)) is not None:
+            last = max(last, reach)
         hours = work.whole_hours(first, last)
         planned = work.plan(opened, hours, catalog=catalog, metric_ids=metric_ids, restart=restart or dry_run)
         shown = _Shown(interval.value, limit, as_json=as_json, is_preview=dry_run)
@@ -90,7 +92,9 @@ def backfill(
             results = (
                 work.preview(conninfo, planned, run_id=run_id, before_hour=live_first)
                 if dry_run
-                else work.carry_out(opened, conninfo, planned, run_id=run_id, before_hour=live_first)
+                else work.carry_out(
+                    opened, conninfo, planned, run_id=run_id, before_hour=live_first, switched=shown.switch
+                )
             )
             for result in results:
                 shown.add(result)
@@ -190,6 +194,7 @@ class _Shown:
         self._rows: list[Difference] = []
         self._counts: Counter[str] = Counter()
         self._hours = self._events = 0
+        self._switched: list[str] = []
 
     def add(self, result: "RecomputeResult") -> None:
         """Take one hour."""
@@ -201,6 +206,10 @@ class _Shown:
         self._counts.update(one.interval for one in result.differences)
         room = self._limit - len(self._rows)
         self._rows += [one for one in result.differences if one.interval == self._interval][: max(0, room)]
+
+    def switch(self, names: list[str]) -> None:
+        """Which metrics are answered anew for the whole range."""
+        self._switched = names
 
     def finish(self) -> None:
         """The table, and one sentence."""
@@ -222,6 +231,11 @@ class _Shown:
         console.print(
             f"{self._hours:,} hours {done} {self._events:,} raw events; {found}{written}", soft_wrap=True
         )
+        if self._switched:
+            console.print(
+                f"from the beginning of the range on, the present definition answers for {', '.join(self._switched)}",
+                soft_wrap=True,
+            )
 
 
 def _plain(result: "RecomputeResult") -> dict[str, Any]:

@@ -112,7 +112,7 @@ def _wait_for_postgres(conninfo: str, listener: Listener, stop: threading.Event)
     backoff = Backoff()
     while not stop.is_set():
         try:
-            with connection(conninfo, name="ingest") as opened:
+            with connection(conninfo, name="ingest", autocommit=True) as opened:
                 check_schema(opened)
                 listener.load(opened)
                 return True

@@ -10,7 +10,7 @@ from analytics_pipeline.events.definitions import NO_DEFINITIONS, Definitions
 from analytics_pipeline.ingest.backoff import Backoff
 from analytics_pipeline.rollups.automatic import with_automatic
 from analytics_pipeline.rollups.catalog import BUILT_IN, Catalog
-from analytics_pipeline.storage import definitions, inbox
+from analytics_pipeline.storage import definitions, inbox, metric_versions
 from analytics_pipeline.storage.connection import Connection, connection
 from analytics_pipeline.telemetry import DEFINITION_LOADS, DEFINITIONS_ACTIVE
 
@@ -34,15 +34,28 @@ class Listener:
         self.current: Definitions = NO_DEFINITIONS
         self.catalog: Catalog = BUILT_IN
         self.woken = threading.Event()
+        self._registered: set[str] = set()
 
     def load(self, opened: Connection) -> None:
-        """Read the active definitions.
+        """Read the active definitions, and register the metrics that this process has not registered yet.
+
+        Args:
+            opened: a connection in autocommit.
 
         Raises:
-            psycopg.Error: the old ones stay.
+            psycopg.Error, EnvironmentFault: what was not done is done the next time.
         """
-        if not self._is_custom_enabled:
-            return
+        if self._is_custom_enabled:
+            self._load_definitions(opened)
+        # After they are in use, so that this process lacks nothing. Each only once, so that a name means what the
+        # process started last says, not what the one says that loads its definitions last.
+        new = [metric for metric in self.catalog.metrics if metric.metric_id not in self._registered]
+        names = metric_versions.register(opened, new)
+        self._registered.update(metric.metric_id for metric in new)
+        if names:
+            _log.info("metrics registered", names=names)
+
+    def _load_definitions(self, opened: Connection) -> None:
         found, problems = definitions.load_definitions(opened, self.current)
         for problem in problems:
             _log.error("a definition is left out", reason=problem)

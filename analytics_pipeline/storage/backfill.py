@@ -7,12 +7,13 @@ Does not belong here: recomputing an hour (`storage.recompute`), words and argum
 import difflib
 import hashlib
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from analytics_pipeline.errors import ConfigurationError
 from analytics_pipeline.rollups.catalog import BUILT_IN, REGISTER_ID, Catalog
+from analytics_pipeline.storage import metric_versions
 from analytics_pipeline.storage.books import Freshness, freshness, waiting
 from analytics_pipeline.storage.connection import Connection
 from analytics_pipeline.storage.recompute import RecomputeResult, recompute_hour
@@ -39,6 +40,7 @@ MOST_PENDING = 120.0
 PATIENCE = 60.0
 """Seconds that a backfill waits before each hour at most: live work goes first, but does not stop it for ever."""
 _LOOK = 1.0
+_ROUNDS = 2
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,9 @@ class Plan:
         hours: starts of the UTC hours that are left, oldest first.
         catalog: what can be computed.
         metric_ids: what is recomputed, the register of buckets included where it is all of the catalog.
+        first: start of the whole range.
+        end: its end.
+        eras: the version in force of each metric; what was done for another one does not count.
         done: hours of the range that an interrupted backfill of the same metrics has done.
         done_at: when it did the last of them.
     """
@@ -56,13 +61,17 @@ class Plan:
     hours: list[datetime]
     catalog: Catalog
     metric_ids: tuple[str, ...]
+    first: datetime
+    end: datetime
+    eras: Mapping[str, int]
     done: int = 0
     done_at: datetime | None = None
 
     @property
     def metric_set(self) -> str:
         """One short text for the metrics, whatever their order."""
-        return hashlib.sha256(",".join(sorted(self.metric_ids)).encode()).hexdigest()[:16]
+        parts = (f"{metric_id}:{self.eras.get(metric_id, 0)}" for metric_id in sorted(self.metric_ids))
+        return hashlib.sha256(",".join(parts).encode()).hexdigest()[:16]
 
 
 def whole_hours(start: datetime, end: datetime) -> list[datetime]:
@@ -91,6 +100,11 @@ def ids_of(names: Sequence[str], catalog: Catalog) -> list[str] | None:
     return list(dict.fromkeys(found)) or None
 
 
+def reach_of(connection: Connection, catalog: Catalog, metric_ids: Collection[str] | None) -> datetime | None:
+    """How far a backfill of these metrics, or of all, has to go to leave no hole before what they answer already."""
+    return metric_versions.reach(connection, catalog.by_id if metric_ids is None else metric_ids)
+
+
 def raw_begin(connection: Connection) -> datetime:
     """From when on raw events are kept: what lies before cannot be recomputed."""
     row = connection.execute(_RAW_BEGIN).fetchone()
@@ -116,21 +130,29 @@ def plan(
         restart: do every hour again.
     """
     ids = (*catalog.by_id, REGISTER_ID) if metric_ids is None else tuple(metric_ids)
-    whole = Plan(list(hours), catalog, ids)
+    end = hours[-1] + timedelta(hours=1)
+    whole = Plan(list(hours), catalog, ids, hours[0], end, metric_versions.eras(connection, ids))
     if restart:
         return whole
-    last = hours[-1] + timedelta(hours=1)
-    done = dict(connection.execute(_DONE, (whole.metric_set, hours[0], last)).fetchall())
+    done = dict(connection.execute(_DONE, (whole.metric_set, hours[0], end)).fetchall())
     left = [hour for hour in hours if hour not in done]
-    return Plan(left, catalog, ids, len(hours) - len(left), max(done.values(), default=None))
+    return replace(whole, hours=left, done=len(hours) - len(left), done_at=max(done.values(), default=None))
 
 
 def carry_out(
-    connection: Connection, conninfo: str, planned: Plan, *, run_id: str, before_hour: Callable[[], None]
+    connection: Connection,
+    conninfo: str,
+    planned: Plan,
+    *,
+    run_id: str,
+    before_hour: Callable[[], None],
+    switched: Callable[[list[str]], None] = lambda _names: None,
 ) -> Iterator[RecomputeResult]:
     """Recompute the hours one by one; each is done or not done, with its progress, in one transaction.
 
-    Interrupted at any moment, `plan` leaves out what was done. When all is done, the progress is forgotten.
+    Interrupted at any moment, `plan` leaves out what was done. The transaction that ends it forgets the progress and
+    lets the metrics answer for the whole range that did not yet, unless landings have left out some of it meanwhile:
+    those hours are recomputed before, twice at most.
 
     Args:
         connection: an autocommit connection, to forget with.
@@ -138,8 +160,9 @@ def carry_out(
         planned: what to do.
         run_id: noted in the register, the feed and the progress.
         before_hour: called before each hour; may wait (`LiveFirst`).
+        switched: told at the end which names are answered by another version, or from another time on.
     """
-    for hour in planned.hours:
+    for hour in _hours_to_do(connection, planned):
         before_hour()
 
         def mark(at: Connection, hour: datetime = hour) -> None:
@@ -153,7 +176,16 @@ def carry_out(
             metric_ids=planned.metric_ids,
             in_transaction=mark,
         )
-    connection.execute(_FORGET, (planned.metric_set,))
+    with connection.transaction():
+        names = metric_versions.switch(connection, planned.metric_ids, planned.first, planned.end)
+        connection.execute(_FORGET, (planned.metric_set,))
+    switched(names)
+
+
+def _hours_to_do(connection: Connection, planned: Plan) -> Iterator[datetime]:
+    yield from planned.hours
+    for _ in range(_ROUNDS):
+        yield from metric_versions.gap_hours(connection, planned.metric_ids, planned.first, planned.end)
 
 
 def preview(

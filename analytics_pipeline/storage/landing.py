@@ -29,7 +29,14 @@ from analytics_pipeline.events.schema import EVENTS_SCHEMA, check_events
 from analytics_pipeline.failpoints import FailPoint, fail_at
 from analytics_pipeline.rollups.catalog import BUILT_IN, Catalog
 from analytics_pipeline.rollups.deltas import compute_deltas
-from analytics_pipeline.storage import dead_letters, inbox, ledger, offsets, source_statistics
+from analytics_pipeline.storage import (
+    dead_letters,
+    inbox,
+    ledger,
+    metric_versions,
+    offsets,
+    source_statistics,
+)
 from analytics_pipeline.storage.backends import Backend, backend_of, end_and_wait
 from analytics_pipeline.storage.connection import Connection, Lock, connect, is_retryable
 from analytics_pipeline.storage.copying import Cursor
@@ -402,6 +409,10 @@ class Lander:
                 source_statistics.append(cursor, batch_id, work.decoded, stored.rows, dead, lines)
 
             laps.done("ledger")
+
+            # Metrics that others compute and this catalog does not have: their hours are left to a recompute.
+            metric_versions.note_gaps(cursor, batch_id, stored.rows, deltas.catalog)
+            laps.done("gaps")
 
             # 5  Offsets: only from where this batch began, and only while we own the partitions.
             if not offsets.advance(cursor, work.spans):

@@ -19,8 +19,9 @@ from analytics_pipeline.rollups.checks import check_rows
 from analytics_pipeline.rollups.compare import Difference, compare_rows
 from analytics_pipeline.rollups.deltas import compute_deltas
 from analytics_pipeline.rollups.schema import DELTAS_SCHEMA, LEVELS
-from analytics_pipeline.storage import buckets, rollups
+from analytics_pipeline.storage import buckets, metric_versions, rollups
 from analytics_pipeline.storage.connection import Connection, connection
+from analytics_pipeline.storage.metric_versions import Gap
 from analytics_pipeline.storage.restatements import Reason, restating
 
 HOUR_LEVELS = [level for level, seconds in LEVELS.items() if seconds <= 3600]
@@ -105,6 +106,7 @@ class _Snapshot:
     """One moment of one hour: what is settled and pending, and what the raw events say, per minute."""
 
     batches: list[int]
+    gaps: list[Gap]
     settled: dict[str, pa.Table]
     pending: pa.Table
     after: pa.Table
@@ -189,6 +191,7 @@ def _read(main: Connection, conninfo: str, hour: datetime, catalog: Catalog, ids
     with main.transaction():
         main.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         batches = [row[0] for row in main.execute(_VISIBLE_BATCHES, (hour,))]
+        gaps = metric_versions.gaps(main, hour, ids)
         pending = rollups.fetch(main, _PENDING_DELTAS, (hour, ids), DELTAS_SCHEMA)
         settled = {
             level: settled_rows(main, level, hour, hour + timedelta(hours=1), ids) for level in HOUR_LEVELS
@@ -200,7 +203,7 @@ def _read(main: Connection, conninfo: str, hour: datetime, catalog: Catalog, ids
             found = [levels.roll_up(pa.concat_tables([*found, minutes]), "1m")]
     events, late = buckets.register_totals(found[0])
     computed = found[0].filter(pc.is_in(found[0].column("metric_id"), pa.array(ids)))
-    return _Snapshot(batches, settled, pending, computed, events, late)
+    return _Snapshot(batches, gaps, settled, pending, computed, events, late)
 
 
 def _raw_events(conninfo: str, snapshot: str, hour: datetime) -> Iterator[pa.Table]:
@@ -268,6 +271,8 @@ def _replace(
         rollups.bump_days(main, [hour])
         if in_transaction is not None:
             in_transaction(main)
+        # Last, because a landing may wait for the row.
+        metric_versions.close_gaps(main, hour, snapshot.gaps)
 
 
 def _replace_rows(

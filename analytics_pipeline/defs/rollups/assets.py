@@ -5,7 +5,7 @@ materializations of the same assets.
 """
 
 from collections.abc import Callable, Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import dagster as dg
 from pydantic import Field
@@ -19,6 +19,7 @@ from analytics_pipeline.errors import ConfigurationError
 from analytics_pipeline.rollups.catalog import BUILT_IN
 from analytics_pipeline.rollups.schema import LEVELS
 from analytics_pipeline.storage.backfill import LiveFirst, ids_of
+from analytics_pipeline.storage.metric_versions import switch
 from analytics_pipeline.storage.recompute import recompute_hour
 
 HOUR_LEVELS = [level for level in LEVELS if level != "1d"]
@@ -117,6 +118,12 @@ def _recompute(
                 )
                 report.add(result)
                 context.log.info(f"{verb} {hour:%Y-%m-%dT%H:00Z}: {result.events} events")
+            if hours and not config.dry_run:
+                ids = list(catalog.by_id) if metric_ids is None else metric_ids
+                names = switch(connection, ids, hours[0], hours[-1] + timedelta(hours=1))
+                context.log.info(
+                    f"answered anew from {hours[0]:%Y-%m-%dT%H:00Z} on: {', '.join(names) or 'none'}"
+                )
     except ConfigurationError as error:
         raise dg.Failure(str(error), allow_retries=False) from error
     return report

@@ -1,0 +1,242 @@
+"""A name of a metric is answered by one definition at a time: through edits, mixed fleets, rollbacks and backfills."""
+
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from analytics_pipeline.rollups.catalog import BUILT_IN, Catalog
+from analytics_pipeline.storage import backfill, metric_versions
+from analytics_pipeline.storage.connection import Connection, Lock, connect
+from analytics_pipeline.storage.landing import Lander
+from analytics_pipeline.storage.recompute import recompute_hour
+from analytics_pipeline.storage.rollups import merge_hour, pending_hours
+from tests.integration.landing_rig import claim, event, land, message, rows, value
+from tests.waiting import wait_for
+
+NAME = "trading.total_volume"
+OLD = BUILT_IN
+EDITED = replace(BUILT_IN.by_name[NAME], value="quantity")
+NEW = Catalog(tuple(EDITED if metric.name == NAME else metric for metric in BUILT_IN.metrics))
+BEFORE, AFTER = OLD.by_name[NAME].metric_id, EDITED.metric_id
+FLOOR = "SELECT raw_floor FROM retention_state"
+NOON = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0) - timedelta(days=1)
+
+
+class Fleet:
+    """Ingest processes of an old and a new release, each with a partition of its own."""
+
+    def __init__(self, database: str) -> None:
+        self.database = database
+        self.number = 0
+        self._landers: dict[int, Any] = {}
+
+    def land(self, catalog: Catalog, at: datetime, event_type: str = "order.filled") -> None:
+        """One event: price 10, quantity 2."""
+        self.number += 1
+        partition = id(catalog) % 1000
+        if partition not in self._landers:
+            lander = Lander(self.database, name=f"landing-{partition}", catalog=lambda: catalog)
+            self._landers[partition] = [lander, claim(self.database, ("order.events", partition))]
+        lander, owner = self._landers[partition]
+        sent = event(
+            self.number,
+            event_type=event_type,
+            properties={"price": 10, "quantity": 2},
+            timestamp=at.isoformat(),
+        )
+        done = land(lander, owner, [message(owner.next_offset, sent)], partition=partition)
+        self._landers[partition][1] = done[1]
+
+    def close(self) -> None:
+        for lander, _ in self._landers.values():
+            lander.close()
+
+
+@pytest.fixture
+def fleet(database: str) -> Iterator[Fleet]:
+    made = Fleet(database)
+    yield made
+    made.close()
+
+
+def served(database: str, interval: str = "1h") -> dict[datetime, list[tuple[str, float]]]:
+    """Which definition answers each bucket, and what it says."""
+    found: dict[datetime, list[tuple[str, float]]] = {}
+    for at, metric_id, total in rows(
+        database,
+        "SELECT time_bucket, metric_id, sum FROM metrics_live"
+        " WHERE metric_name = %s AND interval = %s AND dimension_set = '' ORDER BY 1, 2",
+        NAME,
+        interval,
+    ):
+        found.setdefault(at, []).append(("old" if metric_id == BEFORE else "new", total))
+    return found
+
+
+def gaps(database: str) -> set[tuple[str, datetime]]:
+    return set(rows(database, "SELECT metric_id, hour FROM metric_gaps"))
+
+
+def register(db: Connection, catalog: Catalog) -> list[str]:
+    return metric_versions.register(db, catalog.metrics)
+
+
+def run_backfill(db: Connection, database: str, catalog: Catalog, hours: list[datetime]) -> list[str]:
+    planned = backfill.plan(db, hours, catalog=catalog, metric_ids=[catalog.by_name[NAME].metric_id])
+    switched: list[str] = []
+    list(
+        backfill.carry_out(
+            db, database, planned, run_id="b", before_hour=lambda: None, switched=switched.extend
+        )
+    )
+    return switched
+
+
+def hours_until_now() -> list[datetime]:
+    return backfill.whole_hours(NOON, datetime.now(UTC) + timedelta(minutes=2))
+
+
+def settle(db: Connection) -> None:
+    for pending in pending_hours(db):
+        merge_hour(db, pending.hour, run_id="test")
+
+
+def test_in_an_empty_database_metrics_are_there_from_the_beginning(database: str, db: Connection) -> None:
+    assert sorted(register(db, OLD)) == sorted(OLD.by_name)
+    assert register(db, OLD) == []
+    assert rows(database, f"SELECT DISTINCT available_from = ({FLOOR}) FROM metric_versions") == [(True,)]
+
+
+def test_an_edited_metric_before_during_and_after_its_backfill(
+    database: str, db: Connection, fleet: Fleet
+) -> None:
+    register(db, OLD)
+    fleet.land(OLD, NOON)
+    fleet.land(OLD, NOON + timedelta(hours=1))
+    settle(db)
+    assert register(db, NEW) == [NAME]
+    following = metric_versions.reach(db, [AFTER])
+    assert following is not None
+    fleet.land(NEW, following)
+    before = {NOON: [("old", 20.0)], NOON + timedelta(hours=1): [("old", 20.0)]}
+    assert {at: found for at, found in served(database).items() if at in before} == before
+    assert served(database, "1m")[following] == [("new", 2.0)]
+
+    recompute_hour(database, NOON, run_id="b", catalog=NEW, metric_ids=[AFTER])
+    assert {at: found for at, found in served(database).items() if at in before} == before
+
+    assert run_backfill(db, database, NEW, [NOON]) == []  # a hole would be left behind it
+    assert served(database)[NOON] == [("old", 20.0)]
+    hours = backfill.whole_hours(NOON, max(hours_until_now()[-1], following) + timedelta(seconds=1))
+    assert run_backfill(db, database, NEW, hours) == [NAME]
+    found = served(database)
+    assert [found[at] for at in before] == [[("new", 2.0)], [("new", 2.0)]]
+    assert all(len(one) == 1 for level in ("1m", "1h", "1d") for one in served(database, level).values())
+
+
+def test_an_old_ingest_beside_a_new_one(database: str, db: Connection, fleet: Fleet) -> None:
+    register(db, OLD)
+    fleet.land(OLD, NOON)
+    register(db, NEW)
+    now = metric_versions.reach(db, [AFTER])
+    assert now is not None
+    hour = now.replace(minute=0)
+    fleet.land(NEW, now)
+    assert gaps(database) == (
+        {(BEFORE, hour)} if now.minute else set()
+    )  # the old one still answers for the hour
+    fleet.land(OLD, now)
+    fleet.land(OLD, now, "order.placed")  # does not count for what is lacking
+    assert (AFTER, hour) in gaps(database)
+    assert served(database, "1m")[now] == [("new", 2.0)]
+
+    # The switch needs the list empty: a backfill reads what the old ingest left out.
+    hours = backfill.whole_hours(NOON, now + timedelta(seconds=1))
+    assert run_backfill(db, database, NEW, hours) == [NAME]
+    assert all(metric_id != AFTER for metric_id, _ in gaps(database))
+    assert served(database, "1m")[now] == [("new", 4.0)]
+
+
+def test_a_gap_that_a_landing_notes_during_a_recompute_stays(
+    database: str, db: Connection, fleet: Fleet
+) -> None:
+    register(db, OLD)
+    register(db, NEW)
+    fleet.land(OLD, NOON)
+
+    def meanwhile(_connection: Connection) -> None:
+        fleet.land(OLD, NOON + timedelta(minutes=1))
+
+    recompute_hour(database, NOON, run_id="b", catalog=NEW, metric_ids=[AFTER], in_transaction=meanwhile)
+    assert gaps(database) == {(AFTER, NOON)}
+    recompute_hour(database, NOON, run_id="b", catalog=NEW, metric_ids=[AFTER])
+    assert gaps(database) == set()
+    assert (
+        value(
+            database,
+            "SELECT sum(sum_exact) FROM metric_aggregations"
+            " WHERE metric_id = %s AND interval = '1d' AND dimension_set = ''",
+            AFTER,
+        )
+        == 4
+    )
+
+
+def test_a_metric_is_registered_while_no_landing_is_in_flight(database: str, db: Connection) -> None:
+    register(db, OLD)
+    with connect(database, name="landing-hung") as landing:
+        landing.execute("SELECT pg_advisory_xact_lock_shared(%s, 0)", (Lock.FLOOR,))
+        thread = threading.Thread(target=register, args=(db, NEW))
+        thread.start()
+        with connect(database, name="watch", autocommit=True) as watch:
+            waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+            wait_for(lambda: watch.execute(waiting).fetchone() == (1,))
+            current = "SELECT metric_id FROM metric_versions WHERE metric_name = %s AND superseded_at IS NULL"
+            assert watch.execute(current, (NAME,)).fetchall() == [(BEFORE,)]
+            landing.rollback()
+            thread.join(20)
+            assert watch.execute(current, (NAME,)).fetchall() == [(AFTER,)]
+
+
+def test_a_deployment_that_is_rolled_back(database: str, db: Connection, fleet: Fleet) -> None:
+    register(db, OLD)
+    fleet.land(OLD, NOON)
+    register(db, NEW)
+    fleet.land(NEW, NOON)
+    assert gaps(database) == {(BEFORE, NOON)}  # the old one answers for that time, and did not see it
+    assert register(db, OLD) == [NAME]
+    again = metric_versions.reach(db, [BEFORE])
+    assert again is not None
+    fleet.land(OLD, again)
+    assert served(database, "1m")[again] == [("old", 20.0)]
+    assert served(database)[NOON] == [("old", 20.0)]
+    hours = backfill.whole_hours(NOON, again + timedelta(seconds=1))
+    assert run_backfill(db, database, OLD, hours) == [NAME]
+    assert served(database)[NOON] == [("old", 40.0)]
+    assert all(metric_id != BEFORE for metric_id, _ in gaps(database))
+
+
+def test_a_new_metric_mid_stream(database: str, db: Connection, fleet: Fleet) -> None:
+    """An automatic one is registered the same way; without events of its type it is complete from the beginning."""
+    register(db, OLD)
+    fleet.land(OLD, NOON)
+    prices = replace(EDITED, name="test.price", value="price")
+    never = replace(EDITED, name="test.never", event_types=("my.signal",))
+    more = Catalog((*OLD.metrics, prices, never))
+    assert register(db, more) == ["test.price", "test.never"]
+    begin = dict(
+        rows(
+            database,
+            "SELECT metric_name, available_from FROM metric_versions WHERE metric_name LIKE 'test.%%'",
+        )
+    )
+    assert begin["test.price"] > datetime.now(UTC) - timedelta(seconds=1)
+    assert begin["test.never"] == value(database, FLOOR)
+    fleet.land(OLD, NOON + timedelta(hours=1))
+    assert gaps(database) == {(prices.metric_id, NOON + timedelta(hours=1))}
+    fleet.land(OLD, NOON, "my.signal")
+    assert (never.metric_id, NOON) in gaps(database)
