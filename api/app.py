@@ -33,6 +33,7 @@ from api.events.committer import InboxCommitter
 from api.events.posting import Poster
 from api.health_checks import Health
 from api.metrics import endpoints as metrics
+from api.metrics.service import CHANNEL, MetricService
 from api.operations import endpoints as operations
 from api.operations.repository import Ledger
 from api.reads import Builder, CachedReads
@@ -84,11 +85,14 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> Application:
 
 def _services(settings: Settings, clock: Clock) -> Services:
     definitions = ActiveDefinitions(is_enabled=settings.custom_events.enabled)
-    database = Database(settings, listeners={"custom_events": definitions.reload})
+    service = MetricService()
+    database = Database(settings, listeners={"custom_events": definitions.reload, CHANNEL: service.reload})
     cache = Cache(settings, database)
     query = settings.analytics.query
     builders: dict[str, Builder] = {
-        metrics.PATH: partial(metrics.question, max_points=query.max_points, catalog=definitions.catalog),
+        metrics.PATH: partial(
+            metrics.question, max_points=query.max_points, catalog=definitions.catalog, versions_of=service.of
+        ),
         dashboard.PATH: partial(dashboard.question, catalog=definitions.catalog),
         events.STATS_PATH: events.statistics_question,
     }

@@ -6,7 +6,7 @@ from datetime import datetime
 import orjson
 from fastapi import APIRouter, Request, Response
 
-from analytics_pipeline.rollups.catalog import Catalog
+from analytics_pipeline.rollups.catalog import Catalog, Metric
 from api.cache import Answer, Question
 from api.database import Database
 from api.dependencies import ServicesDependency
@@ -14,6 +14,7 @@ from api.documentation import errors
 from api.errors import invalid_parameter
 from api.metrics import schemas
 from api.metrics.repository import Point, read_points
+from api.metrics.service import Served
 from api.parameters import openapi_parameters
 from api.reads import answer_read
 from api.times import days_of, format_time
@@ -39,14 +40,21 @@ async def get_metrics(request: Request, services: ServicesDependency) -> Respons
 
 
 def question(
-    query_string: bytes, now: datetime, *, max_points: int, catalog: Callable[[], Catalog]
+    query_string: bytes,
+    now: datetime,
+    *,
+    max_points: int,
+    catalog: Callable[[], Catalog],
+    versions_of: Callable[[Metric], tuple[Served, ...]],
 ) -> Question:
     """The cacheable question behind a query string, by the catalog of this moment.
 
     Raises:
         BadRequest: it makes no sense.
     """
-    series = schemas.read_series(query_string, now=now, max_points=max_points, catalog=catalog())
+    series = schemas.read_series(
+        query_string, now=now, max_points=max_points, catalog=catalog(), versions_of=versions_of
+    )
 
     async def ask(database: Database) -> Answer:
         points = await read_points(database, series, limit=max_points + 1)
@@ -68,11 +76,13 @@ def _answer(series: schemas.Series, points: list[Point]) -> Answer:
         "end_time": format_time(series.end),
         "data_points": [
             {
-                "timestamp": at,
-                "value": value,
-                "dimensions": orjson.Fragment(dimensions if series.is_grouped else "{}"),
+                "timestamp": point.timestamp,
+                "value": point.value,
+                "dimensions": orjson.Fragment(point.dimensions if series.is_grouped else "{}"),
             }
-            for at, dimensions, value in points
+            | ({"incomplete": True} if point.is_incomplete else {})
+            | ({"predecessor": True} if point.is_predecessor else {})
+            for point in points
         ],
         "total_count": len(points),
         "aggregation": series.aggregation,

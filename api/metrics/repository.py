@@ -8,15 +8,17 @@ moves deltas to all levels in one transaction, so the sum is true in every snaps
 
 import math
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from psycopg.sql import SQL, Composed
 
 from analytics_pipeline.rollups import states
 from analytics_pipeline.rollups.catalog import Aggregation, Kind
+from analytics_pipeline.rollups.schema import LEVELS
 from api.database import Database
 from api.metrics.schemas import Series
+from api.metrics.service import Served, has_state
 
 _BY_NAME = SQL("metric_name = %(metric_name)s::text AND metric_id = %(metric_id)s::text")
 _BY_ID = SQL("metric_id = %(metric_id)s::text")
@@ -67,6 +69,11 @@ FROM (
 ) AS both_halves
 ORDER BY time_bucket, dimensions
 """)
+_GAPS = """
+SELECT hour FROM metric_gaps
+WHERE metric_id = %(metric_id)s::text AND hour > %(first)s::timestamptz - interval '1 hour'
+    AND hour < %(end)s::timestamptz
+"""
 _DERIVED = {
     Aggregation.P50: SQL("p50"),
     Aggregation.P95: SQL("p95"),
@@ -82,6 +89,8 @@ class Point(NamedTuple):
     timestamp: datetime
     dimensions: str
     value: float
+    is_incomplete: bool = False
+    is_predecessor: bool = False
 
 
 async def read_points(database: Database, series: Series, *, limit: int) -> list[Point]:
@@ -102,23 +111,50 @@ async def read_points(database: Database, series: Series, *, limit: int) -> list
         statement = _SUMS.format(dimensions=_DIMENSIONS if series.is_grouped else _ALL_DIMENSIONS, **halves)
     else:
         statement = _STATES.format(derived=derived, **halves)
-    parameters = {
-        "metric_name": series.metric_name,
-        "metric_id": metric.metric_id,
-        "interval": series.interval,
-        "dimension_set": series.dimension_set,
-        "first": series.first_bucket,
-        "end": series.end_bucket,
-        "limit": limit,
-    }
-    async with database.read("metrics") as connection, connection.cursor(binary=True) as cursor:
-        await cursor.execute(statement, parameters)
-        rows = await cursor.fetchall()
-    if derived is None:
-        points = [_from_sums(aggregation, *row) for row in rows]
-    else:
-        points = list(_from_states(aggregation, metric.kind, rows))
-    return [point for point in points if point is not None and math.isfinite(point.value)][:limit]
+    found: list[Point] = []
+    async with database.read("metrics") as connection, connection.transaction():
+        # One snapshot: what is missing from the points is what is missing in the gaps.
+        await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        async with connection.cursor(binary=True) as cursor:
+            for part in series.parts:
+                if derived is not None and not has_state(part, metric.kind):
+                    continue
+                parameters = {
+                    "metric_name": series.metric_name,
+                    "metric_id": part.metric_id,
+                    "interval": series.interval,
+                    "dimension_set": series.dimension_set,
+                    "first": part.first,
+                    "end": part.end,
+                    "limit": limit,
+                }
+                await cursor.execute(statement, parameters)
+                rows = await cursor.fetchall()
+                await cursor.execute(_GAPS, parameters)
+                gaps = {hour for [hour] in await cursor.fetchall()}
+                points = (
+                    (_from_sums(aggregation, *row) for row in rows)
+                    if derived is None
+                    else _from_states(aggregation, metric.kind, rows)
+                )
+                found += [
+                    _marked(point, part, gaps, LEVELS[series.interval])
+                    for point in points
+                    if point is not None and math.isfinite(point.value)
+                ]
+    return found[:limit]
+
+
+def _marked(point: Point, part: Served, gaps: set[datetime], seconds: int) -> Point:
+    """The point with what a reader should know of its version."""
+    end = point.timestamp + timedelta(seconds=seconds)
+    hour = timedelta(hours=1)
+    is_incomplete = (
+        point.timestamp < part.complete_from
+        or end > part.complete_until
+        or any(gap < end and gap + hour > point.timestamp for gap in gaps)
+    )
+    return point._replace(is_incomplete=is_incomplete, is_predecessor=part.is_predecessor)
 
 
 def _from_sums(

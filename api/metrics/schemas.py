@@ -3,6 +3,7 @@
 Belongs here: turning a query string into a `Selection` of points. Does not belong here: SQL (`repository`).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,6 +13,7 @@ from pydantic import BaseModel, Field
 from analytics_pipeline.rollups.catalog import Aggregation, Catalog, Metric, dimension_set_name
 from analytics_pipeline.rollups.schema import LEVELS
 from api.errors import invalid_parameter
+from api.metrics.service import Served, always, cut
 from api.parameters import END_TIME, START_TIME, Parameter, Query
 from api.times import ceil_time, format_time
 
@@ -58,6 +60,7 @@ class Series:
         aggregation: what a point is.
         dimension_set: '' for the total, else the stored name of the grouping.
         is_grouped: whether points carry dimensions.
+        served: the versions of the metric.
     """
 
     metric: Metric | None
@@ -68,6 +71,12 @@ class Series:
     aggregation: str
     dimension_set: str
     is_grouped: bool
+    served: tuple[Served, ...] = ()
+
+    @property
+    def parts(self) -> list[Served]:
+        """The buckets asked for, by the version that answers for them."""
+        return cut(self.served, self.first_bucket, self.end_bucket, LEVELS[self.interval])
 
     @property
     def first_bucket(self) -> datetime:
@@ -88,13 +97,20 @@ class Series:
             format_time(self.start),
             format_time(self.end),
             self.aggregation,
-            self.metric.metric_id if self.metric else "",
+            *map(str, self.parts),
         )
         return "\n".join(("metrics", *parts, self.dimension_set if self.is_grouped else ""))
 
 
-def read_series(query_string: bytes, *, now: datetime, max_points: int, catalog: Catalog) -> Series:
-    """Understand a query string, by the metrics of a catalog.
+def read_series(
+    query_string: bytes,
+    *,
+    now: datetime,
+    max_points: int,
+    catalog: Catalog,
+    versions_of: Callable[[Metric], tuple[Served, ...]] = lambda metric: (always(metric),),
+) -> Series:
+    """Understand a query string, by the metrics of a catalog and their versions.
 
     Raises:
         BadRequest: a parameter is missing, malformed, unknown to the metric, or asks for too many points.
@@ -127,6 +143,7 @@ def read_series(query_string: bytes, *, now: datetime, max_points: int, catalog:
         aggregation=_aggregation(metric, aggregation),
         dimension_set=_dimension_set(metric, group_by) if group_by else selection.dimension_set,
         is_grouped=group_by is not None,
+        served=versions_of(metric),
     )
 
 
@@ -154,6 +171,12 @@ class DataPoint(BaseModel):
     timestamp: datetime = Field(description="Start of the bucket.", examples=["2026-01-31T12:00:00Z"])
     value: float = Field(examples=[4500])
     dimensions: dict[str, Any] = Field(description="Empty for totals.", examples=[{"symbol": "BTCUSDT"}])
+    incomplete: bool | None = Field(
+        default=None, description="Only if true: events are missing until a backfill has read them."
+    )
+    predecessor: bool | None = Field(
+        default=None, description="Only if true: from an earlier definition of the metric."
+    )
 
 
 class MetricResult(BaseModel):

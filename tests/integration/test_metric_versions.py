@@ -14,6 +14,7 @@ from analytics_pipeline.storage.connection import Connection, Lock, connect
 from analytics_pipeline.storage.landing import Lander
 from analytics_pipeline.storage.recompute import recompute_hour
 from analytics_pipeline.storage.rollups import merge_hour, pending_hours
+from tests.integration.api_support import iso, running, settings_for
 from tests.integration.landing_rig import claim, event, land, message, rows, value
 from tests.waiting import wait_for
 
@@ -240,3 +241,35 @@ def test_a_new_metric_mid_stream(database: str, db: Connection, fleet: Fleet) ->
     assert gaps(database) == {(prices.metric_id, NOON + timedelta(hours=1))}
     fleet.land(OLD, NOON, "my.signal")
     assert (never.metric_id, NOON) in gaps(database)
+
+
+def test_the_api_says_which_definition_a_point_is_from(database: str, db: Connection, fleet: Fleet) -> None:
+    def points(interval: str, at: datetime) -> list[dict[str, Any]]:
+        answer = api.get(
+            "/api/v1/metrics", metric_name=NAME, interval=interval, start_time=iso(at),
+            end_time=iso(at + timedelta(minutes=1)),
+        )  # fmt: skip
+        return [
+            {key: found for key, found in point.items() if key not in ("timestamp", "dimensions")}
+            for point in answer["result"]["data_points"]
+        ]
+
+    register(db, OLD)
+    fleet.land(OLD, NOON)
+    with running(settings_for(database)) as api:
+        api.soon(lambda: points("1h", NOON), [{"value": 20.0}])
+        register(db, NEW)
+        api.soon(lambda: points("1h", NOON), [{"value": 20.0, "predecessor": True}])
+        following = metric_versions.reach(db, [AFTER])
+        assert following is not None
+        fleet.land(NEW, following)
+        api.soon(lambda: points("1m", following), [{"value": 2.0}])
+        fleet.land(OLD, following)
+        api.soon(lambda: points("1m", following), [{"value": 2.0, "incomplete": True}])
+        fleet.land(NEW, NOON)  # late, and the definition that answers for it does not see it
+        api.soon(lambda: points("1h", NOON), [{"value": 20.0, "incomplete": True, "predecessor": True}])
+
+        hours = backfill.whole_hours(NOON, following + timedelta(seconds=1))
+        assert run_backfill(db, database, NEW, hours) == [NAME]
+        api.soon(lambda: points("1h", NOON), [{"value": 4.0}])
+        api.soon(lambda: points("1m", following), [{"value": 4.0}])
