@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.servers import PostgresServer, stopping
-from tests.oracle.machine import World
 from tests.oracle.run import OPTION, check_all_happened, run, seeds
+from tests.oracle.world import World
 
 LIVES = 1000
 _HOURS = 3

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.oracle.machine import World
 from tests.oracle.run import OPTION, check_all_happened, run, seeds
+from tests.oracle.world import World
 
 
 @pytest.fixture

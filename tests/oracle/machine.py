@@ -30,14 +30,13 @@ from analytics_pipeline.rollups.compare import compare_rows
 from analytics_pipeline.rollups.deltas import compute_deltas
 from analytics_pipeline.rollups.schema import LEVELS
 from analytics_pipeline.storage import buckets, inbox, recompute, retention, rollups
-from analytics_pipeline.storage.connection import connect
 from analytics_pipeline.storage.landing import Lander
 from analytics_pipeline.storage.offsets import Claim, Span
 from analytics_pipeline.storage.partitions import ensure_range
 from tests.oracle import faults, naive
 from tests.oracle.streams import EDGES, END, batches
+from tests.oracle.world import World
 from tests.unit.rollups.events import SCHEMA
-from tests.waiting import wait_for
 
 SOURCE = "order.events"
 LIMITS = Limits(raw_retention=timedelta(days=90))
@@ -97,62 +96,6 @@ NEEDED = {*_ENDED, *(f"{kind}, ended" for kind in _ENDED), "recompute, refused",
 
 steps_done: Counter[str] = Counter()
 """How often each kind of step really ran, over all machines of this process; a crash counts if it struck."""
-
-
-class World:
-    """The database of all examples of one run, and how it becomes as it was."""
-
-    def __init__(self, conninfo: str) -> None:
-        self.conninfo = conninfo
-        self.main = connect(conninfo, name="oracle", autocommit=True)
-        self.main.execute(naive.CREATE)
-        self.empty = [table for table in self._tables() if not self._holds_rows(table)]
-
-    def close(self) -> None:
-        """Leave the database."""
-        self.main.close()
-
-    def renew(self) -> None:
-        """Forget the last example: empty what was empty, and have all partitions again."""
-        if self.main.closed:
-            self.main = connect(self.conninfo, name="oracle", autocommit=True)
-        for parent, partition in self.main.execute(
-            "SELECT parent, partition FROM time_partitions WHERE is_detaching"
-        ).fetchall():
-            self.main.execute(f"ALTER TABLE {parent} DETACH PARTITION {partition} FINALIZE")
-        left = self.main.execute(
-            "SELECT relname FROM pg_class WHERE relkind = 'r' AND NOT relispartition"
-            r" AND relname ~ '^(events|metric_\w+)_p\d+$'"
-        ).fetchall()
-        for (table,) in left:
-            self.main.execute(f"DROP TABLE {table}")
-        filled = [table for table in self.empty if self._holds_rows(table)]
-        with self.main.transaction():
-            for table in filled:
-                self.main.execute(f"DELETE FROM {table}")
-            self.main.execute("DELETE FROM oracle.truth")
-            self.main.execute("UPDATE oracle.levels SET rows_from = NULL, register_from = NULL")
-            self.main.execute("UPDATE retention_state SET raw_floor = '1970-01-01+00'")
-
-    def wait_for_the_dead(self) -> None:
-        """A server process notices a lost client a moment later; until then it holds its locks."""
-        if self.main.closed:
-            self.main = connect(self.conninfo, name="oracle", autocommit=True)
-        others = (
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-            " AND backend_type = 'client backend'"
-        )
-        wait_for(lambda: self.main.execute(others).fetchall()[0][0] == 0, message="the dead are gone")
-
-    def _tables(self) -> list[str]:
-        found = self.main.execute(
-            "SELECT oid::regclass::text FROM pg_class WHERE relkind IN ('r', 'p') AND NOT relispartition"
-            " AND relnamespace = 'public'::regnamespace"
-        )
-        return [name for (name,) in found]
-
-    def _holds_rows(self, table: str) -> bool:
-        return bool(self.main.execute(f"SELECT EXISTS (SELECT FROM {table})").fetchall()[0][0])
 
 
 class Oracle:

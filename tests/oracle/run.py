@@ -12,7 +12,8 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from tests.oracle.machine import NEEDED, Oracle, World, steps_done
+from tests.oracle.machine import NEEDED, Oracle, steps_done
+from tests.oracle.world import World
 
 STEPS = 10
 OPTION = "--oracle-seed"
