@@ -38,7 +38,7 @@ class Fleet:
     def land(self, catalog: Catalog, at: datetime, event_type: str = "order.filled") -> None:
         """One event: price 10, quantity 2."""
         self.number += 1
-        partition = id(catalog) % 1000
+        partition = (OLD, NEW).index(catalog)
         if partition not in self._landers:
             lander = Lander(self.database, name=f"landing-{partition}", catalog=lambda: catalog)
             self._landers[partition] = [lander, claim(self.database, ("order.events", partition))]
