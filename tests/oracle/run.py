@@ -29,7 +29,7 @@ def seeds(config: pytest.Config, otherwise: Iterable[int]) -> list[int]:
 
 
 def run(world: World, seed: int, *, shrink: bool) -> None:
-    """Live the life of a seed; to shrink a failure takes a minute or more."""
+    """Live the life of a seed; to shrink a failure takes up to five minutes, Hypothesis' limit."""
 
     @hypothesis.seed(seed)
     @hypothesis.settings(
