@@ -62,6 +62,13 @@ SELECT interval, time_bucket FROM metric_buckets WHERE run_id = %s AND time_buck
 """
 
 
+_CLOSED_HOURS = """
+SELECT time_bucket FROM metric_buckets
+WHERE interval = '1h' AND time_bucket >= %(first)s AND time_bucket < %(last)s AND event_count <= %(most)s
+ORDER BY time_bucket
+"""
+
+
 class LevelBalance(NamedTuple):
     """Events of one hour by a level, settled plus pending, and in the raw events of the same snapshot."""
 
@@ -103,6 +110,14 @@ class Waiting(NamedTuple):
 def levels_against_raw(connection: Connection, hour: datetime) -> list[LevelBalance]:
     """The four levels below a day of one UTC hour, against raw."""
     return [LevelBalance(*row) for row in connection.execute(_LEVELS_AGAINST_RAW, {"hour": hour})]
+
+
+def closed_hours(
+    connection: Connection, first: datetime, last: datetime, *, most_events: int
+) -> list[datetime]:
+    """Starts of the hours of `[first, last)` that have events, but not more than so many; oldest first."""
+    values = {"first": first, "last": last, "most": most_events}
+    return [row[0] for row in connection.execute(_CLOSED_HOURS, values)]
 
 
 def freshness(connection: Connection, *, now: datetime) -> Freshness:

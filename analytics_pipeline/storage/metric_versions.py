@@ -53,6 +53,10 @@ _GAPS = "SELECT metric_id, batch_id FROM metric_gaps WHERE hour = %s AND metric_
 _GAP_HOURS = """
 SELECT DISTINCT hour FROM metric_gaps WHERE metric_id = ANY(%s) AND hour >= %s AND hour < %s ORDER BY hour
 """
+_INCOMPLETE = """
+SELECT metric_id FROM metric_versions WHERE superseded_at IS NULL AND available_from > %(hour)s
+UNION SELECT metric_id FROM metric_gaps WHERE hour = %(hour)s
+"""
 _REACH = """
 SELECT max(available_from) FROM metric_versions WHERE metric_id = ANY(%s) AND superseded_at IS NULL
 """
@@ -166,6 +170,12 @@ def gap_hours(
     """The hours of `[first, end)` in which one of these metrics lacks something, oldest first."""
     found = connection.execute(_GAP_HOURS, (list(metric_ids), first, end))
     return [hour for [hour] in found.fetchall()]
+
+
+def complete_in(connection: Connection, metric_ids: Collection[str], hour: datetime) -> list[str]:
+    """Those of these metrics whose numbers of an hour must be right: available by then, and nothing left out."""
+    incomplete = {metric_id for [metric_id] in connection.execute(_INCOMPLETE, {"hour": hour}).fetchall()}
+    return [metric_id for metric_id in metric_ids if metric_id not in incomplete]
 
 
 def reach(connection: Connection, metric_ids: Collection[str]) -> datetime | None:

@@ -6,10 +6,13 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import pytest
 
+from analytics_pipeline.defs.checks.every_metric import Range, chosen_hours, every_metric_equals_raw
 from analytics_pipeline.defs.maintenance.history import forget_runs
 from analytics_pipeline.defs.partitions import day_key, hour_key
+from analytics_pipeline.rollups.catalog import BUILT_IN
 from analytics_pipeline.settings import settings
 from analytics_pipeline.storage.connection import Connection
+from analytics_pipeline.storage.metric_versions import register
 from tests.integration.landed import Event, land, order
 
 HOUR = timedelta(hours=1)
@@ -227,9 +230,24 @@ def test_the_sensor_asks_when_a_bucket_is_due_though_nothing_is_pending(db, defi
     assert evaluate(definitions, instance) == []
 
 
+def run_checks(
+    definitions: dg.Definitions, instance: dg.DagsterInstance, asked: dict[str, str]
+) -> dg.ExecuteInProcessResult:
+    name = every_metric_equals_raw.node_def.name
+    return definitions.resolve_job_def("checks").execute_in_process(
+        instance=instance, run_config={"ops": {name: {"config": asked}}}, raise_on_error=False
+    )
+
+
+def judged(
+    definitions: dg.Definitions, instance: dg.DagsterInstance, asked: dict[str, str] | None = None
+) -> dict[str, dg.AssetCheckEvaluation]:
+    done = run_checks(definitions, instance, asked or {})
+    return {each.check_name: each for each in done.get_asset_check_evaluations()}
+
+
 def check(definitions: dg.Definitions, instance: dg.DagsterInstance) -> dict[str, bool]:
-    done = definitions.resolve_job_def("checks").execute_in_process(instance=instance)
-    return {each.check_name: each.passed for each in done.get_asset_check_evaluations()}
+    return {name: each.passed for name, each in judged(definitions, instance).items()}
 
 
 def test_the_books_balance_and_each_check_sees_its_own_damage(db, definitions, instance, now):
@@ -237,8 +255,17 @@ def test_the_books_balance_and_each_check_sees_its_own_damage(db, definitions, i
     merge(definitions, instance)
     land(db, trade(now))
     assert check(definitions, instance) == dict.fromkeys(
-        ("ledger_is_conserved", "partitions_are_ahead", "dead_letter_ratio", "equals_raw", "is_fresh"), True
-    ) | {"partitions_are_ahead": True}
+        (
+            "ledger_is_conserved",
+            "partitions_are_ahead",
+            "dead_letter_ratio",
+            "equals_raw",
+            "every_metric_equals_raw",
+            "is_fresh",
+            "deltas_are_merged",
+        ),
+        True,
+    )
     db.execute(
         "DELETE FROM events WHERE id IN (SELECT id FROM events WHERE timestamp < %s LIMIT 1)", (now - HOUR,)
     )
@@ -261,8 +288,96 @@ def test_the_books_balance_and_each_check_sees_its_own_damage(db, definitions, i
         "partitions_are_ahead": False,
         "dead_letter_ratio": False,
         "equals_raw": False,
+        "every_metric_equals_raw": False,
         "is_fresh": False,
+        "deltas_are_merged": False,
     }
+
+
+def test_a_delta_that_waits_long_is_a_warning(db, definitions, instance, now):
+    land(db, trade(now))
+    db.execute("UPDATE ingest_batches SET committed_at = now() - interval '10 minutes'")
+    found = judged(definitions, instance)["deltas_are_merged"]
+    assert (found.passed, found.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert found.metadata["oldest (seconds)"].value > 500
+    assert found.metadata["deltas"].value > 0
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE metric_aggregations SET count = count + 1 WHERE metric_name = 'users.active'",
+        "UPDATE metric_aggregations SET sum_exact = sum_exact + 0.000000001"
+        " WHERE metric_name = 'trading.total_volume' AND dimension_set = 'symbol'",
+        "UPDATE metric_buckets SET set_hash = set_hash + 1 WHERE interval = '5m'",
+        "DELETE FROM metric_states WHERE interval = '15m'",
+    ],
+)
+def test_any_number_that_is_not_raws_is_an_error_in_the_range_asked_for(
+    db, definitions, instance, now, damage
+):
+    land(db, trade(now))
+    merge(definitions, instance)
+    asked = {"start": f"{now - 4 * HOUR:%Y-%m-%dT%H:%MZ}"}
+    found = judged(definitions, instance, asked)["every_metric_equals_raw"]
+    assert found.passed
+    assert found.metadata["events"].value == 30
+    db.execute(damage)
+    found = judged(definitions, instance, asked)["every_metric_equals_raw"]
+    assert (found.passed, found.severity) == (False, dg.AssetCheckSeverity.ERROR)
+    assert sum(found.metadata[f"differences at {level}"].value for level in LEVELS[:-1]) > 0
+
+
+@pytest.mark.parametrize(
+    "waiting",
+    [
+        "UPDATE metric_versions SET available_from = now() + interval '1 hour' WHERE metric_name = 'users.active'",
+        "INSERT INTO metric_gaps (metric_id, hour, batch_id) SELECT metric_id, hour, 1 FROM metric_versions,"
+        " generate_series(date_trunc('hour', now()) - interval '5 hours', now(), interval '1 hour') AS hour"
+        " WHERE metric_name = 'users.active'",
+    ],
+)
+def test_a_metric_that_waits_for_a_backfill_is_no_error(db, definitions, instance, now, waiting):
+    land(db, trade(now))
+    merge(definitions, instance)
+    register(db, BUILT_IN.metrics)
+    db.execute("UPDATE metric_versions SET available_from = '-infinity'")
+    db.execute("DELETE FROM metric_aggregations WHERE metric_name = 'users.active'")
+    db.execute(
+        "DELETE FROM metric_states WHERE metric_id = %s", (BUILT_IN.by_name["users.active"].metric_id,)
+    )
+    db.execute(waiting)
+    asked = {"start": f"{now - 4 * HOUR:%Y-%m-%dT%H:%MZ}"}
+    assert judged(definitions, instance, asked)["every_metric_equals_raw"].passed
+
+
+def test_each_closed_hour_is_the_sample_in_its_turn(db, definitions, instance, now):
+    land(db, trade(now.replace(minute=30), hours=4))
+    merge(definitions, instance)
+    turns = [
+        chosen_hours(db, Range(), now.replace(minute=59) + timedelta(minutes=10 * n)) for n in range(-5, 1)
+    ]
+    assert {len(turn) for turn in turns} == {1}
+    this_hour = now.replace(minute=0, second=0, microsecond=0)
+    assert {turn[0] for turn in turns} == {this_hour - n * HOUR for n in (1, 2, 3)}
+
+
+@pytest.mark.parametrize(
+    ("asked", "sentence"),
+    [
+        (
+            {"start": "yesterday"},
+            "start 'yesterday' is no time with a zone: write one like 2026-05-15T12:00Z",
+        ),
+        ({"start": "2001-01-01T00:00Z"}, "start 2001-01-01T00:00Z: raw events from before"),
+        ({"start": "9999-01-01T00:00Z"}, "start 9999-01-01T00:00Z is not before end now: nothing to check"),
+        ({"end": "2026-01-01T00:00Z"}, "start '' is no time with a zone: write one like 2026-05-15T12:00Z"),
+    ],
+)
+def test_a_wrong_range_of_a_check_is_one_sentence(db, definitions, instance, asked, sentence):
+    done = run_checks(definitions, instance, asked)
+    [failed] = [event for event in done.all_events if event.is_step_failure]
+    assert failed.step_failure_data.user_failure_data.description.startswith(sentence)
 
 
 def test_maintenance_creates_partitions_and_retention_removes_them(

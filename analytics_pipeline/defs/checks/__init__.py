@@ -3,9 +3,10 @@
 import dagster as dg
 
 from analytics_pipeline.defs.checks.books import books_of_landing, books_of_rollups
+from analytics_pipeline.defs.checks.every_metric import every_metric_equals_raw
 from analytics_pipeline.defs.checks.schedules import checks_schedule
 
 DEFINITIONS = dg.Definitions(
-    asset_checks=[books_of_landing, books_of_rollups],
+    asset_checks=[books_of_landing, books_of_rollups, every_metric_equals_raw],
     schedules=[checks_schedule],
 )

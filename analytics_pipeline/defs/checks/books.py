@@ -66,6 +66,9 @@ def books_of_landing(pipeline: Pipeline) -> Iterator[dg.AssetCheckResult]:
         dg.AssetCheckSpec(
             "is_fresh", asset=KEYS["1m"], description="Nothing waits long to be landed or merged."
         ),
+        dg.AssetCheckSpec(
+            "deltas_are_merged", asset=KEYS["1m"], description="No delta waits long for a live merge."
+        ),
     ],
 )
 def books_of_rollups(pipeline: Pipeline) -> Iterator[dg.AssetCheckResult]:
@@ -80,6 +83,9 @@ def books_of_rollups(pipeline: Pipeline) -> Iterator[dg.AssetCheckResult]:
     yield _result("equals_raw", KEYS["1h"], equal, _ERROR, levels)
     numbers = {name: age for name, age in freshness._asdict().items() if age is not None}
     yield _result("is_fresh", KEYS["1m"], freshness.oldest <= _STALE_SECONDS, _WARN, numbers)
+    age = freshness.oldest_pending or 0.0
+    pending: Numbers = {"deltas": freshness.pending, "oldest (seconds)": age}
+    yield _result("deltas_are_merged", KEYS["1m"], age <= _STALE_SECONDS, _WARN, pending)
 
 
 def _numbers(ledger: list[Check]) -> Numbers:

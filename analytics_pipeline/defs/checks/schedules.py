@@ -6,12 +6,15 @@ Belongs here: the schedule. Does not belong here: the checks (`books`).
 import dagster as dg
 
 from analytics_pipeline.defs.checks.books import books_of_landing, books_of_rollups
+from analytics_pipeline.defs.checks.every_metric import every_metric_equals_raw
 from analytics_pipeline.defs.conventions import ROUTINE_TAGS
 
 checks_schedule = dg.ScheduleDefinition(
     name="checks",
     job=dg.define_asset_job(
-        "checks", selection=dg.AssetSelection.checks(books_of_landing, books_of_rollups), tags=ROUTINE_TAGS
+        "checks",
+        selection=dg.AssetSelection.checks(books_of_landing, books_of_rollups, every_metric_equals_raw),
+        tags=ROUTINE_TAGS,
     ),
     cron_schedule="6-56/10 * * * *",
     execution_timezone="UTC",
