@@ -52,6 +52,14 @@ _OWN_SOURCES = {"http", "_replay"}
 """Sources of the ledger that are no topics: posted events, and dead letters landed again."""
 _PREFIX = "B25_"
 _UNITS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+_SILENCE = {
+    "keepalives_idle": "5",
+    "keepalives_interval": "2",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "10000",
+}
+"""A Postgres that vanished without a word (its machine or network is gone) is noticed within about 10 s; without these
+a COPY to it would wait for many minutes."""
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
 
 
@@ -126,11 +134,13 @@ class Database(Section):
 
     def conninfo(self) -> str:
         """A libpq connection string, password included: hand it to a driver, never to a log."""
-        from psycopg.conninfo import make_conninfo
+        from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-        timeout = max(2, int(self.connect_timeout.total_seconds()))
+        waits = _SILENCE | {"connect_timeout": str(max(2, int(self.connect_timeout.total_seconds())))}
         if self.url is not None:
-            return make_conninfo(self.url.get_secret_value(), connect_timeout=timeout)
+            url = self.url.get_secret_value()
+            given = conninfo_to_dict(url)
+            return make_conninfo(url, **{key: n for key, n in waits.items() if key not in given})
         password = self.password.get_secret_value()
         if self.password_file is not None:
             password = self.password_file.read_text().strip()
@@ -141,7 +151,7 @@ class Database(Section):
             user=self.user,
             password=password or None,
             sslmode=None if self.host.startswith("/") else self.ssl_mode,
-            connect_timeout=timeout,
+            **waits,
         )
 
 

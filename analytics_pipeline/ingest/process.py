@@ -4,17 +4,15 @@ Belongs here: what runs beside what. Does not belong here: wiring them up (`__ma
 """
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import structlog
-
-_log = structlog.get_logger(__name__)
+from analytics_pipeline.errors import EnvironmentFault
 
 Task = Callable[[threading.Event], None]
 
 _CHECK = 0.2
-_JOIN = 30.0
 
 
 @dataclass
@@ -31,7 +29,9 @@ class _Running:
             self.failed(error)
 
 
-def run_together(tasks: dict[str, Task], stop: threading.Event) -> BaseException | None:
+def run_together(
+    tasks: dict[str, Task], stop: threading.Event, *, stop_timeout: float = 30.0
+) -> BaseException | None:
     """Run every task in a thread of its own until `stop` is set or one of them fails.
 
     Args:
@@ -39,7 +39,7 @@ def run_together(tasks: dict[str, Task], stop: threading.Event) -> BaseException
         stop: set by a signal, or here when a task failed.
 
     Returns:
-        The first failure, or None.
+        The first failure; else that a task did not end within `stop_timeout` seconds of the stop; else None.
     """
     failures: list[BaseException] = []
 
@@ -55,8 +55,12 @@ def run_together(tasks: dict[str, Task], stop: threading.Event) -> BaseException
         thread.start()
     while not stop.wait(_CHECK):
         pass
+    deadline = time.monotonic() + stop_timeout
     for thread in threads:
-        thread.join(_JOIN)
-        if thread.is_alive():
-            _log.error("did not stop in time", thread=thread.name)
-    return failures[0] if failures else None
+        thread.join(max(0.0, deadline - time.monotonic()))
+    if failures:
+        return failures[0]
+    late = [thread.name for thread in threads if thread.is_alive()]
+    if late:
+        return EnvironmentFault(f"{', '.join(late)} did not stop within {stop_timeout:g} s; nothing is lost")
+    return None

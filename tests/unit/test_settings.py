@@ -182,9 +182,15 @@ def test_conninfo_of_parts_and_of_a_url(tmp_path: Path, config: Path) -> None:
     parts = conninfo_to_dict(load_settings(config).database.conninfo())
     assert parts["password"] == "from file"
     assert (parts["host"], parts["port"], parts["sslmode"]) == ("h", "1", "require")
-    config.write_text("database: {url: 'postgres://u:p@other:7/name', host: ignored}")
+    assert (parts["connect_timeout"], parts["tcp_user_timeout"], parts["keepalives_idle"]) == (
+        "5",
+        "10000",
+        "5",
+    )
+    config.write_text("database: {url: 'postgres://u:p@other:7/name?tcp_user_timeout=3000', host: ignored}")
     parts = conninfo_to_dict(load_settings(config).database.conninfo())
     assert (parts["user"], parts["host"], parts["port"], parts["dbname"]) == ("u", "other", "7", "name")
+    assert (parts["connect_timeout"], parts["tcp_user_timeout"]) == ("5", "3000")
 
 
 def test_adopted_variables_hold_from_the_next_reading_on(monkeypatch: pytest.MonkeyPatch) -> None:

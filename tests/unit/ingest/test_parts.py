@@ -1,12 +1,14 @@
 """The small pure parts of the landing loop."""
 
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from analytics_pipeline.errors import EnvironmentFault
 from analytics_pipeline.events.messages import PlainMessage
 from analytics_pipeline.ingest.backoff import Backoff
 from analytics_pipeline.ingest.dead_letter_limit import DeadLetterLimit
@@ -107,6 +109,22 @@ def test_a_stop_ends_all_tasks_without_a_failure() -> None:
     stop = threading.Event()
     stop.set()
     assert run_together({"a": lambda event: None}, stop) is None
+
+
+def test_tasks_that_do_not_stop_are_named_after_one_wait_for_all() -> None:
+    stop, end = threading.Event(), threading.Event()
+    stop.set()
+
+    def hangs(_stop: threading.Event) -> None:
+        end.wait(60)
+
+    began = time.monotonic()
+    failure = run_together({"a": hangs, "b": hangs, "c": lambda event: None}, stop, stop_timeout=0.2)
+    took = time.monotonic() - began
+    end.set()
+    assert isinstance(failure, EnvironmentFault)
+    assert str(failure) == "a, b did not stop within 0.2 s; nothing is lost"
+    assert took < 30
 
 
 def test_messages_that_are_in_memory_or_landed_are_not_taken_again() -> None:
