@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from analytics_pipeline.storage.recompute import RecomputeResult
 
 _FILE_WIDTH = 200
+_DAY = "1d"
+"""Where a day was recomputed whole, the only interval that it has, and so always listed."""
 
 
 class Interval(StrEnum):
@@ -65,7 +67,7 @@ def backfill(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="For programs: one line an hour.")] = False,
 ) -> None:
-    """Recompute the whole hours of a range, and their days, from raw events.
+    """Recompute the whole hours of a range, and their days, from raw events or their archive.
 
     Lists what differed from what was served. Lets landing and live merges go first. Safe to interrupt: the same command
     does the rest.
@@ -79,7 +81,6 @@ def backfill(
         opened.autocommit = True
         catalog = load_catalog(opened, is_custom_enabled=found.custom_events.enabled)
         metric_ids = work.ids_of(metric or [], catalog)
-        _refuse_what_is_gone(first, work.raw_begin(opened))
         if end is None and (reach := work.reach_of(opened, catalog, metric_ids)) is not None:
             last = max(last, reach)
         hours = work.whole_hours(first, last)
@@ -90,7 +91,7 @@ def backfill(
             run_id = f"backfill-{secrets.token_hex(4)}"
             conninfo = found.database.conninfo()
             results = (
-                work.preview(conninfo, planned, run_id=run_id, before_hour=live_first)
+                work.recompute(conninfo, planned, run_id=run_id, before_hour=live_first, write=False)
                 if dry_run
                 else work.carry_out(
                     opened, conninfo, planned, run_id=run_id, before_hour=live_first, switched=shown.switch
@@ -122,14 +123,6 @@ def _time(text: str, option: str) -> datetime:
         return (found or datetime.now(UTC)).astimezone(UTC)
     except OverflowError:
         raise ConfigurationError(f"{option}: {printable(text)} is outside the calendar") from None
-
-
-def _refuse_what_is_gone(first: datetime, begin: datetime) -> None:
-    if first < begin:
-        raise ConfigurationError(
-            f"--from {first:%Y-%m-%dT%H:%MZ}: raw events from before {begin:%Y-%m-%dT%H:%MZ} are gone (retention), so "
-            "nothing before can be recomputed: begin there"
-        )
 
 
 class _Progress:
@@ -168,12 +161,12 @@ class _Progress:
             )
 
     def advance(self, result: "RecomputeResult") -> None:
-        """One hour more."""
-        self._done += 1
-        self._bar.advance(self._task)
+        """One hour more, or one day."""
+        self._done += result.hours
+        self._bar.advance(self._task, result.hours)
         if not self._console.is_terminal:
             self._console.print(
-                f"{self._verb} {result.hour:%Y-%m-%dT%H:%MZ}: {result.events:,} events "
+                f"{self._verb} {_named(result)}: {result.events:,} events "
                 f"({self._done:,} of {self._total:,} hours)",
                 soft_wrap=True,
             )
@@ -201,11 +194,12 @@ class _Shown:
         if self._as_json:
             typer.echo(json.dumps(_plain(result), default=datetime.isoformat))
             return
-        self._hours += 1
+        self._hours += result.hours
         self._events += result.events
         self._counts.update(one.interval for one in result.differences)
         room = self._limit - len(self._rows)
-        self._rows += [one for one in result.differences if one.interval == self._interval][: max(0, room)]
+        listed = [one for one in result.differences if one.interval in (self._interval, _DAY)]
+        self._rows += listed[: max(0, room)]
 
     def switch(self, names: list[str]) -> None:
         """Which metrics are answered anew for the whole range."""
@@ -220,11 +214,12 @@ class _Shown:
             console.width = _FILE_WIDTH
         if self._rows:
             console.print(_table(self._rows))
-        if (more := self._counts[self._interval] - len(self._rows)) > 0:
+        if (more := self._counts[self._interval] + self._counts[_DAY] - len(self._rows)) > 0:
             console.print(
                 f"and {more:,} more at {self._interval}: --limit shows more, --json all", soft_wrap=True
             )
-        counts = ", ".join(f"{self._counts[level.value]:,} at {level.value}" for level in Interval)
+        found_at = [*Interval, *([_DAY] if self._counts[_DAY] else [])]
+        counts = ", ".join(f"{self._counts[level]:,} at {level}" for level in found_at)
         found = f"differences: {counts}" if self._counts else "no difference"
         done = "compared with" if self._is_preview else "recomputed from"
         written = "; nothing was written" if self._is_preview else ""
@@ -238,9 +233,14 @@ class _Shown:
             )
 
 
+def _named(result: "RecomputeResult") -> str:
+    return f"{result.hour:%Y-%m-%dT%H:%MZ}" if result.hours == 1 else f"{result.hour:%Y-%m-%d} whole"
+
+
 def _plain(result: "RecomputeResult") -> dict[str, Any]:
     return {
         "hour": result.hour,
+        "hours": result.hours,
         "events": result.events,
         "late": result.late,
         "written": result.is_written,
@@ -267,7 +267,7 @@ def _table(rows: "list[Difference]") -> Table:
         table.add_column(name, justify="right")
     for one in rows:
         table.add_row(
-            f"{one.time_bucket:%Y-%m-%dT%H:%MZ}",
+            f"{one.time_bucket:%Y-%m-%d}" if one.interval == _DAY else f"{one.time_bucket:%Y-%m-%dT%H:%MZ}",
             Text(printable(one.metric_name)),
             Text(printable(one.dimensions) if one.dimensions != "{}" else ""),
             _number(one.value_before),

@@ -49,7 +49,8 @@ SELECT
 FROM "{partition}"
 """
 _PART_ROWS = 5_000_000
-_READ_ROWS = 50_000
+READ_ROWS = 50_000
+"""At most so many rows are in memory at a time."""
 _SUFFIX = ".writing"
 
 
@@ -68,17 +69,19 @@ class Archive:
     """Archived events below one address.
 
     Args:
-        uri: `file:///…` or `s3://bucket/…`; credentials of S3 come from where AWS' tools look for them.
+        uri: `file:///…` or `s3://bucket/…`, the latter perhaps with options of `pyarrow.fs.S3FileSystem` after a `?`;
+            credentials of S3 come from where AWS' tools look for them.
         conninfo: the database that the partitions are read from.
     """
 
     def __init__(self, uri: str, conninfo: str) -> None:
-        self.uri = uri.rstrip("/")
+        self._address, self._mark, self._options = uri.partition("?")
         self._conninfo = conninfo
 
     def folder(self, partition: Partition) -> str:
-        """The address of a partition's files."""
-        return f"{self.uri}/{partition.parent}/date={partition.lower:%Y-%m-%d}"
+        """The address of a partition's files, options included."""
+        place = f"{partition.parent}/date={partition.lower:%Y-%m-%d}"
+        return f"{self._address.rstrip('/')}/{place}{self._mark}{self._options}"
 
     def exists(self, partition: Partition) -> bool:
         """Whether there are files already.
@@ -86,8 +89,8 @@ class Archive:
         Raises:
             ArchiveFault: the archive cannot be reached.
         """
-        with self._opened(partition, "read") as (files, folder):
-            return bool(_parts(files, folder))
+        with opened(self.folder(partition), "read") as (files, folder):
+            return bool(parts(files, folder))
 
     def write(self, partition: Partition) -> Contents:
         """Write the rows of a detached partition, in place of whatever its folder holds.
@@ -95,7 +98,7 @@ class Archive:
         Raises:
             ArchiveFault: the archive cannot be written.
         """
-        with self._opened(partition, "written") as (files, folder):
+        with opened(self.folder(partition), "written") as (files, folder):
             files.create_dir(folder, recursive=True)
             files.delete_dir_contents(folder)
             with closing(self._rows(partition.name)) as batches:
@@ -107,25 +110,7 @@ class Archive:
         Raises:
             ArchiveFault: a file is missing or damaged, or the archive cannot be reached.
         """
-        rows, set_hash = 0, 0
-        with self._opened(partition, "read") as (files, folder):
-            for path in _parts(files, folder):
-                with pq.ParquetFile(
-                    files.open_input_file(path), page_checksum_verification=True, pre_buffer=False
-                ) as part:
-                    for batch in part.iter_batches(_READ_ROWS):
-                        rows += batch.num_rows
-                        set_hash += _set_hash(batch)
-        return Contents(rows, set_hash % states.MODULUS)
-
-    @contextmanager
-    def _opened(self, partition: Partition, done: str) -> Iterator[tuple[fs.FileSystem, str]]:
-        folder = self.folder(partition)
-        try:
-            yield fs.FileSystem.from_uri(folder)
-        except (OSError, pa.ArrowException) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise ArchiveFault(f"its archive {folder} cannot be {done}: {reason}") from error
+        return read_contents(self.folder(partition))
 
     def _rows(self, table: str) -> Generator[pa.RecordBatch]:
         with dbapi.connect(self._conninfo, autocommit=True) as reader, reader.cursor() as cursor:
@@ -140,6 +125,41 @@ class Archive:
                     ),
                 ]
                 yield pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
+
+
+@contextmanager
+def opened(folder: str, done: str) -> Iterator[tuple[fs.FileSystem, str]]:
+    """The file system of an address, and the path in it.
+
+    Raises:
+        ArchiveFault: in the body, too, where something cannot be read or written.
+    """
+    try:
+        yield fs.FileSystem.from_uri(folder)
+    except (OSError, pa.ArrowException) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ArchiveFault(f"its archive {folder} cannot be {done}: {reason}") from error
+
+
+def opened_part(files: fs.FileSystem, path: str) -> pq.ParquetFile:
+    """One file, whose pages are compared with their checksums as they are read; to be closed."""
+    return pq.ParquetFile(files.open_input_file(path), page_checksum_verification=True, pre_buffer=False)
+
+
+def read_contents(folder: str, columns: list[str] | None = None) -> Contents:
+    """Read these columns, `id` and `timestamp` at least, or all of them, of every file of a day.
+
+    Raises:
+        ArchiveFault: a file is missing or damaged, or the archive cannot be reached.
+    """
+    rows, set_hash = 0, 0
+    with opened(folder, "read") as (files, path):
+        for each in parts(files, path):
+            with opened_part(files, each) as part:
+                for batch in part.iter_batches(READ_ROWS, columns=columns):
+                    rows += batch.num_rows
+                    set_hash += _set_hash(batch)
+    return Contents(rows, set_hash % states.MODULUS)
 
 
 def _write(files: fs.FileSystem, folder: str, batches: Iterator[pa.RecordBatch]) -> Contents:
@@ -186,7 +206,8 @@ def _sync(path: str | Path) -> None:
         os.close(opened)
 
 
-def _parts(files: fs.FileSystem, folder: str) -> list[str]:
+def parts(files: fs.FileSystem, folder: str) -> list[str]:
+    """The paths of the files of a folder, none where there is no folder."""
     found = files.get_file_info(fs.FileSelector(folder, allow_not_found=True))
     return sorted(each.path for each in found if each.is_file and each.path.endswith(".parquet"))
 

@@ -7,16 +7,19 @@ Does not belong here: recomputing an hour (`storage.recompute`), words and argum
 import difflib
 import hashlib
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 from analytics_pipeline.errors import ConfigurationError
 from analytics_pipeline.rollups.catalog import BUILT_IN, REGISTER_ID, Catalog
 from analytics_pipeline.storage import metric_versions
+from analytics_pipeline.storage.archived_events import Archives, archived_day, kept
 from analytics_pipeline.storage.books import Freshness, freshness, waiting
 from analytics_pipeline.storage.connection import Connection
 from analytics_pipeline.storage.recompute import RecomputeResult, recompute_hour
+from analytics_pipeline.storage.recompute_day import recompute_day
 
 _RAW_BEGIN = """
 SELECT greatest(
@@ -56,6 +59,7 @@ class Plan:
         eras: the version in force of each metric; what was done for another one does not count.
         done: hours of the range that an interrupted backfill of the same metrics has done.
         done_at: when it did the last of them.
+        whole_days: UTC days without rows at 1h: all hours of each are done at once, from its archive.
     """
 
     hours: list[datetime]
@@ -66,6 +70,7 @@ class Plan:
     eras: Mapping[str, int]
     done: int = 0
     done_at: datetime | None = None
+    whole_days: frozenset[date] = frozenset()
 
     @property
     def metric_set(self) -> str:
@@ -105,11 +110,46 @@ def reach_of(connection: Connection, catalog: Catalog, metric_ids: Collection[st
     return metric_versions.reach(connection, catalog.by_id if metric_ids is None else metric_ids)
 
 
-def raw_begin(connection: Connection) -> datetime:
-    """From when on raw events are kept: what lies before cannot be recomputed."""
+def _whole_days(connection: Connection, hours: Sequence[datetime]) -> frozenset[date]:
+    """The days of these hours that can only be recomputed whole; sees that all hours can be recomputed at all.
+
+    Raises:
+        ConfigurationError: raw events are gone and no verified archive holds them, or of a day that can only be
+            recomputed whole some hours are missing here.
+    """
     row = connection.execute(_RAW_BEGIN).fetchone()
-    assert row is not None
-    return row[0]  # type: ignore[no-any-return]
+    begin: datetime = row[0] if row and row[0] is not None else hours[0]
+    by_day: dict[datetime, int] = {}
+    for hour in hours:
+        if hour < begin:
+            day = hour.astimezone(UTC).replace(hour=0)
+            by_day[day] = by_day.get(day, 0) + 1
+    if lost := [day for day in by_day if archived_day(connection, day) is None]:
+        if len(lost) == len(by_day):
+            raise ConfigurationError(
+                f"raw events from before {begin:%Y-%m-%dT%H:%MZ} are gone (retention), so nothing before can be "
+                "recomputed: begin there"
+            )
+        raise ConfigurationError(
+            f"raw events of {_days(lost)} are gone (retention) and no verified archive holds them: leave them out"
+        )
+    left = {day: kept(connection, day) for day in by_day}
+    if forgotten := [day for day, found in left.items() if "1d" not in found.levels]:
+        raise ConfigurationError(
+            f"no rollups of {_days(forgotten)} are kept any more (retention): leave them out"
+        )
+    whole = [day for day, found in left.items() if not found.has_hours]
+    if partial := [day for day in whole if by_day[day] < 24]:
+        raise ConfigurationError(
+            f"rows at 1h of {_days(partial)} are gone (retention), so a day is recomputed only as a whole: take in all "
+            "of it or none"
+        )
+    return frozenset(day.date() for day in whole)
+
+
+def _days(days: Sequence[datetime]) -> str:
+    more = f" and {len(days) - 1} other days" if len(days) > 1 else ""
+    return f"{days[0]:%Y-%m-%d}{more}"
 
 
 def plan(
@@ -128,10 +168,14 @@ def plan(
         catalog: what can be computed.
         metric_ids: what of it to recompute; None for all of it and the register.
         restart: do every hour again.
+
+    Raises:
+        ConfigurationError: some of the hours cannot be recomputed; one sentence says which and why.
     """
     ids = (*catalog.by_id, REGISTER_ID) if metric_ids is None else tuple(metric_ids)
     end = hours[-1] + timedelta(hours=1)
-    whole = Plan(list(hours), catalog, ids, hours[0], end, metric_versions.eras(connection, ids))
+    eras = metric_versions.eras(connection, ids)
+    whole = Plan(list(hours), catalog, ids, hours[0], end, eras, whole_days=_whole_days(connection, hours))
     if restart:
         return whole
     done = dict(connection.execute(_DONE, (whole.metric_set, hours[0], end)).fetchall())
@@ -162,20 +206,8 @@ def carry_out(
         before_hour: called before each hour; may wait (`LiveFirst`).
         switched: told at the end which names are answered by another version, or from another time on.
     """
-    for hour in _hours_to_do(connection, planned):
-        before_hour()
-
-        def mark(at: Connection, hour: datetime = hour) -> None:
-            at.execute(_MARK, (planned.metric_set, hour, run_id))
-
-        yield recompute_hour(
-            conninfo,
-            hour,
-            run_id=run_id,
-            catalog=planned.catalog,
-            metric_ids=planned.metric_ids,
-            in_transaction=mark,
-        )
+    to_do = _hours_to_do(connection, planned)
+    yield from _recompute(conninfo, planned, to_do, run_id, before_hour, write=True, is_noted=True)
     with connection.transaction():
         names = metric_versions.switch(connection, planned.metric_ids, planned.first, planned.end)
         connection.execute(_FORGET, (planned.metric_set,))
@@ -188,20 +220,43 @@ def _hours_to_do(connection: Connection, planned: Plan) -> Iterator[datetime]:
         yield from metric_versions.gap_hours(connection, planned.metric_ids, planned.first, planned.end)
 
 
-def preview(
-    conninfo: str, planned: Plan, *, run_id: str, before_hour: Callable[[], None]
+def recompute(
+    conninfo: str, planned: Plan, *, run_id: str, before_hour: Callable[[], None], write: bool
 ) -> Iterator[RecomputeResult]:
-    """Compare the hours as `carry_out` would change them, and write nothing."""
-    for hour in planned.hours:
-        before_hour()
-        yield recompute_hour(
-            conninfo,
-            hour,
-            run_id=run_id,
-            catalog=planned.catalog,
-            metric_ids=planned.metric_ids,
-            write=False,
-        )
+    """The same without noting progress; where `write` is False, compare the hours and write nothing."""
+    return _recompute(conninfo, planned, planned.hours, run_id, before_hour, write=write, is_noted=False)
+
+
+def _recompute(
+    conninfo: str,
+    planned: Plan,
+    to_do: Iterable[datetime],
+    run_id: str,
+    before_hour: Callable[[], None],
+    *,
+    write: bool,
+    is_noted: bool,
+) -> Iterator[RecomputeResult]:
+    archives = Archives()
+    for hour in to_do:
+        is_whole_day = hour.astimezone(UTC).date() in planned.whole_days
+        if is_whole_day and hour.astimezone(UTC).hour:
+            continue  # done with the first hour of its day
+        hours = [hour + timedelta(hours=number) for number in range(24 if is_whole_day else 1)]
+
+        def mark(at: Connection, hours: Sequence[datetime] = hours) -> None:
+            for each in hours:
+                at.execute(_MARK, (planned.metric_set, each, run_id))
+
+        common: dict[str, Any] = {
+            "run_id": run_id, "catalog": planned.catalog, "metric_ids": planned.metric_ids, "write": write,
+            "archives": archives, "in_transaction": mark if is_noted else None,
+        }  # fmt: skip
+        if is_whole_day:
+            yield recompute_day(conninfo, hour, before_hour=before_hour, **common)
+        else:
+            before_hour()
+            yield recompute_hour(conninfo, hour, **common)
 
 
 def live_work_behind(found: Freshness, *, is_landing: bool) -> str | None:

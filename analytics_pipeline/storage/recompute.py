@@ -1,10 +1,11 @@
 """Recomputing settled rollups from raw events: backfill, repair, a metric that is new.
 
 Belongs here: the snapshot that raw events and pending deltas are read from, and the transaction that replaces rows.
-Does not belong here: arithmetic (`rollups`), merging (`storage.rollups`), deciding what to recompute (`defs`).
+Does not belong here: arithmetic (`rollups`), merging (`storage.rollups`), deciding what to recompute (`defs`), days
+that have no hours any more (`storage.recompute_day`).
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -20,12 +21,12 @@ from analytics_pipeline.rollups.compare import Difference, compare_rows
 from analytics_pipeline.rollups.deltas import compute_deltas
 from analytics_pipeline.rollups.schema import DELTAS_SCHEMA, LEVELS
 from analytics_pipeline.storage import buckets, metric_versions, rollups
+from analytics_pipeline.storage.archived_events import CHUNK_ROWS, Archives, kept
 from analytics_pipeline.storage.connection import Connection, connection
 from analytics_pipeline.storage.metric_versions import Gap
 from analytics_pipeline.storage.restatements import Reason, restating
 
 HOUR_LEVELS = [level for level, seconds in LEVELS.items() if seconds <= 3600]
-_CHUNK_ROWS = 200_000
 
 _VISIBLE_BATCHES = "SELECT batch_id FROM pending_batches WHERE hour = %s"
 _EVENTS = """
@@ -85,12 +86,14 @@ class RecomputeResult:
     """What a recompute found.
 
     Attributes:
-        hour: its start.
+        hour: its start; where a day was recomputed whole, that of its first.
         events: read from raw.
         late: how many of them.
         rows: computed, per level.
-        differences: buckets of series, at the four levels up to 1h, that are not what was served: settled plus pending.
+        differences: buckets of series that are not what was served, settled plus pending: at the four levels up to 1h,
+            or at 1d where a day was recomputed whole.
         is_written: False after a preview.
+        hours: how many hours were read.
     """
 
     hour: datetime
@@ -99,6 +102,7 @@ class RecomputeResult:
     rows: dict[str, int]
     differences: list[Difference]
     is_written: bool
+    hours: int = 1
 
 
 @dataclass(frozen=True)
@@ -115,12 +119,16 @@ class _Snapshot:
 
 
 @dataclass(frozen=True)
-class _Change:
-    """The new rows of one level, how they differ from what was served, and why each bucket changes that does."""
+class Change:
+    """The new rows of one level, how they differ from what was served, and why each bucket changes that does.
+
+    `has_states` is False where retention has let the level's states go: none are compared, and none written.
+    """
 
     rows: pa.Table
     differences: list[Difference]
     reasons: Mapping[datetime, Reason]
+    has_states: bool = True
 
 
 def recompute_hour(
@@ -132,11 +140,13 @@ def recompute_hour(
     metric_ids: Sequence[str] | None = None,
     write: bool = True,
     in_transaction: Callable[[Connection], None] | None = None,
+    archives: Archives | None = None,
 ) -> RecomputeResult:
     """Compute one UTC hour from raw events and replace its rows at 1m, 5m, 15m and 1h; rebuild its day's 1d rows.
 
     Waits for a merge of the hour to end; merges of other hours, and landings, go on meanwhile. Deltas that
-    were pending in the snapshot are in the raw events and go with it; later ones stay pending.
+    were pending in the snapshot are in the raw events and go with it; later ones stay pending. Where raw events are
+    gone or going, they are read from their verified archive, and levels that retention has let go are left out.
 
     Args:
         conninfo: where the database is; two connections are opened.
@@ -146,33 +156,44 @@ def recompute_hour(
         metric_ids: which of its metrics, the register included; None for all.
         write: False compares and changes nothing.
         in_transaction: called where rows are replaced, before COMMIT: what it writes is there if the hour is done.
+        archives: those of the same run, so that each archived day is proved once.
 
     Raises:
-        ConfigurationError: the hour's raw events are gone or going (retention).
-        EnvironmentFault: Postgres cannot be reached, or stopped answering while events were read.
+        ConfigurationError: the hour's raw events are gone (retention) and no verified archive holds them, or its rows
+            at 1h are gone, so that only its whole day can be recomputed (`storage.recompute_day`).
+        EnvironmentFault: Postgres or the archive cannot be reached, stopped answering, or holds something else.
         InvariantBroken: the computed rows contradict themselves.
     """
-    ids = list(metric_ids) if metric_ids is not None else [*catalog.by_id, REGISTER_ID]
+    ids = every_id(catalog, metric_ids)
     with (
         connection(conninfo, name="recompute", autocommit=True) as main,
         rollups.hour_lock(main, hour, wait=True),
     ):
-        frozen = main.execute(_IS_FROZEN, {"hour": hour}).fetchone()
-        if frozen and frozen[0]:
-            raise ConfigurationError(
-                f"{hour:%Y-%m-%dT%H}:00Z cannot be recomputed: its raw events are beyond the raw retention line"
-            )
-        snapshot = _read(main, conninfo, hour, catalog, ids)
+        archived: Iterable[pa.Table] | None = None
+        writable = with_states = HOUR_LEVELS
+        if is_frozen(main, hour):
+            archives = archives or Archives()
+            archived = archives.events(archives.prove(main, hour), hour)
+            left = kept(main, hour)
+            if not left.has_hours:
+                raise ConfigurationError(
+                    f"{hour:%Y-%m-%dT%H}:00Z cannot be recomputed: its day has no rows at 1h any more (retention), so "
+                    "only the whole day can be"
+                )
+            writable = [level for level in HOUR_LEVELS if level in left.levels]
+            with_states = left.with_states
+        snapshot = _read(main, conninfo, hour, catalog, ids, archived)
         check_rows(snapshot.after)
         changes = {
-            level: _change(
+            level: change_of(
                 level,
                 catalog,
                 snapshot.settled[level],
                 snapshot.pending,
                 levels.roll_up(snapshot.after, level),
+                has_states=level in with_states,
             )
-            for level in HOUR_LEVELS
+            for level in writable
         }
         if write:
             _replace(main, hour, catalog, ids, snapshot, changes, run_id, in_transaction)
@@ -186,7 +207,25 @@ def recompute_hour(
     )
 
 
-def _read(main: Connection, conninfo: str, hour: datetime, catalog: Catalog, ids: list[str]) -> _Snapshot:
+def every_id(catalog: Catalog, metric_ids: Sequence[str] | None) -> list[str]:
+    """These ids, or those of the whole catalog and of the register."""
+    return list(metric_ids) if metric_ids is not None else [*catalog.by_id, REGISTER_ID]
+
+
+def is_frozen(connection: Connection, hour: datetime) -> bool:
+    """Whether the hour's raw events are gone or going, so that live raw may be short of some."""
+    row = connection.execute(_IS_FROZEN, {"hour": hour}).fetchone()
+    return bool(row and row[0])
+
+
+def _read(
+    main: Connection,
+    conninfo: str,
+    hour: datetime,
+    catalog: Catalog,
+    ids: list[str],
+    archived: Iterable[pa.Table] | None,
+) -> _Snapshot:
     """Read pending deltas, settled rows and raw events of one snapshot; the hour's lock is held already."""
     with main.transaction():
         main.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
@@ -197,13 +236,20 @@ def _read(main: Connection, conninfo: str, hour: datetime, catalog: Catalog, ids
             level: settled_rows(main, level, hour, hour + timedelta(hours=1), ids) for level in HOUR_LEVELS
         }
         exported = main.execute("SELECT pg_export_snapshot()").fetchone()
-        found = [levels.LEVEL_SCHEMA.empty_table()]
-        for events in _raw_events(conninfo, str(exported[0] if exported else ""), hour):
-            minutes = levels.roll_up(compute_deltas(events, catalog), "1m")
-            found = [levels.roll_up(pa.concat_tables([*found, minutes]), "1m")]
-    events, late = buckets.register_totals(found[0])
-    computed = found[0].filter(pc.is_in(found[0].column("metric_id"), pa.array(ids)))
+        if archived is None:
+            archived = _raw_events(conninfo, str(exported[0] if exported else ""), hour)
+        computed, events, late = minutes_of(archived, catalog, ids)
     return _Snapshot(batches, gaps, settled, pending, computed, events, late)
+
+
+def minutes_of(chunks: Iterable[pa.Table], catalog: Catalog, ids: Sequence[str]) -> tuple[pa.Table, int, int]:
+    """Rows of 1m of these metrics, computed chunk by chunk; with them, how many events there are, and how many late."""
+    found = levels.LEVEL_SCHEMA.empty_table()
+    for chunk in chunks:
+        minutes = levels.roll_up(compute_deltas(chunk, catalog), "1m")
+        found = levels.roll_up(pa.concat_tables([found, minutes]), "1m")
+    events, late = buckets.register_totals(found)
+    return found.filter(pc.is_in(found.column("metric_id"), pa.array(ids))), events, late
 
 
 def _raw_events(conninfo: str, snapshot: str, hour: datetime) -> Iterator[pa.Table]:
@@ -219,7 +265,7 @@ def _raw_events(conninfo: str, snapshot: str, hour: datetime) -> Iterator[pa.Tab
             for batch in cursor.fetch_record_batch():
                 gathered.append(batch)
                 rows += batch.num_rows
-                if rows >= _CHUNK_ROWS:
+                if rows >= CHUNK_ROWS:
                     yield _with_fixed_id(gathered)
                     gathered, rows = [], 0
             if rows:
@@ -234,17 +280,31 @@ def _with_fixed_id(batches: list[pa.RecordBatch]) -> pa.Table:
     return table.set_column(0, "id", table.column("id").cast(pa.binary(16)))
 
 
-def _change(level: str, catalog: Catalog, settled: pa.Table, pending: pa.Table, rows: pa.Table) -> _Change:
+def change_of(
+    level: str,
+    catalog: Catalog,
+    settled: pa.Table,
+    pending: pa.Table,
+    rows: pa.Table,
+    *,
+    has_states: bool = True,
+) -> Change:
     """Compare new rows with what is settled, to know what changes, and with what is served, to know why."""
-    changes = differences = compare_rows(settled, rows, level, catalog)
+    compared = rows if has_states else _without_states(rows)
+    changes = differences = compare_rows(settled, compared, level, catalog)
     if pending.num_rows:
         served = levels.roll_up(pa.concat_tables([settled, levels.roll_up(pending, level)]), level)
-        differences = compare_rows(served, rows, level, catalog)
+        differences = compare_rows(served, compared, level, catalog)
     wrong = {difference.time_bucket for difference in differences}
     changing = sorted({difference.time_bucket for difference in changes})
-    return _Change(
-        rows, differences, {at: Reason.BACKFILL if at in wrong else Reason.LATE for at in changing}
-    )
+    reasons = {at: Reason.BACKFILL if at in wrong else Reason.LATE for at in changing}
+    return Change(rows, differences, reasons, has_states)
+
+
+def _without_states(rows: pa.Table) -> pa.Table:
+    is_register = pc.equal(rows.column("kind"), Kind.REGISTER.value)
+    state = pc.if_else(is_register, rows.column("state"), pa.scalar(None, pa.binary()))
+    return rows.set_column(rows.schema.get_field_index("state"), "state", state)
 
 
 def _replace(
@@ -253,19 +313,19 @@ def _replace(
     catalog: Catalog,
     ids: list[str],
     snapshot: _Snapshot,
-    changes: Mapping[str, _Change],
+    changes: Mapping[str, Change],
     run_id: str,
     in_transaction: Callable[[Connection], None] | None,
 ) -> None:
     with main.transaction():
         rollups.lock_day(main, hour)
         for level, change in changes.items():
-            _replace_rows(main, level, hour, hour + timedelta(hours=1), ids, change, run_id)
+            replace_rows(main, level, hour, hour + timedelta(hours=1), ids, change, run_id)
         day = hour.astimezone(UTC).replace(hour=0)
         day_end = day + timedelta(days=1)
         rows = levels.roll_up(settled_rows(main, "1h", day, day_end, ids), "1d")
-        change = _change("1d", catalog, settled_rows(main, "1d", day, day_end, ids), snapshot.pending, rows)
-        _replace_rows(main, "1d", day, day_end, ids, change, run_id)
+        change = change_of("1d", catalog, settled_rows(main, "1d", day, day_end, ids), snapshot.pending, rows)
+        replace_rows(main, "1d", day, day_end, ids, change, run_id)
         main.execute(_DELETE_DELTAS, (hour, snapshot.batches, ids))
         main.execute(_DELETE_BATCHES, {"hour": hour, "batches": snapshot.batches})
         rollups.bump_days(main, [hour])
@@ -275,20 +335,21 @@ def _replace(
         metric_versions.close_gaps(main, hour, snapshot.gaps)
 
 
-def _replace_rows(
+def replace_rows(
     main: Connection,
     level: str,
     first: datetime,
     last: datetime,
     ids: list[str],
-    change: _Change,
+    change: Change,
     run_id: str,
 ) -> None:
+    """Put the new rows of a range of buckets of one level in the place of the old, inside the caller's transaction."""
     span = {"level": level, "first": first, "last": last, "metric_ids": ids}
     with restating(main, level, change.reasons, run_id=run_id):
         main.execute(_DELETE_ROWS, span)
         main.execute(_DELETE_STATES, span)
-        rollups.write_rows(main, level, change.rows.to_pylist())
+        rollups.write_rows(main, level, change.rows.to_pylist(), has_states=change.has_states)
         buckets.raise_revisions(main, level, change.reasons, run_id=run_id)
         if REGISTER_ID in ids:
             main.execute(_CLEAR_BUCKETS, span)

@@ -189,15 +189,21 @@ def add_rows(connection: Connection, level: str, rows: pa.Table) -> None:
     write_rows(connection, level, found)
 
 
-def write_rows(connection: Connection, level: str, rows: Iterable[dict[str, Any]]) -> None:
-    """Write rows whose states are complete; counts and sums are added where a row exists already."""
+def write_rows(
+    connection: Connection, level: str, rows: Iterable[dict[str, Any]], *, has_states: bool = True
+) -> None:
+    """Write rows whose states are complete; counts and sums are added where a row exists already.
+
+    Without `has_states`, what a state tells is written and the state itself is not: retention has let them go.
+    """
     connection.execute(_CREATE_STAGE)
     with connection.cursor() as cursor:
         with cursor.copy(_COPY_STAGE) as copy:
             for row in rows:
                 copy.write_row((*row.values(), *levels.derived(row["kind"], row["state"])))
         cursor.execute(_UPSERT_ROWS, (level,))
-        cursor.execute(_UPSERT_STATES, (level,))
+        if has_states:
+            cursor.execute(_UPSERT_STATES, (level,))
         cursor.execute("DELETE FROM rollup_stage")
 
 

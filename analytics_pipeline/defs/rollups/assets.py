@@ -18,9 +18,8 @@ from analytics_pipeline.defs.rollups.reports import RecomputeReport
 from analytics_pipeline.errors import ConfigurationError
 from analytics_pipeline.rollups.catalog import BUILT_IN
 from analytics_pipeline.rollups.schema import LEVELS
-from analytics_pipeline.storage.backfill import LiveFirst, ids_of
+from analytics_pipeline.storage.backfill import LiveFirst, ids_of, plan, recompute
 from analytics_pipeline.storage.metric_versions import switch
-from analytics_pipeline.storage.recompute import recompute_hour
 
 HOUR_LEVELS = [level for level in LEVELS if level != "1d"]
 KEYS = {level: dg.AssetKey(f"metric_rollups_{level}") for level in LEVELS}
@@ -92,7 +91,7 @@ def metric_rollups_days(
     if config.dry_run:
         context.log_event(_preview("1d", report, day_key))
     else:
-        yield dg.MaterializeResult(asset_key=KEYS["1d"], metadata=report.metadata("1h"))
+        yield dg.MaterializeResult(asset_key=KEYS["1d"], metadata=report.metadata("1h", "1d"))
 
 
 def _recompute(
@@ -106,18 +105,16 @@ def _recompute(
             catalog = pipeline.catalog(connection)
             metric_ids = ids_of(config.metrics, catalog)
             live_first = LiveFirst(connection, lambda reason: context.log.info(reason or "going on"))
-            for hour in hours:
-                live_first()
-                result = recompute_hour(
-                    pipeline.conninfo,
-                    hour,
-                    run_id=context.run.run_id,
-                    catalog=catalog,
-                    metric_ids=metric_ids,
-                    write=not config.dry_run,
-                )
+            planned = plan(connection, hours, catalog=catalog, metric_ids=metric_ids, restart=True)
+            for result in recompute(
+                pipeline.conninfo,
+                planned,
+                run_id=context.run.run_id,
+                before_hour=live_first,
+                write=not config.dry_run,
+            ):
                 report.add(result)
-                context.log.info(f"{verb} {hour:%Y-%m-%dT%H:00Z}: {result.events} events")
+                context.log.info(f"{verb} {result.hour:%Y-%m-%dT%H:00Z}: {result.events} events")
             if hours and not config.dry_run:
                 ids = list(catalog.by_id) if metric_ids is None else metric_ids
                 names = switch(connection, ids, hours[0], hours[-1] + timedelta(hours=1))
@@ -136,5 +133,5 @@ def _preview(level: str, report: RecomputeReport, key: Callable[[datetime], str]
         KEYS[level],
         description="What a recompute would change; nothing was written.",
         partition=keys.pop() if len(keys) == 1 else None,
-        metadata=report.metadata("1h" if level == "1d" else level),
+        metadata=report.metadata(*(("1h", "1d") if level == "1d" else (level,))),
     )

@@ -5,7 +5,7 @@ Belongs here: metadata from results. Does not belong here: anything that works o
 
 from collections import Counter
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import dagster as dg
 
@@ -56,7 +56,7 @@ class RecomputeReport:
 
     def add(self, result: RecomputeResult) -> None:
         """Take one hour."""
-        self.hours.append(result.hour)
+        self.hours += [result.hour + timedelta(hours=number) for number in range(result.hours)]
         self._events += result.events
         self._late += result.late
         self._rows.update(result.rows)
@@ -66,15 +66,16 @@ class RecomputeReport:
             if len(shown) < _ROWS_SHOWN:
                 shown.append(_record(difference))
 
-    def metadata(self, level: str) -> Metadata:
-        """What was read, computed, and different from what was served, at one level."""
+    def metadata(self, *levels: str) -> Metadata:
+        """What was read, computed, and different from what was served, at some levels."""
+        shown = [record for level in levels for record in self._shown.get(level, [])]
         return {
-            "rows": dg.MetadataValue.int(self._rows[level]),
+            "rows": dg.MetadataValue.int(sum(self._rows[level] for level in levels)),
             "events": dg.MetadataValue.int(self._events),
             "late": dg.MetadataValue.int(self._late),
             "hours": dg.MetadataValue.int(len(self.hours)),
-            "differences": dg.MetadataValue.int(self._differences[level]),
-            "different series": table(self._shown.get(level, [])),
+            "differences": dg.MetadataValue.int(sum(self._differences[level] for level in levels)),
+            "different series": table(shown),
         }
 
 
