@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from analytics_pipeline.rollups.catalog import BUILT_IN
 from analytics_pipeline.storage.backfill import MOST_LAG, MOST_PENDING, Plan, live_work_behind, whole_hours
 from analytics_pipeline.storage.books import Freshness
 
@@ -34,9 +35,13 @@ def test_hours_are_utc_whatever_the_zone_of_the_range():
     ]
 
 
+def planned(*metric_ids: str) -> Plan:
+    return Plan([], BUILT_IN, metric_ids, NOON, NOON, {})
+
+
 def test_the_order_of_metrics_makes_no_other_set():
-    assert Plan([], ("a", "b")).metric_set == Plan([], ("b", "a")).metric_set
-    assert Plan([], ("a", "b")).metric_set != Plan([], ("a",)).metric_set
+    assert planned("a", "b").metric_set == planned("b", "a").metric_set
+    assert planned("a", "b").metric_set != planned("a").metric_set
 
 
 @pytest.mark.parametrize(
