@@ -13,7 +13,7 @@ IMAGE ?= b25/analytics:latest
 BIN := .venv/bin
 CODE := analytics_pipeline api tests
 
-.PHONY: chaos soak bench-ingest bench-post help up down clean test test-coverage fmt lint build run dev migrate-up docker-build docker-run
+.PHONY: chaos soak bench-ingest bench-post bench-rollup help up down clean test test-coverage fmt lint build run dev migrate-up docker-build docker-run
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ bench-ingest: .venv/.dev ## Measure landing against Postgres' own ceiling; make 
 
 bench-post: .venv/.dev ## Measure POST, single events and NDJSON; make bench-post ARGS='--seconds 20 --json'
 	@$(BIN)/python -m benchmarks.post $(ARGS)
+
+bench-rollup: .venv/.dev ## Measure recompute, merges and days; make bench-rollup ARGS='--quick --json FILE'
+	@$(BIN)/python -m benchmarks.rollup $(ARGS)
 
 soak: .venv/.dev ## Run the whole stack under load and check the books; make soak ARGS='--minutes 1 --rate 1000'
 	@$(BIN)/python -m benchmarks.soak $(ARGS)

@@ -35,9 +35,10 @@ _FLUSH_LIMIT = 120.0
 
 
 class Servers:
-    """Both servers, ready; a context that stops them and removes the folder."""
+    """Both servers, ready, or Postgres alone; a context that stops them and removes the folder."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, with_kafka: bool = True) -> None:
+        self._with_kafka = with_kafka
         self._exits = ExitStack()
 
     def __enter__(self) -> "Servers":
@@ -47,7 +48,8 @@ class Servers:
             self.postgres = Postgres(self.folder / "postgres", port=free_port(), database="bench_template")
             self.kafka = Kafka(self.folder / "kafka", port=free_port(), controller_port=free_port())
             self.postgres_pid = exits.enter_context(_running(self.postgres.service(), self.folder))
-            self.kafka_pid = exits.enter_context(_running(self.kafka.service(), self.folder))
+            if self._with_kafka:
+                self.kafka_pid = exits.enter_context(_running(self.kafka.service(), self.folder))
             self._migrate()
             self._exits = exits.pop_all()
         return self

@@ -1,0 +1,106 @@
+"""What rollups cost: `make bench-rollup`.
+
+Starts a Postgres of its own (settings of `make up`, fsync on) and measures: recompute of an hour from raw events,
+against plain SQL and against the bare read of the same rows, in the same run; live merges by event rate; one late event
+by its age; a 1d bucket by the events behind it; WAL and sizes after 24 simulated hours. Prints a table; --json writes
+every figure. What is measured and how: docs/benchmarks.md.
+"""
+
+import argparse
+import json
+import os
+import platform
+import signal
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from analytics_pipeline.errors import AnalyticsError
+from benchmarks import days, merging, recomputing, rollup_report
+from benchmarks.servers import Servers
+
+EVENTS, QUICK_EVENTS = 3_000_000, 300_000
+PARTS = ("recompute", "merge", "late", "day", "size")
+SEED = 20_251
+
+
+def main() -> int:
+    arguments = _arguments()
+    # As an exception, so that the servers are stopped and the folder goes away.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    found: dict[str, Any] = {
+        "machine": {
+            "cpus": psutil.cpu_count(),
+            "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+            "python": platform.python_version(),
+            "load_at_start": round(os.getloadavg()[0], 2),
+        },
+        "settings": {
+            name: getattr(arguments, name) for name in ("events", "repeat", "hours", "rate", "seed", "quick")
+        },
+    }
+    print(f"seed {arguments.seed}", flush=True)
+    try:
+        with Servers(with_kafka=False) as servers:
+            found["settings"] |= {"postgres": servers.durability()}
+            for part in arguments.only:
+                print(part, flush=True)
+                found[part] = _measure(part, servers, arguments)
+                _save(arguments.json, found)
+    except AnalyticsError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    print(rollup_report.table(found))
+    return 0
+
+
+def _measure(part: str, servers: Servers, arguments: argparse.Namespace) -> dict[str, Any]:
+    day = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=2)
+    hour, seed, is_quick = day + timedelta(hours=10), arguments.seed, arguments.quick
+    match part:
+        case "recompute":
+            return recomputing.measure(
+                servers, hour, events=arguments.events, seed=seed, repeat=arguments.repeat
+            )
+        case "merge":
+            rates = merging.QUICK_RATES if is_quick else merging.RATES
+            return merging.by_rate(servers, hour, seed=seed, minutes=1 if is_quick else 5, rates=rates)
+        case "late":
+            return merging.late_events(servers, seed=seed, repeat=5 if is_quick else 30)
+        case "day":
+            return days.buckets_of_a_day(servers, day, seed=seed, repeat=3 if is_quick else 10)
+        case _:
+            return days.after_a_day(servers, day, hours=arguments.hours, rate=arguments.rate, seed=seed)
+
+
+def _save(path: Path | None, found: dict[str, Any]) -> None:
+    if path is not None:
+        path.write_text(json.dumps(found, indent=2) + "\n")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--events", type=int, help=f"of the hour that is recomputed, default {EVENTS:,}")
+    parser.add_argument("--repeat", type=int, help="recompute, SQL and read by turns; default 3")
+    parser.add_argument("--hours", type=int, help="simulated hours of the part `size`; default 24")
+    parser.add_argument("--rate", type=float, default=10.0, help="events/s of the part `size`; default 10")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="leave out the other parts")
+    parser.add_argument("--quick", action="store_true", help=f"{QUICK_EVENTS:,} events, once: for trying")
+    parser.add_argument("--seed", type=int, default=SEED)
+    parser.add_argument("--json", type=Path, help="write every figure to this file")
+    arguments = parser.parse_args()
+    arguments.events = arguments.events or (QUICK_EVENTS if arguments.quick else EVENTS)
+    arguments.repeat = arguments.repeat or (1 if arguments.quick else 3)
+    arguments.hours = arguments.hours or (1 if arguments.quick else 24)
+    if arguments.json is not None:
+        arguments.json.parent.mkdir(parents=True, exist_ok=True)
+    return arguments
+
+
+if __name__ == "__main__":
+    sys.exit(main())
