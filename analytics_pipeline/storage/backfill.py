@@ -110,6 +110,13 @@ def reach_of(connection: Connection, catalog: Catalog, metric_ids: Collection[st
     return metric_versions.reach(connection, catalog.by_id if metric_ids is None else metric_ids)
 
 
+def raw_begin(connection: Connection) -> datetime:
+    """From when on Postgres has raw events; what lies before can only be recomputed from an archive."""
+    row = connection.execute(_RAW_BEGIN).fetchone()
+    assert row is not None
+    return row[0]  # type: ignore[no-any-return]
+
+
 def _whole_days(connection: Connection, hours: Sequence[datetime]) -> frozenset[date]:
     """The days of these hours that can only be recomputed whole; sees that all hours can be recomputed at all.
 
@@ -117,8 +124,7 @@ def _whole_days(connection: Connection, hours: Sequence[datetime]) -> frozenset[
         ConfigurationError: raw events are gone and no verified archive holds them, or of a day that can only be
             recomputed whole some hours are missing here.
     """
-    row = connection.execute(_RAW_BEGIN).fetchone()
-    begin: datetime = row[0] if row and row[0] is not None else hours[0]
+    begin = raw_begin(connection)
     by_day: dict[datetime, int] = {}
     for hour in hours:
         if hour < begin:
