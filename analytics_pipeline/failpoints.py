@@ -1,4 +1,4 @@
-"""Named moments of landing at which chaos tests end or freeze the process; off in production.
+"""Named moments of landing, rollups and retention at which tests end, freeze or hold the process; off in production.
 
 Belongs here: the moments, and what can happen at them. Does not belong here: deciding when to arm one
 (`ingest.__main__`, from the environment variable `VARIABLE`), or what a fault must not do (the tests).
@@ -36,6 +36,37 @@ class FailPoint(StrEnum):
     """Inside Kafka's callback: what is in memory is about to be forgotten."""
 
 
+class RunPoint(StrEnum):
+    """The moments of runs over what has landed: of a merge, a recompute, a removal of a partition, in their order."""
+
+    DELTAS_TAKEN = "deltas_taken"
+    """Hour and day are held; the deltas are deleted, and no level has them yet."""
+    LEVELS_WRITTEN = "levels_written"
+    """All five levels have the deltas; not committed."""
+    HOUR_LOCKED = "hour_locked"
+    """A recompute holds its hour, and has no snapshot yet."""
+    SNAPSHOT_TAKEN = "snapshot_taken"
+    """Its snapshot is there; no raw event is read yet."""
+    SNAPSHOT_READ = "snapshot_read"
+    """The hour is computed; the day is not held, nothing is written."""
+    ROWS_REPLACED = "rows_replaced"
+    """All five levels are replaced, the deltas deleted; not committed."""
+    HOURS_FREEZING = "hours_freezing"
+    """Retention holds the hours of a day, which is not frozen yet."""
+    PARTITION_PLANNED = "partition_planned"
+    """This and the following: the step of `retention_removals` is noted, the next not begun."""
+    PARTITION_MERGED = "partition_merged"
+    PARTITION_FROZEN = "partition_frozen"
+    PARTITION_DETACHING = "partition_detaching"
+    PARTITION_DETACHED = "partition_detached"
+    PARTITION_ARCHIVED = "partition_archived"
+    PARTITION_VERIFIED = "partition_verified"
+    PARTITION_DROPPED = "partition_dropped"
+
+
+Point = FailPoint | RunPoint
+
+
 class Fault(StrEnum):
     """What happens to the process, without any chance to clean up."""
 
@@ -51,13 +82,13 @@ class Fault(StrEnum):
 class _Armed:
     """Counts the passages of one point, over all threads, and strikes once."""
 
-    def __init__(self, point: FailPoint, fault: Fault, passage: int) -> None:
+    def __init__(self, point: Point, fault: Fault, passage: int) -> None:
         self._point = point
         self._fault = fault
         self._left = passage
         self._lock = threading.Lock()
 
-    def passed(self, point: FailPoint) -> None:
+    def passed(self, point: Point) -> None:
         if point is not self._point:
             return
         with self._lock:
@@ -66,10 +97,11 @@ class _Armed:
                 os.kill(os.getpid(), self._fault.signal)
 
 
+_POINTS: dict[str, Point] = {point.value: point for point in (*FailPoint, *RunPoint)}
 _armed: _Armed | None = None
 
 
-def fail_at(point: FailPoint) -> None:
+def fail_at(point: Point) -> None:
     """Say that the process passes a point; the fault strikes here if this is the armed passage."""
     if _armed is not None:
         _armed.passed(point)
@@ -91,12 +123,12 @@ def arm(what: str) -> None:
     try:
         point, fault, passage = what.split(":")
         number = int(passage)
-        armed = _Armed(FailPoint(point), Fault(fault), number)
-    except ValueError:
+        armed = _Armed(_POINTS[point], Fault(fault), number)
+    except (KeyError, ValueError):
         number = 0
     if number < 1:
         raise ValueError(
             "write <point>:<fault>:<passage>, such as mid_copy:kill:3; the points are "
-            f"{', '.join(FailPoint)}; the faults are {' and '.join(Fault)}; passages count from 1"
+            f"{', '.join(_POINTS)}; the faults are {' and '.join(Fault)}; passages count from 1"
         )
     _armed = armed

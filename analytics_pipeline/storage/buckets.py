@@ -46,12 +46,20 @@ UPDATE metric_buckets SET
     run_id = %s
 WHERE interval = %s AND time_bucket = ANY(%s)
 """
+# A bucket that a merge or recompute is changing at this moment is left to the next run: waiting for it, with others of
+# its level locked in whatever order the scan found them, could end in a deadlock.
 _DUE = """
-UPDATE metric_buckets SET state = %(state)s, run_id = %(run_id)s, computed_at = clock_timestamp()
-WHERE interval = %(level)s AND state = ANY(%(from)s) AND time_bucket < %(over)s
-    AND time_bucket NOT IN (
-        SELECT bucket_start(%(level)s, minute) FROM rollup_deltas WHERE kind = 'register' AND %(state)s = 'final'
-    )
+WITH due AS MATERIALIZED (
+    SELECT time_bucket FROM metric_buckets
+    WHERE interval = %(level)s AND state = ANY(%(from)s) AND time_bucket < %(over)s
+        AND time_bucket NOT IN (
+            SELECT bucket_start(%(level)s, minute) FROM rollup_deltas WHERE kind = 'register' AND %(state)s = 'final'
+        )
+    FOR UPDATE SKIP LOCKED
+)
+UPDATE metric_buckets AS register
+SET state = %(state)s, run_id = %(run_id)s, computed_at = clock_timestamp()
+FROM due WHERE register.interval = %(level)s AND register.time_bucket = due.time_bucket
 """
 _HORIZON = """
 SELECT least(
@@ -83,7 +91,8 @@ def finalize_buckets(connection: Connection, *, now: datetime, grace: timedelta,
     """Move buckets on: over → settling; over by the grace, all sources past it and nothing pending → final.
 
     Every source must have been caught up at some time past the bucket's end, and the inbox must hold no older
-    row: so lag can delay `final`, but never make it lie. Returns how many buckets became final.
+    row: so lag can delay `final`, but never make it lie. Never waits for a merge or recompute, and leaves alone what
+    one is changing. Returns how many buckets became final.
     """
     row = connection.execute(_HORIZON).fetchone()
     horizon = min(now, row[0]) if row and row[0] is not None else now

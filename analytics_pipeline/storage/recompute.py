@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from adbc_driver_postgresql import dbapi
 
 from analytics_pipeline.errors import ConfigurationError, EnvironmentFault
+from analytics_pipeline.failpoints import RunPoint, fail_at
 from analytics_pipeline.rollups import levels, states
 from analytics_pipeline.rollups.catalog import BUILT_IN, REGISTER_ID, REGISTER_NAME, Catalog, Kind
 from analytics_pipeline.rollups.checks import check_rows
@@ -182,7 +183,9 @@ def recompute_hour(
                 )
             writable = [level for level in HOUR_LEVELS if level in left.levels]
             with_states = left.with_states
+        fail_at(RunPoint.HOUR_LOCKED)
         snapshot = _read(main, conninfo, hour, catalog, ids, archived)
+        fail_at(RunPoint.SNAPSHOT_READ)
         check_rows(snapshot.after)
         changes = {
             level: change_of(
@@ -236,6 +239,7 @@ def _read(
             level: settled_rows(main, level, hour, hour + timedelta(hours=1), ids) for level in HOUR_LEVELS
         }
         exported = main.execute("SELECT pg_export_snapshot()").fetchone()
+        fail_at(RunPoint.SNAPSHOT_TAKEN)
         if archived is None:
             archived = _raw_events(conninfo, str(exported[0] if exported else ""), hour)
         computed, events, late = minutes_of(archived, catalog, ids)
@@ -271,7 +275,7 @@ def _raw_events(conninfo: str, snapshot: str, hour: datetime) -> Iterator[pa.Tab
             if rows:
                 yield _with_fixed_id(gathered)
             cursor.execute("COMMIT")
-    except dbapi.OperationalError as error:
+    except dbapi.Error as error:  # also that the snapshot is gone, which is a mistake in a statement to ADBC
         raise EnvironmentFault(f"Postgres stopped answering while events were read: {error}") from error
 
 
@@ -333,6 +337,7 @@ def _replace(
             in_transaction(main)
         # Last, because a landing may wait for the row.
         metric_versions.close_gaps(main, hour, snapshot.gaps)
+        fail_at(RunPoint.ROWS_REPLACED)
 
 
 def replace_rows(

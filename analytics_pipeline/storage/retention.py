@@ -27,6 +27,7 @@ import structlog
 from psycopg import sql
 
 from analytics_pipeline.errors import EnvironmentFault
+from analytics_pipeline.failpoints import RunPoint, fail_at
 from analytics_pipeline.retention.plan import Kind, Partition, Plan, Policy, plan
 from analytics_pipeline.settings import Retention
 from analytics_pipeline.storage.archive import Archive, ArchiveFault, Contents
@@ -233,6 +234,7 @@ def _remove(
         row = connection.execute(
             _NOTE, {**values, "lower": partition.lower, "upper": partition.upper}
         ).fetchone()
+        fail_at(RunPoint(f"partition_{state}"))
         return row[0] if row else None
 
     try:
@@ -285,6 +287,7 @@ def _freeze(connection: Connection, partition: Partition) -> None:
 
     def freeze() -> None:
         connection.execute(_HOLD_HOURS, hours)
+        fail_at(RunPoint.HOURS_FREEZING)
         connection.execute(_FREEZE, (partition.lower.date(),))
 
     _patiently(connection, freeze, "one of its hours")

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from analytics_pipeline.failpoints import RunPoint, fail_at
 from analytics_pipeline.rollups import levels, states
 from analytics_pipeline.rollups.catalog import Kind
 from analytics_pipeline.rollups.schema import DELTAS_SCHEMA, canonical_dimensions
@@ -163,6 +164,7 @@ def merge_hour(
             batches = [row[0] for row in connection.execute(_BATCHES, (hour, max_batches))]
             deltas = fetch(connection, _TAKE_DELTAS, (hour, batches), DELTAS_SCHEMA)
             connection.execute(_TAKE_BATCHES, (hour, batches))
+            fail_at(RunPoint.DELTAS_TAKEN)
             written = {}
             for level, rows in levels.roll_up_all(deltas).items():
                 written[level] = rows.num_rows
@@ -172,6 +174,7 @@ def merge_hour(
                     buckets.add_buckets(connection, level, rows, run_id=run_id)
             if batches:
                 bump_days(connection, [hour])
+            fail_at(RunPoint.LEVELS_WRITTEN)
             events, late_events = buckets.register_totals(deltas)
             return MergeResult(
                 hour, len(batches), deltas.num_rows, events, late_events, written, len(batches) == max_batches

@@ -92,11 +92,16 @@ def template_database(postgres: Postgres) -> str:
 @pytest.fixture
 def database(postgres: Postgres, template_database: str) -> Iterator[str]:
     """Connection string of this test's own database, as the product's role, which owns it."""
+    yield from fresh_database(postgres, template_database)
+
+
+def fresh_database(postgres: Postgres, template: str) -> Iterator[str]:
+    """Connection string of a copy of a database to which nobody is connected; it is dropped afterwards."""
     name = f"test_{next(_numbers)}"
     with psycopg.connect(postgres.superuser_conninfo(), autocommit=True) as connection:
         connection.execute(
             sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {} STRATEGY FILE_COPY").format(
-                sql.Identifier(name), sql.Identifier(template_database), sql.Identifier(postgres.user)
+                sql.Identifier(name), sql.Identifier(template), sql.Identifier(postgres.user)
             )
         )
         yield make_conninfo(postgres.conninfo(), dbname=name)

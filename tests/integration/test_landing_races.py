@@ -1,18 +1,18 @@
 """Two connections at once, stepped: each waits at a named moment until the test lets it go on."""
 
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from analytics_pipeline import failpoints
 from analytics_pipeline.errors import MissingPartition
 from analytics_pipeline.events.limits import Limits
 from analytics_pipeline.events.messages import RawBatch
 from analytics_pipeline.failpoints import FailPoint
-from analytics_pipeline.storage import landing, offsets
+from analytics_pipeline.storage import offsets
 from analytics_pipeline.storage.landing import Landed, Lander
 from analytics_pipeline.storage.offsets import Claim, Moved
 from tests.integration.landing_rig import (
@@ -28,61 +28,15 @@ from tests.integration.landing_rig import (
     span,
     value,
 )
-from tests.waiting import wait_for
+from tests.integration.stepping import Doing, Steps, wait_until_blocked
 
-_LIMIT = 20.0
 _POISON = "ALTER TABLE events ADD CONSTRAINT no_poison CHECK (user_id <> 'poison')"
-
-
-class Steps:
-    """Holds a thread, by its name, when it passes a point."""
-
-    def __init__(self) -> None:
-        self._held: dict[tuple[str, FailPoint], tuple[threading.Event, threading.Event]] = {}
-
-    def hold(self, thread: str, point: FailPoint) -> None:
-        self._held[thread, point] = threading.Event(), threading.Event()
-
-    def passed(self, point: FailPoint) -> None:
-        if found := self._held.get((threading.current_thread().name, point)):
-            reached, free = found
-            reached.set()
-            assert free.wait(_LIMIT)
-
-    def wait_at(self, thread: str, point: FailPoint) -> None:
-        assert self._held[thread, point][0].wait(_LIMIT)
-
-    def release(self, thread: str, point: FailPoint) -> None:
-        self._held[thread, point][1].set()
-
-
-class Doing:
-    """Something in a thread of its own; `result()` waits for what it returned or raises what it raised."""
-
-    def __init__(self, name: str, do: Callable[[], Any]) -> None:
-        self._found: list[Any] = []
-        self._errors: list[BaseException] = []
-        self._thread = threading.Thread(target=self._run, args=(do,), name=name, daemon=True)
-        self._thread.start()
-
-    def _run(self, do: Callable[[], Any]) -> None:
-        try:
-            self._found.append(do())
-        except BaseException as error:  # noqa: BLE001  (raised again by `result`)
-            self._errors.append(error)
-
-    def result(self) -> Any:
-        self._thread.join(_LIMIT)
-        assert not self._thread.is_alive()
-        if self._errors:
-            raise self._errors[0]
-        return self._found[0]
 
 
 @pytest.fixture
 def steps(monkeypatch: pytest.MonkeyPatch) -> Steps:
     made = Steps()
-    monkeypatch.setattr(landing, "fail_at", made.passed)
+    monkeypatch.setattr(failpoints, "_armed", made)
     return made
 
 
@@ -102,18 +56,6 @@ def lander(landers: tuple[Lander, Lander]) -> Lander:
 
 def expect_duplicates(lander: Lander) -> None:
     lander._rows._fallback_left = 5
-
-
-def wait_until_blocked(database: str, name: str) -> None:
-    wait_for(
-        lambda: value(
-            database,
-            "SELECT count(*) FROM pg_stat_activity WHERE application_name = %s AND wait_event_type = 'Lock'",
-            f"analytics-{name}",
-        ),
-        _LIMIT,
-        f"{name} waits for a lock",
-    )
 
 
 def batch(*numbers: int) -> list[Any]:

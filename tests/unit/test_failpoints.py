@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from analytics_pipeline import failpoints
-from analytics_pipeline.failpoints import FailPoint, Fault, arm, fail_at
+from analytics_pipeline.failpoints import FailPoint, Fault, Point, RunPoint, arm, fail_at
 
 
 @pytest.fixture(autouse=True)
@@ -24,8 +24,8 @@ def struck(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return signals
 
 
-@pytest.mark.parametrize("point", FailPoint)
-def test_nothing_happens_unless_armed(point: FailPoint, struck: list[int]) -> None:
+@pytest.mark.parametrize("point", [*FailPoint, *RunPoint])
+def test_nothing_happens_unless_armed(point: Point, struck: list[int]) -> None:
     fail_at(point)
     assert struck == []
 
@@ -39,6 +39,14 @@ def test_the_fault_strikes_once_at_its_passage_of_its_point(fault: Fault, struck
     for _ in range(3):
         fail_at(FailPoint.AFTER_CAS)
     assert struck == [{"kill": signal.SIGKILL, "stop": signal.SIGSTOP}[fault]]
+
+
+def test_points_of_runs_are_armed_by_name_too(struck: list[int]) -> None:
+    arm("levels_written:kill:1")
+    fail_at(RunPoint.DELTAS_TAKEN)
+    assert struck == []
+    fail_at(RunPoint.LEVELS_WRITTEN)
+    assert struck == [signal.SIGKILL]
 
 
 @pytest.mark.parametrize(
