@@ -60,6 +60,8 @@ _SILENCE = {
 }
 """A Postgres that vanished without a word (its machine or network is gone) is noticed within about 10 s; without these
 a COPY to it would wait for many minutes."""
+WAITS = frozenset({"connect_timeout", *_SILENCE})
+"""Parameters of a connection that say how long to wait for Postgres."""
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
 
 

@@ -19,7 +19,7 @@ from analytics_pipeline.local_stack.postgres import Postgres
 from analytics_pipeline.local_stack.redis import Redis
 from analytics_pipeline.local_stack.service import Service
 from analytics_pipeline.local_stack.state import StateFolder
-from analytics_pipeline.settings import Database, Settings
+from analytics_pipeline.settings import WAITS, Database, Settings
 from analytics_pipeline.settings import Kafka as KafkaSettings
 from analytics_pipeline.settings import Redis as RedisSettings
 
@@ -195,14 +195,12 @@ class Plan:
 
 
 def postgres_url(conninfo: str) -> str:
-    """A connection string as a URL, password included."""
-    return _url(conninfo).render_as_string(hide_password=False)
-
-
-def _url(conninfo: str) -> URL:
+    """A connection string as a URL, password included; without how long to wait, for each client knows that."""
     parts = {key: str(value) for key, value in conninfo_to_dict(conninfo).items() if value is not None}
+    for name in WAITS:
+        parts.pop(name, None)
     port = parts.pop("port", None)
-    return URL.create(
+    url = URL.create(
         "postgresql",
         username=parts.pop("user", None),
         password=parts.pop("password", None),
@@ -211,3 +209,4 @@ def _url(conninfo: str) -> URL:
         database=parts.pop("dbname", None),
         query=parts,
     )
+    return url.render_as_string(hide_password=False)
