@@ -125,9 +125,10 @@ class Api:
     """A client of an application that runs in another thread of this process."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, client: httpx.AsyncClient, services: Services
+        self, loop: asyncio.AbstractEventLoop, app: Edge, client: httpx.AsyncClient, services: Services
     ) -> None:
         self._loop = loop
+        self.app = app
         self.client = client
         self.services = services
 
@@ -197,6 +198,7 @@ def running(
     transport = httpx.ASGITransport(app, raise_app_exceptions=False, client=(address, 1))
     api = Api(
         loop,
+        app,
         httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:9097", timeout=30),
         app.app.state.services,
     )

@@ -191,15 +191,39 @@ def test_two_hundred_cold_readers_run_one_query(api: Api, now: datetime) -> None
     def queries() -> float:
         return REGISTRY.get_sample_value("analytics_query_duration_seconds_count", {"query": "metrics"}) or 0
 
-    async def ask_all() -> list[int]:
-        path = f"{METRICS}?metric_name=users.active&interval=1m"
-        answers = await asyncio.gather(*(api.client.get(path) for _ in range(200)))
-        assert len({json.dumps(answer.json()["result"]) for answer in answers}) == 1
-        return [answer.status_code for answer in answers]
-
     before = queries()
-    assert api.run(ask_all()) == [200] * 200
+    answers = api.run(_ask_bare(api, METRICS, b"metric_name=users.active&interval=1m", times=200))
+    assert len({json.dumps(json.loads(answer)["result"]) for answer in answers}) == 1
     assert queries() - before == 1
+
+
+async def _ask_bare(api: Api, path: str, query: bytes, *, times: int) -> list[bytes]:
+    """The bodies of many requests at once, without an HTTP client.
+
+    Clients in the loop of the server would keep it so busy that it cannot read the versions in time; then it rightly
+    trusts none, and asks once more.
+    """
+
+    async def ask_once() -> bytes:
+        body = b""
+
+        async def send(message: Any) -> None:
+            nonlocal body
+            assert message.get("status", 200) == 200
+            body += message.get("body", b"")
+
+        async def receive() -> dict[str, object]:
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        scope = {
+            "type": "http", "http_version": "1.1", "method": "GET", "scheme": "http", "path": path,
+            "raw_path": path.encode(), "query_string": query, "root_path": "", "headers": [],
+            "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 9097),
+        }  # fmt: skip
+        await api.app(scope, receive, send)
+        return body
+
+    return await asyncio.gather(*(ask_once() for _ in range(times)))
 
 
 def test_reads_during_landings_and_merges_are_never_older_than_a_second(
