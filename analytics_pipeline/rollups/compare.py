@@ -74,16 +74,16 @@ def compare_rows(
     ]  # fmt: skip
 
 
+def _quotient(count: int, total: Decimal | None, _state: bytes | None) -> float | None:
+    return float(total / count) if count and total is not None else None
+
+
 _Point = Callable[[int, Decimal | None, bytes | None], float | None]
 _POINTS: dict[Aggregation, _Point] = {
     Aggregation.COUNT: lambda count, _sum, _state: count,
     Aggregation.SUM: lambda _count, total, _state: _number(total),
-    Aggregation.AVG: lambda count, total, _state: (
-        float(total / count) if count and total is not None else None
-    ),
-    Aggregation.RATIO: lambda count, total, _state: (
-        float(total / count) if count and total is not None else None
-    ),
+    Aggregation.AVG: _quotient,
+    Aggregation.RATIO: _quotient,
     Aggregation.DISTINCT: lambda _count, _sum, state: states.distinct_count(state) if state else None,
 }
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -50,10 +51,8 @@ def facts_of(events: pa.Table) -> pa.Table:
         minute (int64, µs since 1970), event_type, user_id, session_id, is_late, hash_high and hash_low (uint64),
         the declared text fields (string) and number fields (float64); null where an event has no such value.
     """
-    ids = events.column("id").combine_chunks()
-    halves = np.frombuffer(ids.buffers()[1], dtype=">u8").reshape(-1, 2)[ids.offset : ids.offset + len(ids)]
     at = events.column("timestamp").cast(pa.int64()).to_numpy()
-    high, low = states.event_hashes(halves.astype(np.uint64), np.ascontiguousarray(at))
+    high, low = hashes_of(events.column("id").combine_chunks(), at)
     declared = _declared(events.column("properties"))
     columns = {
         "minute": pa.array(at - at % MINUTE),
@@ -64,6 +63,12 @@ def facts_of(events: pa.Table) -> pa.Table:
         **{name: pa.array(map(attrgetter(name), declared), pa.float64()) for name in NUMBER_FIELDS},
     }
     return pa.table(columns)
+
+
+def hashes_of(ids: pa.Array, at: npt.NDArray[np.int64]) -> tuple[states.Hashes, states.Hashes]:
+    """Two 64-bit lanes of the hash of each event, of its id (fixed_size_binary(16)) and time (µs since 1970)."""
+    halves = np.frombuffer(ids.buffers()[1], dtype=">u8").reshape(-1, 2)[ids.offset : ids.offset + len(ids)]
+    return states.event_hashes(halves.astype(np.uint64), np.ascontiguousarray(at))
 
 
 def _declared(properties: pa.ChunkedArray) -> Sequence[Any]:

@@ -22,6 +22,7 @@ from pyarrow import fs
 from analytics_pipeline.errors import EnvironmentFault
 from analytics_pipeline.retention.plan import Partition
 from analytics_pipeline.rollups import states
+from analytics_pipeline.rollups.facts import hashes_of
 
 _TIME = pa.timestamp("us", tz="UTC")
 SCHEMA = pa.schema(
@@ -218,9 +219,7 @@ def _set_hash(batch: pa.RecordBatch) -> int:
         return 0
     ids = batch.column("id")
     ids = ids.storage if isinstance(ids, pa.ExtensionArray) else ids
-    halves = np.frombuffer(ids.buffers()[1], dtype=">u8").reshape(-1, 2)[ids.offset : ids.offset + len(ids)]
-    at = batch.column("timestamp").cast(pa.int64()).to_numpy()
-    high, low = states.event_hashes(halves.astype(np.uint64), np.ascontiguousarray(at))
+    high, low = hashes_of(ids, batch.column("timestamp").cast(pa.int64()).to_numpy())
     return (_exact_sum(high) << 64) + _exact_sum(low)
 
 

@@ -4,7 +4,7 @@ Belongs here: which archive covers a day, what is still kept of its rollups, and
 Does not belong here: the files (`storage.archive`), arithmetic (`rollups`), replacing rows (`storage.recompute`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -108,16 +108,21 @@ class Archives:
             ArchiveFault: a file is missing or damaged, or the archive cannot be reached.
         """
         end = hour + timedelta(hours=1)
-        gathered: list[pa.RecordBatch] = []
-        rows = 0
-        for batch in _batches(day.folder, hour.astimezone(UTC), end.astimezone(UTC)):
-            gathered.append(batch)
-            rows += batch.num_rows
-            if rows >= CHUNK_ROWS:
-                yield pa.Table.from_batches(gathered)
-                gathered, rows = [], 0
-        if gathered:
+        return in_chunks(_batches(day.folder, hour.astimezone(UTC), end.astimezone(UTC)))
+
+
+def in_chunks(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """The same rows in tables of at least `CHUNK_ROWS`, but for the last; none without rows."""
+    gathered: list[pa.RecordBatch] = []
+    rows = 0
+    for batch in batches:
+        gathered.append(batch)
+        rows += batch.num_rows
+        if rows >= CHUNK_ROWS:
             yield pa.Table.from_batches(gathered)
+            gathered, rows = [], 0
+    if rows:
+        yield pa.Table.from_batches(gathered)
 
 
 def _batches(folder: str, start: datetime, end: datetime) -> Iterator[pa.RecordBatch]:

@@ -22,7 +22,7 @@ from analytics_pipeline.rollups.compare import Difference, compare_rows
 from analytics_pipeline.rollups.deltas import compute_deltas
 from analytics_pipeline.rollups.schema import DELTAS_SCHEMA, LEVELS
 from analytics_pipeline.storage import buckets, metric_versions, rollups
-from analytics_pipeline.storage.archived_events import CHUNK_ROWS, Archives, kept
+from analytics_pipeline.storage.archived_events import Archives, in_chunks, kept
 from analytics_pipeline.storage.connection import Connection, connection
 from analytics_pipeline.storage.metric_versions import Gap
 from analytics_pipeline.storage.restatements import Reason, restating
@@ -264,23 +264,13 @@ def _raw_events(conninfo: str, snapshot: str, hour: datetime) -> Iterator[pa.Tab
             cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             cursor.execute(f"SET TRANSACTION SNAPSHOT '{snapshot}'")
             cursor.execute(query)
-            gathered: list[pa.RecordBatch] = []
-            rows = 0
-            for batch in cursor.fetch_record_batch():
-                gathered.append(batch)
-                rows += batch.num_rows
-                if rows >= CHUNK_ROWS:
-                    yield _with_fixed_id(gathered)
-                    gathered, rows = [], 0
-            if rows:
-                yield _with_fixed_id(gathered)
+            yield from map(_with_fixed_id, in_chunks(cursor.fetch_record_batch()))
             cursor.execute("COMMIT")
     except dbapi.Error as error:  # also that the snapshot is gone, which is a mistake in a statement to ADBC
         raise EnvironmentFault(f"Postgres stopped answering while events were read: {error}") from error
 
 
-def _with_fixed_id(batches: list[pa.RecordBatch]) -> pa.Table:
-    table = pa.Table.from_batches(batches)
+def _with_fixed_id(table: pa.Table) -> pa.Table:
     return table.set_column(0, "id", table.column("id").cast(pa.binary(16)))
 
 
