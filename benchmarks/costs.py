@@ -1,12 +1,27 @@
-"""What processes cost while something is measured: CPU seconds and the largest memory, sampled ten times a second."""
+"""What processes cost while something is measured, and on which machine: CPU seconds and the largest memory, sampled
+ten times a second.
+"""
 
+import os
+import platform
 import threading
 import time
 from bisect import bisect_left
+from typing import Any
 
 import psutil
 
 _INTERVAL = 0.1
+
+
+def machine() -> dict[str, Any]:
+    """What figures depend on; the load is that of the last minute, before anything is measured."""
+    return {
+        "cpus": psutil.cpu_count(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "python": platform.python_version(),
+        "load_at_start": round(os.getloadavg()[0], 2),
+    }
 
 
 class Costs:

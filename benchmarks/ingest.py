@@ -8,8 +8,6 @@ figure. Prints a table; --json writes every figure. What is measured and how: do
 
 import argparse
 import json
-import os
-import platform
 import signal
 import sys
 import time
@@ -17,11 +15,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from analytics_pipeline.errors import AnalyticsError
 from benchmarks import books, ceiling, consumer, report, workload
-from benchmarks.costs import Costs
+from benchmarks.costs import Costs, machine
 from benchmarks.servers import Servers
 from benchmarks.workload import PARTITIONS, Workload
 
@@ -143,12 +139,7 @@ def main() -> int:
     # As an exception, so that the servers are stopped and the folder goes away.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     found: dict[str, Any] = {
-        "machine": {
-            "cpus": psutil.cpu_count(),
-            "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
-            "python": platform.python_version(),
-            "load_at_start": round(os.getloadavg()[0], 2),
-        },
+        "machine": machine(),
         "settings": {
             "events": arguments.events,
             "partitions": PARTITIONS,

@@ -8,18 +8,15 @@ every figure. What is measured and how: docs/benchmarks.md.
 
 import argparse
 import json
-import os
-import platform
 import signal
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from analytics_pipeline.errors import AnalyticsError
 from benchmarks import days, merging, recomputing, rollup_report
+from benchmarks.costs import machine
 from benchmarks.servers import Servers
 
 EVENTS, QUICK_EVENTS = 3_000_000, 300_000
@@ -32,12 +29,7 @@ def main() -> int:
     # As an exception, so that the servers are stopped and the folder goes away.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     found: dict[str, Any] = {
-        "machine": {
-            "cpus": psutil.cpu_count(),
-            "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
-            "python": platform.python_version(),
-            "load_at_start": round(os.getloadavg()[0], 2),
-        },
+        "machine": machine(),
         "settings": {
             name: getattr(arguments, name) for name in ("events", "repeat", "hours", "rate", "seed", "quick")
         },
