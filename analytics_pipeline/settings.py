@@ -277,6 +277,7 @@ class Query(Section):
     """Reads; `cache_ttl` is idle expiry in Redis, validity is the data version."""
 
     max_results: int = Field(default=10_000, ge=1)
+    max_scanned: int = Field(default=100_000, ge=1_000)
     default_limit: int = Field(default=100, ge=1)
     timeout: Duration = timedelta(seconds=10)
     cache_enabled: bool = True

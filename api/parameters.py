@@ -26,6 +26,8 @@ class Parameter:
     example: str | int | None = None
     schema: tuple[tuple[str, Any], ...] = (("type", "string"),)
     required: bool = False
+    repeats: bool = False
+    """Whether it may be given several times; the schema is that of one value."""
 
     def openapi(self) -> dict[str, Any]:
         """Its entry in the OpenAPI document."""
@@ -34,10 +36,10 @@ class Parameter:
             "in": "query",
             "required": self.required,
             "description": self.description,
-            "schema": dict(self.schema),
+            "schema": {"type": "array", "items": dict(self.schema)} if self.repeats else dict(self.schema),
         }
         if self.example is not None:
-            entry["example"] = self.example
+            entry["example"] = [self.example] if self.repeats else self.example
         return entry
 
 
@@ -65,17 +67,15 @@ class Query:
     """The parameters of one request; unknown ones are ignored, an empty value counts as absent."""
 
     def __init__(self, query_string: bytes, known: Sequence[Parameter]) -> None:
-        names = {parameter.name for parameter in known}
-        self._values: dict[str, str] = {}
-        seen: set[str] = set()
+        repeats = {parameter.name: parameter.repeats for parameter in known}
+        self._all: dict[str, list[str]] = {}
         for name, value in _fields(query_string):
-            if name not in names:
+            if name not in repeats:
                 continue
-            if name in seen:
+            if name in self._all and not repeats[name]:
                 raise invalid_parameter(name, "is given more than once")
-            seen.add(name)
-            if value:
-                self._values[name] = value
+            self._all.setdefault(name, []).append(value)
+        self._values = {name: values[0] for name, values in self._all.items() if values[0]}
 
     def text(self, parameter: Parameter, *, limit: int = MAX_TEXT) -> str | None:
         """The value, free of control characters.
@@ -88,11 +88,18 @@ class Query:
             if parameter.required:
                 raise invalid_parameter(parameter.name, "is required", title=f"{parameter.name} is required")
             return None
-        if len(value) > limit:
-            raise invalid_parameter(parameter.name, f"is longer than {limit} characters")
-        if any(ord(character) < 32 or ord(character) == 127 for character in value):
-            raise invalid_parameter(parameter.name, "has control characters")
-        return value
+        return _checked(parameter, value, limit)
+
+    def texts(self, parameter: Parameter, *, most: int, limit: int = MAX_TEXT) -> list[str]:
+        """The values of a parameter that repeats, each once, empty ones left out.
+
+        Raises:
+            BadRequest: there are more than `most`, or one of them is refused as `text` would.
+        """
+        values = list(dict.fromkeys(value for value in self._all.get(parameter.name, []) if value))
+        if len(values) > most:
+            raise invalid_parameter(parameter.name, f"is given more than {most} times")
+        return [_checked(parameter, value, limit) for value in values]
 
     def choice(self, parameter: Parameter, choices: Sequence[str]) -> str | None:
         """The value, which must be one of `choices`."""
@@ -130,6 +137,14 @@ class Query:
         if start > end:
             raise invalid_parameter("start_time", "is after end_time")
         return start, end
+
+
+def _checked(parameter: Parameter, value: str, limit: int) -> str:
+    if len(value) > limit:
+        raise invalid_parameter(parameter.name, f"is longer than {limit} characters")
+    if any(ord(character) < 32 or ord(character) == 127 for character in value):
+        raise invalid_parameter(parameter.name, "has control characters")
+    return value
 
 
 def _fields(query_string: bytes) -> list[tuple[str, str]]:

@@ -1,16 +1,20 @@
 """`/api/v1/events`: track one event, list events, count them by type."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 
 import orjson
 from fastapi import APIRouter, Request, Response
+from fastapi.responses import StreamingResponse
 
 from api.cache import Answer, Question
 from api.database import Database
 from api.dependencies import ServicesDependency
 from api.documentation import errors
 from api.events import schemas
-from api.events.repository import Event, count_events, list_events
+from api.events.listing import PARAMETERS, Format, read_event_list
+from api.events.reading import EventReader
+from api.events.repository import count_events
+from api.events.rows import media_type
 from api.parameters import openapi_parameters
 from api.reads import answer_read
 from api.times import days_of, format_time
@@ -44,26 +48,27 @@ async def post_event(request: Request, services: ServicesDependency) -> Response
     PATH,
     summary="List events",
     response_model=schemas.EventsAnswer,
-    responses=errors(400, 429, 503),
-    openapi_extra=openapi_parameters(schemas.LIST_PARAMETERS),
+    responses=errors(400, 429, 503) | schemas.STREAMS,
+    openapi_extra=openapi_parameters(PARAMETERS),
 )
 async def get_events(request: Request, services: ServicesDependency) -> Response:
-    """Stored events of `[start_time, end_time)`, newest first; a posted event appears when it has landed."""
+    """Stored events of `[start_time, end_time)`, newest first; a posted event appears when it has landed.
+
+    Pages lead to each other by cursors and neither skip nor repeat an event while others arrive. Formats other than
+    json stream everything that fits.
+    """
     query = services.settings.analytics.query
-    wanted = schemas.read_event_list(
+    wanted = read_event_list(
         request.scope["query_string"],
         now=services.clock(),
         default_limit=query.default_limit,
         max_results=query.max_results,
+        accept=request.headers.get("accept", ""),
     )
-    found = await list_events(services.database, wanted)
-    content = {
-        "events": [_event(event) for event in found],
-        "count": len(found),
-        "start_time": format_time(wanted.start),
-        "end_time": format_time(wanted.end),
-    }
-    return Response(orjson.dumps(content, option=orjson.OPT_UTC_Z), media_type="application/json")
+    reader = EventReader(services.database, query.max_scanned)
+    if wanted.format is not Format.JSON:
+        return StreamingResponse(reader.stream(wanted), media_type=media_type(wanted.format))
+    return _json(await reader.page(wanted))
 
 
 @router.get(
@@ -100,14 +105,5 @@ def statistics_question(query_string: bytes, now: datetime) -> Question:
     return Question(wanted.canonical, *days_of(wanted.start, wanted.end), ask, wanted.end == now)
 
 
-def _event(event: Event) -> dict[str, object]:
-    """Without `user_id` and `session_id` where there is none, as the original."""
-    content: dict[str, object] = {"id": event.id, "event_type": event.event_type}
-    if event.user_id is not None:
-        content["user_id"] = event.user_id
-    if event.session_id is not None:
-        content["session_id"] = event.session_id
-    content["properties"] = orjson.Fragment(event.properties or "{}")
-    content["timestamp"] = event.timestamp.astimezone(UTC)
-    content["created_at"] = event.created_at.astimezone(UTC)
-    return content
+def _json(content: object) -> Response:
+    return Response(orjson.dumps(content, option=orjson.OPT_UTC_Z), media_type=media_type(Format.JSON))

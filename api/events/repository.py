@@ -1,27 +1,15 @@
-"""Statements on raw events and on their counts.
+"""How many events there are, by type.
 
-Belongs here: SQL of `/api/v1/events`. Does not belong here: writing events (`storage.inbox`, `storage.landing`).
+Belongs here: SQL of counts. Does not belong here: lists of events (`pages`).
 """
 
-from datetime import datetime
-from typing import Any, NamedTuple
-from uuid import UUID
+from typing import Any
 
 from psycopg.sql import SQL, Composed, Placeholder
 
 from analytics_pipeline.rollups.catalog import BUILT_IN
 from api.database import Database
-from api.events.schemas import EventList, Statistics
-
-_EVENTS = SQL("""
-SELECT id, event_type, user_id, session_id, properties::text, timestamp, created_at
-FROM events
-WHERE timestamp >= %(start)s AND timestamp < %(end)s {of_type}
-ORDER BY timestamp DESC, id DESC
-LIMIT %(limit)s
-""")
-_OF_TYPE = SQL("AND event_type = %(event_type)s")
-_ANY_TYPE = SQL("")
+from api.events.schemas import Statistics
 
 _COUNTS = SQL("""
 SELECT event_type, sum(count)::bigint
@@ -53,32 +41,6 @@ _TILE = SQL("""
         AND time_bucket >= {start}::timestamptz AND time_bucket < {end}::timestamptz
     UNION ALL
 """)
-
-
-class Event(NamedTuple):
-    """A row of events; `properties` is JSON text."""
-
-    id: UUID
-    event_type: str
-    user_id: str | None
-    session_id: str | None
-    properties: str | None
-    timestamp: datetime
-    created_at: datetime
-
-
-async def list_events(database: Database, wanted: EventList) -> list[Event]:
-    """Events of a range, newest first."""
-    statement = _EVENTS.format(of_type=_OF_TYPE if wanted.event_type is not None else _ANY_TYPE)
-    parameters = {
-        "start": wanted.start,
-        "end": wanted.end,
-        "event_type": wanted.event_type,
-        "limit": wanted.limit,
-    }
-    async with database.read("events") as connection, connection.cursor(binary=True) as cursor:
-        await cursor.execute(statement, parameters)
-        return [Event(*row) for row in await cursor.fetchall()]
 
 
 async def count_events(database: Database, wanted: Statistics) -> dict[str, int]:

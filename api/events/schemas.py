@@ -11,37 +11,10 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field
 
-from api.parameters import END_TIME, START_TIME, Parameter, Query
+from api.parameters import END_TIME, START_TIME, Query
 from api.times import ceil_time, floor_time, format_time
 
-EVENT_TYPE = Parameter("event_type", "Only events of this type.", "order.placed")
-LIMIT = Parameter("limit", "Most events to return. Default 100.", 100, (("type", "integer"), ("minimum", 1)))
-LIST_PARAMETERS = (START_TIME, END_TIME, EVENT_TYPE, LIMIT)
 STATS_PARAMETERS = (START_TIME, END_TIME)
-
-_MOST_TYPE = 255
-
-
-@dataclass(frozen=True, slots=True)
-class EventList:
-    """Which events are asked for: newest first, at most `limit`."""
-
-    start: datetime
-    end: datetime
-    event_type: str | None
-    limit: int
-
-
-def read_event_list(query_string: bytes, *, now: datetime, default_limit: int, max_results: int) -> EventList:
-    """Understand a query string.
-
-    Raises:
-        BadRequest: a parameter is malformed.
-    """
-    query = Query(query_string, LIST_PARAMETERS)
-    limit = query.number(LIMIT, default=default_limit, low=1, high=max_results)
-    start, end = query.range(now)
-    return EventList(start, end, query.text(EVENT_TYPE, limit=_MOST_TYPE), limit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,24 +130,37 @@ class BatchAnswer(BaseModel):
 
 
 class StoredEvent(BaseModel):
-    """An event as it is stored; `user_id` and `session_id` only where it has them."""
+    """An event as it is stored; `user_id` and `session_id` only where it has them. With `fields`, those alone."""
 
-    id: UUID
-    event_type: str = Field(examples=["order.placed"])
+    id: UUID | None = None
+    event_type: str | None = Field(default=None, examples=["order.placed"])
     user_id: str | None = Field(default=None, examples=["user123"])
     session_id: str | None = Field(default=None, examples=["session456"])
-    properties: dict[str, Any]
-    timestamp: datetime
-    created_at: datetime = Field(description="When it landed.")
+    properties: dict[str, Any] | None = None
+    timestamp: datetime | None = None
+    created_at: datetime | None = Field(default=None, description="When it landed.")
+
+
+class EventsTotal(BaseModel):
+    """How many events fit, whatever the page."""
+
+    value: int = Field(examples=[12345])
+    is_exact: bool = Field(description="False for the estimate of Postgres' statistics.")
 
 
 class EventsAnswer(BaseModel):
-    """Events, newest first."""
+    """Events, newest first unless `order` says otherwise."""
 
     events: list[StoredEvent]
     count: int = Field(description="How many are in this answer.", examples=[1])
     start_time: datetime
     end_time: datetime
+    next_cursor: str | None = Field(
+        description="Leads to the page behind this one; null where nothing follows."
+    )
+    previous_cursor: str | None = Field(description="Leads to the page before this one; null on the first.")
+    total: EventsTotal | None = Field(default=None, description="Only if `total` was asked for.")
+    warnings: list[str] | None = None
 
 
 class StatisticsAnswer(BaseModel):
@@ -187,6 +173,17 @@ class StatisticsAnswer(BaseModel):
         examples=[{"order.placed": 4500, "order.filled": 4200, "order.canceled": 300}]
     )
 
+
+STREAMS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "A page of events; with another `format`, all that fit.",
+        "content": {
+            "application/x-ndjson": {"schema": {"type": "string"}},
+            "text/csv": {"schema": {"type": "string"}},
+            "application/vnd.apache.arrow.stream": {"schema": {"type": "string", "format": "binary"}},
+        },
+    }
+}
 
 EXAMPLE_EVENT = {
     "event_type": "order.placed",

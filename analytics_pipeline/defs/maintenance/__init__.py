@@ -3,6 +3,7 @@
 import dagster as dg
 
 from analytics_pipeline.defs.maintenance.assets import (
+    event_indexes,
     expired_partitions,
     expired_rows,
     forgotten_runs,
@@ -11,6 +12,6 @@ from analytics_pipeline.defs.maintenance.assets import (
 from analytics_pipeline.defs.maintenance.schedules import maintenance_schedule, retention_schedule
 
 DEFINITIONS = dg.Definitions(
-    assets=[partitions_ahead, expired_partitions, expired_rows, forgotten_runs],
+    assets=[partitions_ahead, event_indexes, expired_partitions, expired_rows, forgotten_runs],
     schedules=[maintenance_schedule, retention_schedule],
 )

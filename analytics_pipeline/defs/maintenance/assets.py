@@ -13,6 +13,7 @@ from analytics_pipeline.defs.maintenance.history import forget_runs
 from analytics_pipeline.defs.resources import Pipeline
 from analytics_pipeline.defs.rollups.reports import table
 from analytics_pipeline.storage.archive import Archive
+from analytics_pipeline.storage.event_indexes import index_closed_days
 from analytics_pipeline.storage.expired_rows import preview_expired_rows, remove_expired_rows
 from analytics_pipeline.storage.partitions import ensure_partitions
 from analytics_pipeline.storage.retention import Outcome, preview, remove_expired, write_policies
@@ -40,6 +41,25 @@ def partitions_ahead(pipeline: Pipeline) -> dg.MaterializeResult[None]:
         )
         changed = write_policies(connection, retention)
     return dg.MaterializeResult(metadata={"created": created, "policies changed": changed})
+
+
+@dg.asset(
+    description=(
+        "Indexes of events by user and by session, on days that are over: built without blocking landings. The open "
+        "day goes without, because there each would cost landing more than it can spare."
+    ),
+    deps=[EVENTS],
+    group_name=MAINTENANCE,
+    owners=OWNERS,
+    kinds={"postgres"},
+    pool=RETENTION_POOL,
+    retry_policy=_RETRY,
+)
+def event_indexes(pipeline: Pipeline) -> dg.MaterializeResult[None]:
+    """Build what is missing."""
+    with pipeline.connection("event-indexes") as connection:
+        found = index_closed_days(connection, now=pipeline.now())
+    return dg.MaterializeResult(metadata={"built": found.built, "indexed before": str(found.before)})
 
 
 class RetentionRun(dg.Config):

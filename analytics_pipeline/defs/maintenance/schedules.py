@@ -21,11 +21,16 @@ def cron_of(interval: timedelta) -> str:
 
 maintenance_schedule = dg.ScheduleDefinition(
     name="maintenance",
-    job=dg.define_asset_job("maintenance", selection=["partitions_ahead"], tags=ROUTINE_TAGS),
+    job=dg.define_asset_job(
+        "maintenance", selection=["partitions_ahead", "event_indexes"], tags=ROUTINE_TAGS
+    ),
     cron_schedule="11,41 * * * *",
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Partitions ahead of time: long before they are needed, so that a missed run does no harm.",
+    description=(
+        "Partitions ahead of time, long before they are needed, so that a missed run does no harm; indexes of "
+        "days that are over."
+    ),
 )
 
 retention_schedule = dg.ScheduleDefinition(

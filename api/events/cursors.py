@@ -1,0 +1,68 @@
+"""Cursors of a list of events: where a page ended, and the range it belongs to.
+
+Belongs here: the text of a cursor. Does not belong here: what comes after it (`repository`).
+
+A cursor names a row, (timestamp, id), not a number of rows, so rows that arrive meanwhile move nothing: each event
+that was there when the walk began is seen once. It also carries the range, so that "the last 24 hours" stay the
+same 24 hours from page to page.
+"""
+
+import struct
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from binascii import Error
+from datetime import datetime, timedelta
+from typing import NamedTuple
+from uuid import UUID
+
+from api.times import EPOCH, LATEST
+
+_LAYOUT = struct.Struct(">BBqqq16s")
+_FORMAT = 1
+_MICROSECOND = timedelta(microseconds=1)
+_LATEST = (LATEST - EPOCH) // _MICROSECOND
+
+
+class Row(NamedTuple):
+    """Where an event stands in the order of (timestamp, id)."""
+
+    timestamp: datetime
+    id: UUID
+
+
+class Cursor(NamedTuple):
+    """The rows before or after `row`, not itself, in `[start, end)`; `is_back` walks against the order asked for."""
+
+    row: Row
+    start: datetime
+    end: datetime
+    is_back: bool = False
+
+    def text(self) -> str:
+        """As it is given to a client."""
+        times = (_micros(at) for at in (self.start, self.end, self.row.timestamp))
+        packed = _LAYOUT.pack(_FORMAT, self.is_back, *times, self.row.id.bytes)
+        return urlsafe_b64encode(packed).rstrip(b"=").decode()
+
+
+def read_cursor(text: str) -> Cursor:
+    """The opposite of `Cursor.text`.
+
+    Raises:
+        ValueError: it is none of ours.
+    """
+    try:
+        packed = urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4))
+        layout, back, start, end, at, identity = _LAYOUT.unpack(packed)
+    except (ValueError, Error, struct.error):
+        raise ValueError("is not a cursor of this API") from None
+    if layout != _FORMAT or back > 1 or not all(0 <= moment <= _LATEST for moment in (start, end, at)):
+        raise ValueError("is not a cursor of this API")
+    return Cursor(Row(_time(at), UUID(bytes=identity)), _time(start), _time(end), bool(back))
+
+
+def _micros(at: datetime) -> int:
+    return (at - EPOCH) // _MICROSECOND
+
+
+def _time(micros: int) -> datetime:
+    return EPOCH + micros * _MICROSECOND

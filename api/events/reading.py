@@ -1,0 +1,117 @@
+"""Lists of events as answers: a page with its cursors and total, or a stream of any size.
+
+Belongs here: what follows from a page. Does not belong here: SQL (`pages`), the query string (`listing`), the shape of
+a row (`rows`).
+"""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from api.database import Database
+from api.errors import BadRequest
+from api.events.cursors import Row
+from api.events.listing import EventList, Filters, Total
+from api.events.pages import Page, count_matching, estimate_matching, read_page
+from api.events.repository import count_events
+from api.events.rows import encoder, json_rows
+from api.events.schemas import Statistics
+from api.times import format_time
+
+_CHUNK = 5_000
+"""Events a stream reads at once: its memory."""
+
+
+@dataclass(frozen=True)
+class EventReader:
+    """Answers lists of events.
+
+    Attributes:
+        database: read from.
+        most_seen: how many events one search without an index may look at.
+    """
+
+    database: Database
+    most_seen: int
+
+    async def page(self, wanted: EventList) -> dict[str, Any]:
+        """The answer to one page.
+
+        Raises:
+            BadRequest: the search found nothing within its budget; the answer has the cursor to go on from.
+            Unavailable: Postgres cannot answer.
+        """
+        page = await read_page(self.database, wanted, most_seen=self.most_seen)
+        following, previous = _cursors(wanted, page)
+        warnings = []
+        if page.seen_until is not None:
+            sentence = (
+                f"No index leads to these events; {self.most_seen:,} were looked at"
+                " (analytics.query.max_scanned). Shorten the range or name an event_type, or go on from the cursor."
+            )
+            if not page.events:
+                raise BadRequest(
+                    sentence,
+                    kind="scan-budget",
+                    title="Too many events to search",
+                    extra={"next_cursor": following, "previous_cursor": previous},
+                )
+            warnings.append(sentence)
+        content: dict[str, Any] = {
+            "events": json_rows(page.events, wanted.fields),
+            "count": len(page.events),
+            "start_time": format_time(wanted.filters.start),
+            "end_time": format_time(wanted.filters.end),
+            "next_cursor": following,
+            "previous_cursor": previous,
+        }
+        if wanted.total is not None:
+            content["total"] = await self._total(wanted.filters, wanted.total)
+        if warnings:
+            content["warnings"] = warnings
+        return content
+
+    async def stream(self, wanted: EventList) -> AsyncIterator[bytes]:
+        """All events that fit, written piece by piece; each piece is a read of its own, so nothing is held meanwhile.
+
+        Raises:
+            Unavailable: Postgres cannot answer; the stream breaks off, which each format and HTTP itself show.
+        """
+        pieces = encoder(wanted.format, wanted.fields)
+        here = replace(wanted, limit=_CHUNK)
+        yield pieces.begin()
+        while True:
+            page = await read_page(self.database, here, most_seen=self.most_seen)
+            if page.events:
+                yield pieces.rows(page.events)
+            if not page.has_more:
+                break
+            here = replace(here, after=page.seen_until or page.events[-1].row)
+        yield pieces.end()
+
+    async def _total(self, filters: Filters, how: Total) -> dict[str, Any]:
+        if filters.is_counted_by_rollups:
+            counts = await count_events(self.database, Statistics(filters.start, filters.end))
+            of_types = [counts.get(name, 0) for name in filters.types] if filters.types else counts.values()
+            return {"value": sum(of_types), "is_exact": True}
+        if how is Total.EXACT:
+            return {"value": await count_matching(self.database, filters), "is_exact": True}
+        return {"value": await estimate_matching(self.database, filters), "is_exact": False}
+
+
+def _cursors(wanted: EventList, page: Page) -> tuple[str | None, str | None]:
+    """Cursors to the next and the previous page, in the order asked for."""
+    first = page.events[0].row if page.events else None
+    last = page.events[-1].row if page.events else None
+    before: Row | None
+    behind: Row | None
+    if wanted.is_back:
+        before = (page.seen_until or first) if page.has_more else None
+        behind = last or page.seen_until or wanted.beginning
+    else:
+        before = None if wanted.after is None else first or wanted.after
+        behind = (page.seen_until or last) if page.has_more else None
+    return (
+        None if behind is None else wanted.cursor(behind, is_back=False),
+        None if before is None else wanted.cursor(before, is_back=True),
+    )
