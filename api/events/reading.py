@@ -42,7 +42,7 @@ class EventReader:
             Unavailable: Postgres cannot answer.
         """
         page = await read_page(self.database, wanted, most_seen=self.most_seen)
-        following, previous = _cursors(wanted, page)
+        cursors = _cursors(wanted, page)
         warnings = []
         if page.seen_until is not None:
             sentence = (
@@ -54,7 +54,7 @@ class EventReader:
                     sentence,
                     kind="scan-budget",
                     title="Too many events to search",
-                    extra={"next_cursor": following, "previous_cursor": previous},
+                    extra=cursors,
                 )
             warnings.append(sentence)
         content: dict[str, Any] = {
@@ -62,9 +62,7 @@ class EventReader:
             "count": len(page.events),
             "start_time": format_time(wanted.filters.start),
             "end_time": format_time(wanted.filters.end),
-            "next_cursor": following,
-            "previous_cursor": previous,
-        }
+        } | cursors
         if wanted.total is not None:
             content["total"] = await self._total(wanted.filters, wanted.total)
         if warnings:
@@ -99,8 +97,8 @@ class EventReader:
         return {"value": await estimate_matching(self.database, filters), "is_exact": False}
 
 
-def _cursors(wanted: EventList, page: Page) -> tuple[str | None, str | None]:
-    """Cursors to the next and the previous page, in the order asked for."""
+def _cursors(wanted: EventList, page: Page) -> dict[str, str]:
+    """Cursors to the next and the previous page, in the order asked for, where there is one."""
     first = page.events[0].row if page.events else None
     last = page.events[-1].row if page.events else None
     before: Row | None
@@ -111,7 +109,9 @@ def _cursors(wanted: EventList, page: Page) -> tuple[str | None, str | None]:
     else:
         before = None if wanted.after is None else first or wanted.after
         behind = (page.seen_until or last) if page.has_more else None
-    return (
-        None if behind is None else wanted.cursor(behind, is_back=False),
-        None if before is None else wanted.cursor(before, is_back=True),
-    )
+    found = {}
+    if behind is not None:
+        found["next_cursor"] = wanted.cursor(behind, is_back=False)
+    if before is not None:
+        found["previous_cursor"] = wanted.cursor(before, is_back=True)
+    return found

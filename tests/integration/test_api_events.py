@@ -91,7 +91,7 @@ def walk(
     while True:
         page = api.get(EVENTS, **parameters)
         found = found + ids(page) if way == "next_cursor" else ids(page) + found
-        if page[way] is None:
+        if way not in page:
             return found
         parameters["cursor"] = page[way]
         between()
@@ -194,14 +194,14 @@ def test_an_interrupted_index_is_built_anew(events_database: str, day: datetime)
 def test_pages_lead_back_to_the_first(api: Api, stored: list[Row], day: datetime) -> None:
     asked = everything(day) | {"limit": 100}
     first = api.get(EVENTS, **asked)
-    assert first["previous_cursor"] is None
+    assert "previous_cursor" not in first
     second = api.get(EVENTS, cursor=first["next_cursor"], **asked)
     third = api.get(EVENTS, cursor=second["next_cursor"], **asked)
     back = api.get(EVENTS, cursor=third["previous_cursor"], **asked)
     assert ids(back) == ids(second)
     start = api.get(EVENTS, cursor=back["previous_cursor"], **asked)
     assert ids(start) == ids(first)
-    assert start["previous_cursor"] is None
+    assert "previous_cursor" not in start
     assert ids(api.get(EVENTS, cursor=start["next_cursor"], **asked)) == ids(second)
     before = api.get(EVENTS, cursor=second["previous_cursor"], **asked | {"limit": 1000})
     assert ids(before) == ids(first)
@@ -252,7 +252,7 @@ def test_a_search_says_when_its_budget_is_used_up(
         assert refused["type"].endswith("scan-budget")
         assert "nobody" not in json.dumps(refused)
         end = api.get(EVENTS, cursor=refused["next_cursor"], **asked)
-        assert (end["events"], end["next_cursor"]) == ([], None)
+        assert (end["events"], "next_cursor" in end) == ([], False)
         asked["property"] = "symbol:eq:BTC"
         page = api.get(EVENTS, limit=1_400, **asked)
         assert page["warnings"]

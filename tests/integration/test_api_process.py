@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import psutil
+import psycopg
 import pytest
 
 from analytics_pipeline.local_stack.ports import free_port
@@ -116,3 +118,23 @@ def test_it_refuses_to_serve_everybody(database: str) -> None:
         _, errors = process.running.communicate()
     assert "server.host" in errors
     assert "Traceback" not in errors
+
+
+def test_a_stream_that_fails_midway_does_not_look_whole(database: str) -> None:
+    with psycopg.connect(database, autocommit=True) as connection, started(database) as process:
+        connection.execute(
+            "INSERT INTO events (event_type, properties, timestamp)"
+            " SELECT 'a', jsonb_build_object('x', repeat('x', 500)), now() - interval '1 hour'"
+            " FROM generate_series(1, 30000)"
+        )
+        wait_for(lambda: process.ask("SERVER", "/ready")[0] == 200, timeout=40, message="/ready")
+        url = f"http://127.0.0.1:{process.ports['SERVER']}/api/v1/events?format=ndjson"
+        with httpx.stream("GET", url, timeout=30) as whole:
+            assert sum(chunk.count(b"\n") for chunk in whole.iter_bytes()) == 30_000
+        with httpx.stream("GET", url, timeout=30) as broken:
+            chunks = broken.iter_bytes()
+            next(chunks)
+            connection.execute("ALTER TABLE events RENAME TO elsewhere")
+            with pytest.raises(httpx.RemoteProtocolError):
+                list(chunks)
+        assert process.ask("SERVER", "/ready")[0] == 200
