@@ -156,9 +156,11 @@ class EventsAnswer(BaseModel):
     start_time: datetime
     end_time: datetime
     next_cursor: str | None = Field(
-        description="Leads to the page behind this one; null where nothing follows."
+        default=None, description="Leads to the page behind this one, if there is one."
     )
-    previous_cursor: str | None = Field(description="Leads to the page before this one; null on the first.")
+    previous_cursor: str | None = Field(
+        default=None, description="Leads to the page before this one, if there is one."
+    )
     total: EventsTotal | None = Field(default=None, description="Only if `total` was asked for.")
     warnings: list[str] | None = None
 
