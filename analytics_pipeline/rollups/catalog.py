@@ -6,11 +6,12 @@ from the declaration, as do the names and aggregations that the API accepts.
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 
 from analytics_pipeline.errors import ConfigurationError
+from analytics_pipeline.rollups import declarations
 
 
 class Kind(StrEnum):
@@ -71,6 +72,7 @@ class Metric:
         kind: the state beside count, sum, min and max.
         aggregations: what may be asked for; the first is the default.
         name_by_dimension: whether rows of a dimension set carry `<name>.<dimension value>` as their name.
+        declared_at: file and line of the declaration, for those who have to mend it.
     """
 
     name: str
@@ -84,6 +86,9 @@ class Metric:
     kind: Kind = Kind.VALUE
     aggregations: tuple[Aggregation, ...] = _COUNTED
     name_by_dimension: bool = False
+    declared_at: str = field(
+        default_factory=declarations.place_of_caller, init=False, compare=False, repr=False
+    )
 
     @property
     def default_aggregation(self) -> Aggregation:
@@ -119,22 +124,14 @@ class Catalog:
     """The metrics that are computed together: checked when made, never changed, the same only as itself.
 
     Raises:
-        ConfigurationError: a sentence for each name or id that two metrics have.
+        ConfigurationError: a sentence for each declaration that breaks a rule (`declarations`).
     """
 
     metrics: tuple[Metric, ...]
 
     def __post_init__(self) -> None:
-        """Refuse what could mix numbers."""
-        problems = [
-            f"two metrics of the catalog have the {what} {value!r}: rename one"
-            for what, values in (
-                ("name", [metric.name for metric in self.metrics]),
-                ("id", [metric.metric_id for metric in self.metrics]),
-            )
-            for value in sorted({one for one in values if values.count(one) > 1})
-        ]
-        if problems:
+        """Refuse what could not be computed, asked for, or told apart."""
+        if problems := declarations.problems_of(self.metrics, texts=TEXT_FIELDS, numbers=NUMBER_FIELDS):
             raise ConfigurationError(*problems)
 
     @cached_property

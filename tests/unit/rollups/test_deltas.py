@@ -188,7 +188,7 @@ def test_every_metric_has_a_name_an_id_and_a_description_of_its_own():
 
 def test_a_catalog_with_a_name_twice_is_refused():
     metric = BUILT_IN.metrics[0]
-    with pytest.raises(ConfigurationError, match=r"have the name 'events\.count'"):
+    with pytest.raises(ConfigurationError, match=r"'events\.count': another has this name"):
         Catalog((metric, replace(metric, value="price")))
 
 
