@@ -13,7 +13,7 @@ IMAGE ?= b25/analytics:latest
 BIN := .venv/bin
 CODE := analytics_pipeline api tests
 
-.PHONY: chaos soak bench-ingest bench-post bench-rollup help up down clean test test-coverage fmt lint build run dev migrate-up docker-build docker-run
+.PHONY: chaos soak bench-ingest bench-post bench-rollup docs help up down clean test test-coverage fmt lint build run dev migrate-up docker-build docker-run
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,6 +67,10 @@ lint: .venv/.dev ## Check style, types, imports and SQL
 fmt: .venv/.dev ## Format the source
 	@$(BIN)/ruff check --fix-only --quiet
 	@$(BIN)/ruff format
+
+docs: .venv/.dev ## Write the pages that follow from the source: docs/metrics-catalog.md
+	@$(BIN)/analytics metrics docs > docs/.metrics-catalog.md
+	@mv docs/.metrics-catalog.md docs/metrics-catalog.md
 
 build: .venv/.dev ## Build wheel and source archive in dist/
 	@$(BIN)/python -m build --no-isolation

@@ -49,6 +49,11 @@ SELECT gap.metric_id, gap.hour, %s FROM unnest(%s::text[], %s::timestamptz[]) AS
 ORDER BY gap.metric_id, gap.hour
 ON CONFLICT (metric_id, hour) DO UPDATE SET batch_id = excluded.batch_id
 """
+_VERSIONS = """
+SELECT metric_name, metric_id, nullif(available_from, '-infinity'), superseded_at,
+    nullif(served_from, '-infinity'), nullif(served_until, 'infinity')
+FROM metric_service ORDER BY metric_name, version
+"""
 _GAPS = "SELECT metric_id, batch_id FROM metric_gaps WHERE hour = %s AND metric_id = ANY(%s)"
 _GAP_HOURS = """
 SELECT DISTINCT hour FROM metric_gaps WHERE metric_id = ANY(%s) AND hour >= %s AND hour < %s ORDER BY hour
@@ -86,6 +91,25 @@ class Gap(NamedTuple):
 
     metric_id: str
     batch_id: int
+
+
+class Version(NamedTuple):
+    """One definition that a name has, or had: it answers for buckets that start in `[served_from, served_until)`.
+
+    `available_from` is when its numbers begin; None stands for the beginning and the end of time.
+    """
+
+    metric_name: str
+    metric_id: str
+    available_from: datetime | None
+    superseded_at: datetime | None
+    served_from: datetime | None
+    served_until: datetime | None
+
+
+def versions(connection: Connection) -> list[Version]:
+    """All versions of all metrics, by name, oldest first."""
+    return [Version(*row) for row in connection.execute(_VERSIONS)]
 
 
 def register(connection: Connection, metrics: Iterable[Metric]) -> list[str]:

@@ -16,6 +16,7 @@ from analytics_pipeline.events.decode import decode_posted
 from analytics_pipeline.events.limits import Limits
 from analytics_pipeline.events.reasons import Reason
 from analytics_pipeline.rollups.catalog import BUILT_IN
+from analytics_pipeline.rollups.catalog_page import page
 from analytics_pipeline.settings import ORIGINAL_VARIABLES, Section, Settings, parse_duration
 
 ROOT = Path(__file__).parents[2]
@@ -80,15 +81,8 @@ def test_the_readme_names_settings_that_exist_with_their_defaults() -> None:
         assert is_shown(known[key.strip("`")], default), key
 
 
-def test_every_metric_is_described() -> None:
-    described = {cells[0].strip("`"): cells for cells in rows("docs/metrics.md", r"`[a-z]+\.[a-z_]+`")}
-    assert described.keys() == BUILT_IN.by_name.keys()
-    for metric in BUILT_IN.metrics:
-        _, unit, events, groups, aggregations = described[metric.name]
-        assert unit == metric.unit
-        assert events == (", ".join(f"`{name}`" for name in metric.event_types) or "all")
-        assert groups == (", ".join(f"`{','.join(one)}`" for one in metric.dimension_sets if one) or "–")
-        assert aggregations == ", ".join(f"`{one.value}`" for one in metric.aggregations)
+def test_the_page_of_the_catalog_is_up_to_date() -> None:
+    assert (ROOT / "docs/metrics-catalog.md").read_text() == page(BUILT_IN), "run make docs"
 
 
 def test_every_reason_is_described_in_its_own_words() -> None:
@@ -108,16 +102,16 @@ def test_the_series_described_are_those_that_are_registered() -> None:
     assert set(described) == registered
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_lead_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
-        assert target.startswith("http://localhost") or (page.parent / target).exists(), target
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_links_lead_somewhere(path: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)", path.read_text()):
+        assert target.startswith("http://localhost") or (path.parent / target).exists(), target
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_files_named_in_the_text_exist(page: Path) -> None:
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_files_named_in_the_text_exist(path: Path) -> None:
     named = re.findall(
-        r"`((?:analytics_pipeline|api|sql|docs|deploy|dbt_models|tests)/[\w./-]+)`", page.read_text()
+        r"`((?:analytics_pipeline|api|sql|docs|deploy|dbt_models|tests)/[\w./-]+)`", path.read_text()
     )
     assert [name for name in named if not (ROOT / name).exists()] == []
 

@@ -1,0 +1,159 @@
+"""Commands on the catalog of metrics: list it, look at one, write its page.
+
+Belongs here: arguments and words. Does not belong here: declarations (`rollups.catalog`) and their rules
+(`rollups.declarations`), which are checked whenever one of these commands loads them.
+"""
+
+import difflib
+import json
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from analytics_pipeline.cli.options import app, everywhere
+from analytics_pipeline.cli.workers import DATABASE, database, joined
+from analytics_pipeline.errors import ConfigurationError, EnvironmentFault
+
+if TYPE_CHECKING:
+    from analytics_pipeline.rollups.catalog import Catalog, Metric
+    from analytics_pipeline.storage.metric_versions import Version
+
+metrics = typer.Typer(help="The catalog of metrics.", no_args_is_help=True)
+app.add_typer(metrics, name="metrics", rich_help_panel=DATABASE)
+
+_FILE_WIDTH = 200
+_EPOCH = 1970
+"""The year of a metric that has all events there ever were."""
+
+AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
+
+
+@metrics.callback()
+def _group() -> None:
+    """The catalog of metrics: what is declared, and since when each answers."""
+
+
+@metrics.command("list")
+@everywhere
+def list_(as_json: AsJson = False) -> None:
+    """List all metrics, those of custom events too."""
+    catalog, versions = _known()
+    if as_json:
+        typer.echo(json.dumps([_plain(one, versions) for one in catalog.metrics], indent=2, default=str))
+        return
+    from analytics_pipeline.rollups.catalog_page import groups_of
+
+    table = Table("metric", "unit", "group by", "aggregations", "complete since", box=None)
+    for one in catalog.metrics:
+        row = (
+            one.name,
+            one.unit,
+            ", ".join(groups_of(one)),
+            ", ".join(one.aggregations),
+            _since(one, versions),
+        )
+        table.add_row(*map(Text, row))
+    _console().print(table)
+
+
+@metrics.command()
+@everywhere
+def show(
+    name: Annotated[str, typer.Argument(help="Its name.", show_default=False)], as_json: AsJson = False
+) -> None:
+    """Show one metric: what it says, where it is declared, which versions of it answer for which time."""
+    catalog, versions = _known()
+    selection = catalog.resolve(name)
+    if selection is None:
+        near = difflib.get_close_matches(name, catalog.by_name, n=1)
+        hint = f"did you mean {near[0]}?" if near else "`analytics metrics list` shows those there are"
+        raise ConfigurationError(f"there is no metric {name!r}; {hint}")
+    metric = selection.metric
+    if as_json:
+        typer.echo(json.dumps(_plain(metric, versions), indent=2, default=str))
+        return
+    from analytics_pipeline.rollups.catalog_page import facts
+
+    console = _console()
+    console.print(Text(f"{metric.name}: {metric.description}"))
+    shown = facts(metric) | {"id": metric.metric_id, "declared at": _place(metric)}
+    for label, text in (shown | {"complete since": _since(metric, versions)}).items():
+        console.print(Text(f"  {label:<15}{text}"), soft_wrap=True)
+    for one in _of(metric, versions) or ():
+        if one.metric_id != metric.metric_id and one.served_until is not None:
+            span = f"{_time(one.served_from)} to {_time(one.served_until)}"
+            console.print(Text(f"  {'before':<15}{one.metric_id}, from {span}"), soft_wrap=True)
+
+
+@metrics.command()
+@everywhere
+def docs() -> None:
+    """Print the page of the catalog, in Markdown: docs/metrics-catalog.md."""
+    from analytics_pipeline.rollups.catalog import BUILT_IN
+    from analytics_pipeline.rollups.catalog_page import page
+
+    typer.echo(page(BUILT_IN), nl=False)
+
+
+def _known() -> "tuple[Catalog, list[Version] | None]":
+    """The catalog, and what the database knows of it: nothing, said on stderr, where it is away."""
+    found = joined()
+    from analytics_pipeline.rollups.catalog import BUILT_IN
+    from analytics_pipeline.storage.definitions import load_catalog
+    from analytics_pipeline.storage.metric_versions import versions
+
+    try:
+        with database(found, "metrics") as opened:
+            return load_catalog(opened, is_custom_enabled=found.custom_events.enabled), versions(opened)
+    except EnvironmentFault as fault:
+        typer.echo(f"only what is declared, because the database cannot be asked: {fault}", err=True)
+        return BUILT_IN, None
+
+
+def _of(metric: "Metric", versions: "list[Version] | None") -> "list[Version] | None":
+    return None if versions is None else [one for one in versions if one.metric_name == metric.name]
+
+
+def _since(metric: "Metric", versions: "list[Version] | None") -> str:
+    """From when on this very definition has all numbers."""
+    if versions is None:
+        return "not known"
+    found = [one for one in versions if one.metric_id == metric.metric_id and one.superseded_at is None]
+    return _time(found[-1].available_from) if found else "not yet: no ingest of this release has started"
+
+
+def _time(at: datetime | None) -> str:
+    return "the beginning" if at is None or at.year <= _EPOCH else f"{at:%Y-%m-%d %H:%MZ}"
+
+
+def _plain(metric: "Metric", versions: "list[Version] | None") -> dict[str, Any]:
+    return {
+        "name": metric.name,
+        "description": metric.description,
+        "unit": metric.unit,
+        "event_types": metric.event_types,
+        "value": metric.value,
+        "ratio": metric.ratio,
+        "property_name": metric.property_name,
+        "dimension_sets": metric.dimension_sets,
+        "kind": metric.kind,
+        "aggregations": metric.aggregations,
+        "metric_id": metric.metric_id,
+        "declared_at": None if metric.property_name else metric.declared_at,
+        "versions": None if versions is None else [one._asdict() for one in _of(metric, versions) or ()],
+    }
+
+
+def _place(metric: "Metric") -> str:
+    return "a definition of custom events" if metric.property_name else metric.declared_at
+
+
+def _console() -> Console:
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = _FILE_WIDTH
+    return console
