@@ -59,8 +59,8 @@ def backfill(
         bool, typer.Option("--dry-run", help="Show what would change, and write nothing.")
     ] = False,
     interval: Annotated[
-        Interval, typer.Option(help="List the differences at this interval.")
-    ] = Interval.HOUR,
+        str, typer.Option(metavar="INTERVAL", help=f"List the differences at {', '.join(Interval)}.")
+    ] = Interval.HOUR.value,
     limit: Annotated[int, typer.Option(min=0, max=100_000, help="List at most so many.")] = 100,
     restart: Annotated[
         bool, typer.Option("--restart", help="Do hours again that an interrupted backfill has done.")
@@ -77,6 +77,7 @@ def backfill(
     from analytics_pipeline.storage.definitions import load_catalog
 
     first, last = _range(start, end)
+    shown_at = _interval(interval)
     with database(found, "backfill") as opened:
         opened.autocommit = True
         catalog = load_catalog(opened, is_custom_enabled=found.custom_events.enabled)
@@ -85,7 +86,7 @@ def backfill(
             last = max(last, reach)
         hours = work.whole_hours(first, last)
         planned = work.plan(opened, hours, catalog=catalog, metric_ids=metric_ids, restart=restart or dry_run)
-        shown = _Shown(interval.value, limit, as_json=as_json, is_preview=dry_run)
+        shown = _Shown(shown_at, limit, as_json=as_json, is_preview=dry_run)
         with _Progress(planned, is_preview=dry_run) as progress:
             live_first = work.LiveFirst(opened, progress.wait)
             run_id = f"backfill-{secrets.token_hex(4)}"
@@ -117,12 +118,19 @@ def _range(start: str, end: str | None) -> tuple[datetime, datetime]:
     return first, last
 
 
+def _interval(text: str) -> str:
+    if text not in set(Interval):
+        days = "; days follow from their hours" if text == _DAY else ""
+        raise ConfigurationError(f"--interval: {text!r} is not one of {', '.join(Interval)}{days}")
+    return text
+
+
 def _time(text: str, option: str) -> datetime:
     found = moment(text, option)
     try:
         return (found or datetime.now(UTC)).astimezone(UTC)
     except OverflowError:
-        raise ConfigurationError(f"{option}: {printable(text)} is outside the calendar") from None
+        raise ConfigurationError(f"{option}: {text!r} is outside the calendar") from None
 
 
 class _Progress:

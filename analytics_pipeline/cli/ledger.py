@@ -103,16 +103,19 @@ def moment(text: str | None, option: str) -> datetime | None:
         return None
     try:
         return datetime.now(UTC) - parse_duration(text)
-    except (ValueError, OverflowError):
+    except OverflowError:
+        raise ConfigurationError(f"{option}: {text!r} is outside the calendar") from None
+    except ValueError:
         pass
     try:
         found = datetime.fromisoformat(text)
     except ValueError:
-        found = None
-    if found is None or found.tzinfo is None:
         raise ConfigurationError(
-            f"{option}: give a time with its zone, like 2026-05-15T12:00Z, or an age, like 24h or 7d"
-        )
+            f"{option}: {text!r} is no time and no age: give a time with its zone, like 2026-05-15T12:00Z, or an age, "
+            "like 24h or 7d"
+        ) from None
+    if found.tzinfo is None:
+        raise ConfigurationError(f"{option}: {text!r} has no zone: give it one, like 2026-05-15T12:00Z")
     return found
 
 

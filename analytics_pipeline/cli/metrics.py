@@ -4,7 +4,6 @@ Belongs here: arguments and words. Does not belong here: declarations (`rollups.
 (`rollups.declarations`), which are checked whenever one of these commands loads them.
 """
 
-import difflib
 import json
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,7 +15,7 @@ from rich.text import Text
 
 from analytics_pipeline.cli.options import app, everywhere
 from analytics_pipeline.cli.workers import DATABASE, database, joined
-from analytics_pipeline.errors import ConfigurationError, EnvironmentFault
+from analytics_pipeline.errors import EnvironmentFault
 
 if TYPE_CHECKING:
     from analytics_pipeline.rollups.catalog import Catalog, Metric
@@ -67,12 +66,10 @@ def show(
 ) -> None:
     """Show one metric: what it says, where it is declared, which versions of it answer for which time."""
     catalog, versions = _known()
-    selection = catalog.resolve(name)
-    if selection is None:
-        near = difflib.get_close_matches(name, catalog.by_name, n=1)
-        hint = f"did you mean {near[0]}?" if near else "`analytics metrics list` shows those there are"
-        raise ConfigurationError(f"there is no metric {name!r}; {hint}")
-    metric = selection.metric
+    from analytics_pipeline.storage.backfill import ids_of
+
+    [metric_id] = ids_of([name], catalog) or []
+    metric = catalog.by_id[metric_id]
     if as_json:
         typer.echo(json.dumps(_plain(metric, versions), indent=2, default=str))
         return

@@ -98,7 +98,7 @@ def ids_of(names: Sequence[str], catalog: Catalog) -> list[str] | None:
             found.append(selection.metric.metric_id)
             continue
         near = difflib.get_close_matches(name, catalog.by_name, n=1)
-        hint = f"did you mean {near[0]}?" if near else "docs/metrics.md lists those there are"
+        hint = f"did you mean {near[0]}?" if near else "`analytics metrics list` shows those there are"
         problems.append(f"there is no metric {name!r}; {hint}")
     if problems:
         raise ConfigurationError(*problems)

@@ -238,20 +238,46 @@ def test_what_was_final_is_fed_as_restated_by_backfill(connection, damaged, run)
 WRONG = [
     (
         ("--metric", "trading.total_volum"),
-        "no metric 'trading.total_volum'; did you mean trading.total_volume?",
+        "there is no metric 'trading.total_volum'; did you mean trading.total_volume?",
     ),
-    (("--metric", "\x1b[31m"), r"no metric '\x1b[31m'; docs/metrics.md lists those there are"),
-    (("--from", "yesterday"), "--from: give a time with its zone"),
-    (("--from", "2026-05-15"), "--from: give a time with its zone"),
-    (("--from", "2h", "--to", "noon"), "--to: give a time with its zone"),
+    (("--metric", "\x1b[31m"), r"no metric '\x1b[31m'; `analytics metrics list` shows those there are"),
+    (("--metric", ""), "there is no metric ''; `analytics metrics list` shows those there are"),
+    (("--metric", "users.active", "--metric", "Users.Active"), "no metric 'Users.Active'; did you mean users.active?"),
+    (("--metric", "trading.total_volume,users.active"), "did you mean trading.total_volume?"),
+    (("--metric", "_register"), "there is no metric '_register'"),
+    (("--from", "yesterday"), "--from: 'yesterday' is no time and no age: give a time with its zone, like 2026-"),
+    (("--from", ""), "--from: '' is no time and no age"),
+    (("--from", "-1h"), "--from: '-1h' is no time and no age"),
+    (("--from", "24"), "--from: '24' is no time and no age"),
+    (("--from", "NaNd"), "--from: 'NaNd' is no time and no age"),
+    (("--from", "2026-02-30T00:00Z"), "--from: '2026-02-30T00:00Z' is no time and no age"),
+    (("--from", "2026-05-15T25:00Z"), "--from: '2026-05-15T25:00Z' is no time and no age"),
+    (("--from", "2026-05-15T12:00+25:00"), "--from: '2026-05-15T12:00+25:00' is no time and no age"),
+    (("--from", "10000-01-01T00:00Z"), "--from: '10000-01-01T00:00Z' is no time and no age"),
+    (("--from", "2026-05-15T12:00Z\x1b[31m"), r"--from: '2026-05-15T12:00Z\x1b[31m' is no time and no age"),
+    (("--from", "2026-05-15"), "--from: '2026-05-15' has no zone: give it one, like 2026-05-15T12:00Z"),
+    (("--from", "2026-05-15T12:00"), "--from: '2026-05-15T12:00' has no zone"),
+    (("--from", "0001-01-01T00:00+23:00"), "--from: '0001-01-01T00:00+23:00' is outside the calendar"),
+    (("--from", "999999d"), "--from: '999999d' is outside the calendar"),
+    (("--from", f"{'9' * 400}d"), "is outside the calendar"),
+    (("--to", "noon"), "--to: 'noon' is no time and no age"),
+    (("--to", "2026-05-15T12:00"), "--to: '2026-05-15T12:00' has no zone"),
+    (("--to", "10000-01-01T00:00Z"), "--to: '10000-01-01T00:00Z' is no time and no age"),
+    (("--to", "9999-12-31T23:59-23:00"), "--to: '9999-12-31T23:59-23:00' is outside the calendar"),
     (("--from", "1h", "--to", "2h"), "is not before --to"),
+    (("--from", "2026-05-15T12:00Z", "--to", "2026-05-15T12:00Z"), "is not before --to 2026-05-15T12:00Z: swap them"),
+    (("--from", "2026-05-15T12:00Z", "--to", "2026-05-15T13:00+02:00"), "is not before --to 2026-05-15T11:00Z"),
     (("--from", "2999-01-01T00:00Z"), "lies in the future"),
-    (("--from", "0001-01-01T00:00+23:00"), "is outside the calendar"),
+    (("--from", "0s"), "lies in the future: nothing has happened there yet"),
+    (("--interval", "2h"), "--interval: '2h' is not one of 1m, 5m, 15m, 1h"),
+    (("--interval", "1H"), "--interval: '1H' is not one of 1m, 5m, 15m, 1h"),
+    (("--interval", ""), "--interval: '' is not one of 1m, 5m, 15m, 1h"),
+    (("--interval", "1d"), "--interval: '1d' is not one of 1m, 5m, 15m, 1h; days follow from their hours"),
     (
         ("--from", "2001-01-01T00:00Z"),
         "are gone (retention), so nothing before can be recomputed: begin there",
     ),
-]
+]  # fmt: skip
 
 
 def test_bad_input_gets_one_sentence(run):
@@ -261,6 +287,14 @@ def test_bad_input_gets_one_sentence(run):
         assert sentence in err
         assert err.startswith("error: ")
         assert err.count("\n") == 1
+
+
+def test_all_wrong_names_are_told_at_once_and_one_given_twice_is_done_once(connection, damaged, run):
+    code, _, err = run(*RANGE, "--metric", "a", "--metric", "users.activ", "--metric", "users.active")
+    assert (code, err.count("error: ")) == (ConfigurationError.exit_code, 2)
+    once = run(*RANGE, "--dry-run", "--json", "--metric", "users.active")
+    twice = run(*RANGE, "--dry-run", "--json", "--metric", "users.active", "--metric", "users.active")
+    assert once[1] == twice[1]
 
 
 def test_a_range_before_the_raw_floor_is_refused_and_changes_nothing(connection, damaged, run):
