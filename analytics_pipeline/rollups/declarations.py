@@ -9,7 +9,6 @@ import sys
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analytics_pipeline.rollups import expressions
@@ -22,6 +21,8 @@ _LONGEST_NAME = 100
 _LONGEST_EVENT_TYPE = 255
 _LONGEST_UNIT = 30
 _AUTOMATIC = "custom."
+_MAKERS = {"dataclasses", "copy"}
+"""Modules whose code stands between a declaration and what it makes, beside generated code."""
 EVENT_TEXTS = ("event_type", "user_id", "session_id")
 """Columns of every event that hold text; its properties come after."""
 
@@ -38,10 +39,7 @@ _KEPT = {
 def place_of_caller() -> str:
     """`file:line` of the declaration that is being made: of the outermost call in the file that makes it."""
     frame: Any = sys._getframe(1)
-    while frame.f_back is not None and (
-        frame.f_code.co_filename.startswith("<")
-        or Path(frame.f_code.co_filename).stem in {"dataclasses", "copy"}
-    ):
+    while frame.f_code.co_filename.startswith("<") or frame.f_globals.get("__name__") in _MAKERS:
         frame = frame.f_back
     file = frame.f_code.co_filename
     while frame.f_back is not None and frame.f_back.f_code.co_filename == file:
