@@ -168,6 +168,9 @@ LANDING_CONNECTIONS = Gauge(
     "Connections of all ingest processes that land",
     multiprocess_mode="livemostrecent",
 )
+OPEN_STREAMS = Gauge(
+    "analytics_api_open_streams", "Streams of server-sent events that are open.", multiprocess_mode="livesum"
+)
 INBOX_EVENTS = Gauge(
     "analytics_inbox_events", "Posted events that have not landed", multiprocess_mode="livemostrecent"
 )

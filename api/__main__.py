@@ -9,6 +9,7 @@ import sys
 import tempfile
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
@@ -42,17 +43,28 @@ def run(settings: Settings, *, reload: bool = False) -> int:
         if settings.health.enabled:
             serve_beside(settings.health.host, settings.health.port, "health.port", health_app(settings))
         try:
-            _server(settings, reload=reload).serve(
-                target_loader=partial(load, settings, folder), wrap_loader=False
-            )
+            server = _server(settings, reload=reload)
+            server.serve(target_loader=partial(load, settings, folder, server.stopping), wrap_loader=False)
         except SystemExit as stop:
             return stop.code if isinstance(stop.code, int) else 1
     return 0
 
 
-def _server(settings: Settings, *, reload: bool) -> MPServer:
+class _Server(MPServer):
+    """Tells its workers of the stop before they wait for open requests: a stream would never end by itself."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.stopping = multiprocessing.get_context("spawn").Event()
+
+    def signal_handler_interrupt(self, *arguments: Any, **options: Any) -> None:
+        self.stopping.set()
+        super().signal_handler_interrupt(*arguments, **options)  # type: ignore[no-untyped-call]
+
+
+def _server(settings: Settings, *, reload: bool) -> _Server:
     read_timeout = max(1_000, int(settings.server.read_timeout.total_seconds() * 1000))
-    return MPServer(
+    return _Server(
         "api.app:create_app",
         address=settings.server.host,
         port=settings.server.port,

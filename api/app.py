@@ -3,7 +3,7 @@
 Belongs here: composition. Does not belong here: anything else.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from uuid import uuid4
@@ -37,14 +37,21 @@ from api.metrics.service import CHANNEL, MetricService
 from api.operations import endpoints as operations
 from api.operations.repository import Ledger
 from api.reads import Builder, CachedReads
+from api.stream import endpoints as stream
+from api.stream.streams import Streams
 from api.work_done import work_done
 
 VERSION = "1.0.0"
 
 
-def create_app(settings: Settings, *, clock: Clock = utc_now) -> Application:
-    """The ASGI application of one process; its lifespan connects and disconnects."""
-    services = _services(settings, clock)
+def create_app(
+    settings: Settings, *, clock: Clock = utc_now, is_stopping: Callable[[], bool] = lambda: False
+) -> Application:
+    """The ASGI application of one process; its lifespan connects and disconnects.
+
+    `is_stopping` tells that the process was asked to stop: open streams end then.
+    """
+    services = _services(settings, clock, is_stopping)
     app = FastAPI(
         title=TITLE,
         version=VERSION,
@@ -56,7 +63,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> Application:
     )
     app.state.services = services
     app.openapi = partial(document, app)  # type: ignore[method-assign]
-    for feature in (events, landings, metrics, dashboard, custom_events, operations, health, page):
+    for feature in (events, landings, metrics, dashboard, custom_events, operations, stream, health, page):
         app.include_router(feature.router)
     app.add_exception_handler(Problem, _answer_problem)
     app.add_exception_handler(HTTPException, _answer_http_exception)
@@ -83,7 +90,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> Application:
     )
 
 
-def _services(settings: Settings, clock: Clock) -> Services:
+def _services(settings: Settings, clock: Clock, is_stopping: Callable[[], bool]) -> Services:
     definitions = ActiveDefinitions(is_enabled=settings.custom_events.enabled)
     service = MetricService()
     database = Database(settings, listeners={"custom_events": definitions.reload, CHANNEL: service.reload})
@@ -115,6 +122,11 @@ def _services(settings: Settings, clock: Clock) -> Services:
         definitions=definitions,
         limits=Limits.of(settings),
         ledger=Ledger(),
+        streams=Streams(
+            settings.realtime,
+            patience=settings.server.write_timeout.total_seconds(),
+            is_stopping=is_stopping,
+        ),
         health=Health(settings, database, cache, clock),
     )
 

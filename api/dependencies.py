@@ -19,6 +19,7 @@ from api.events.posting import Poster
 from api.health_checks import Health
 from api.operations.repository import Ledger
 from api.reads import CachedReads
+from api.stream.streams import Streams
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Services:
     definitions: ActiveDefinitions
     limits: Limits
     ledger: Ledger
+    streams: Streams
     health: Health
 
 

@@ -7,17 +7,18 @@ all processes share, so the folder has to be in the environment first.
 """
 
 import os
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
 from analytics_pipeline.settings import Settings
 
 
-def load(settings: Settings, metrics_folder: Path) -> Any:
-    """Make the ASGI application of this process."""
+def load(settings: Settings, metrics_folder: Path, stopping: Event) -> Any:
+    """Make the ASGI application of this process; `stopping` is set when the server was asked to stop."""
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(metrics_folder)  # noqa: TID251 - prometheus_client reads it
     from analytics_pipeline import logs
     from api.app import create_app
 
     logs.configure(settings.logging, service="api")
-    return create_app(settings)
+    return create_app(settings, is_stopping=stopping.is_set)

@@ -4,7 +4,6 @@ from datetime import datetime
 
 import orjson
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import StreamingResponse
 
 from api.cache import Answer, Question
 from api.database import Database
@@ -16,6 +15,7 @@ from api.events.reading import EventReader
 from api.events.repository import count_events
 from api.events.rows import media_type
 from api.parameters import openapi_parameters
+from api.patient_response import PatientResponse
 from api.reads import answer_read
 from api.times import days_of, format_time
 
@@ -67,7 +67,11 @@ async def get_events(request: Request, services: ServicesDependency) -> Response
     )
     reader = EventReader(services.database, query.max_scanned)
     if wanted.format is not Format.JSON:
-        return StreamingResponse(reader.stream(wanted), media_type=media_type(wanted.format))
+        return PatientResponse(
+            reader.stream(wanted),
+            media_type=media_type(wanted.format),
+            patience=services.settings.server.write_timeout.total_seconds(),
+        )
     return _json(await reader.page(wanted))
 
 

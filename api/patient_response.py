@@ -1,0 +1,42 @@
+"""Streams whose client has to keep up: one that accepts nothing for a while is left.
+
+Belongs here: that limit. Does not belong here: what is streamed.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+
+import structlog
+from fastapi.responses import StreamingResponse
+from starlette.types import Message, Send
+
+_log = structlog.get_logger()
+
+
+class PatientResponse(StreamingResponse):
+    """Breaks the connection off when one piece is not accepted within `patience` seconds (`server.write_timeout`)."""
+
+    def __init__(
+        self,
+        content: AsyncIterator[bytes],
+        *,
+        media_type: str,
+        patience: float,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """Take the pieces and their content type."""
+        super().__init__(content, media_type=media_type, headers=headers)
+        self._patience = patience
+
+    async def stream_response(self, send: Send) -> None:
+        """Send everything, or raise TimeoutError."""
+
+        async def send_in_time(message: Message) -> None:
+            async with asyncio.timeout(self._patience):
+                await send(message)
+
+        try:
+            await super().stream_response(send_in_time)
+        except TimeoutError:
+            _log.warning("slow_stream_dropped", seconds=self._patience)
+            raise

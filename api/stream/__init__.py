@@ -1,0 +1,1 @@
+"""Server-sent events: dashboard, metrics, and a tail of events."""

@@ -1,0 +1,169 @@
+"""What a stream tells: channels that say what has changed since they were last asked.
+
+Belongs here: one class per channel. Does not belong here: connections and the wire (`streams`), the numbers themselves
+(`reads`, `events.pages`).
+
+A channel is asked when its client has taken what it said before, so nothing queues for a slow one: it misses states in
+between, never the newest.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple, Protocol
+from uuid import UUID
+
+import orjson
+
+from api.database import Database
+from api.events.cursors import Cursor, Row, read_cursor
+from api.events.listing import EventList, Order
+from api.events.pages import read_page
+from api.events.rows import json_rows
+from api.reads import CachedReads
+
+_LONGEST_LOOK_BACK = timedelta(minutes=5)
+_LONGEST_WAIT = timedelta(seconds=5)
+_MOST_EVENTS = 200
+# Everything before this has landed, of Kafka and of POST.
+_LANDED_UNTIL = """
+SELECT least(
+    (SELECT min(coalesce(caught_up_at, 'epoch')) FROM ingest_offsets WHERE NOT is_retired),
+    (SELECT min(received_at) FROM http_inbox)
+)
+"""
+
+
+class Change(NamedTuple):
+    """One server-sent event; `id` comes back as `Last-Event-ID` when a client connects again."""
+
+    event: str
+    data: bytes
+    id: str
+
+
+class Channel(Protocol):
+    """Something that changes."""
+
+    async def changes(self) -> Sequence[Change]:
+        """What is new since the last call.
+
+        Raises:
+            Problem: it cannot be told at the moment; the next call goes on where this one was.
+        """
+
+
+class Dashboard:
+    """The newest answer of the dashboard, whenever it is another."""
+
+    def __init__(self, reads: CachedReads, path: str, last_id: str) -> None:
+        """Take the path of the read and what the client had last."""
+        self._reads, self._path, self._last = reads, path, last_id
+
+    async def changes(self) -> Sequence[Change]:
+        """See `Channel`."""
+        question = self._reads.question(self._path, b"")
+        key = self._reads.key(question) or question.fingerprint
+        if key == self._last:
+            return []
+        body, _ = await self._reads.get(question, self._reads.key(question))
+        self._last = key
+        return [Change("dashboard", body, key)]
+
+
+class Metric:
+    """An answer of `/api/v1/metrics`: whole at first, then the points that changed."""
+
+    def __init__(self, reads: CachedReads, path: str, query_string: bytes) -> None:
+        """Take the question, as it would be asked there.
+
+        Raises:
+            BadRequest: it makes no sense.
+        """
+        self._reads, self._path, self._query = reads, path, query_string
+        self._key: str | None = None
+        self._points: dict[tuple[str, bytes], Any] | None = None
+        self._reads.question(path, query_string)
+
+    async def changes(self) -> Sequence[Change]:
+        """See `Channel`."""
+        question = self._reads.question(self._path, self._query)
+        key = self._reads.key(question)
+        if key is not None and key == self._key:
+            return []
+        body, _ = await self._reads.get(question, key)
+        content = orjson.loads(body)
+        points = {
+            (point["timestamp"], orjson.dumps(point["dimensions"], option=orjson.OPT_SORT_KEYS)): point
+            for point in content["result"]["data_points"]
+        }
+        before, self._points, self._key = self._points, points, key
+        identity = key or question.fingerprint
+        if before is None:
+            return [Change("snapshot", body, identity)]
+        changed = [point for place, point in points.items() if before.get(place) != point]
+        return [Change("points", orjson.dumps({"data_points": changed}), identity)] if changed else []
+
+
+@dataclass
+class EventTail:
+    """Events as they land, oldest first, up to the moment before which everything has landed.
+
+    Attributes:
+        database: read from.
+        wanted: filters and fields; its range does not matter.
+        position: behind which event to go on.
+        landed_until: up to when events were told.
+        most_seen: how many events one look may search.
+    """
+
+    database: Database
+    wanted: EventList
+    position: Row
+    landed_until: datetime
+    most_seen: int
+    has_gap: bool = False
+    """Whether some were left out before the position."""
+
+    async def changes(self) -> Sequence[Change]:
+        """See `Channel`."""
+        until = max(await self._horizon(), self.landed_until)
+        filters = replace(self.wanted.filters, start=self.position.timestamp, end=until)
+        newest = replace(
+            self.wanted, filters=filters, order=Order.DESC, limit=_MOST_EVENTS, after=None, is_back=False
+        )
+        page = await read_page(self.database, newest, most_seen=self.most_seen)
+        events = [event for event in reversed(page.events) if event.row > self.position]
+        has_gap, self.has_gap, self.landed_until = page.has_more or self.has_gap, False, until
+        if events:
+            self.position = events[-1].row
+        elif not has_gap:
+            return []
+        content = {"events": json_rows(events, self.wanted.fields), "has_gap": has_gap}
+        cursor = Cursor(self.position, self.position.timestamp, until).text()
+        return [Change("events", orjson.dumps(content, option=orjson.OPT_UTC_Z), cursor)]
+
+    async def _horizon(self) -> datetime:
+        async with self.database.read("tail") as connection, connection.cursor(binary=True) as cursor:
+            await cursor.execute(_LANDED_UNTIL)
+            row = await cursor.fetchone()
+            await cursor.execute("SELECT now()")
+            now = await cursor.fetchone()
+        assert now is not None
+        latest: datetime = now[0]
+        landed = latest if row is None or row[0] is None else min(row[0], latest)
+        # A source that stands still must not hold up all others.
+        return max(landed, latest - _LONGEST_WAIT)
+
+
+def tail_from(last_id: str, now: datetime) -> tuple[Row, bool]:
+    """Where a tail begins, and whether events before that are left out: behind the client's last, or now.
+
+    Raises:
+        ValueError: the id is none of ours.
+    """
+    if not last_id:
+        return Row(now, UUID(int=0)), False
+    row = read_cursor(last_id).row
+    oldest = now - _LONGEST_LOOK_BACK
+    return (row, False) if row.timestamp >= oldest else (Row(oldest, UUID(int=0)), True)

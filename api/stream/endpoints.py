@@ -1,0 +1,89 @@
+"""`/api/v1/stream/…`: server-sent events."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from fastapi import APIRouter, Request
+
+from api.dashboard import endpoints as dashboard
+from api.dependencies import ServicesDependency
+from api.documentation import errors
+from api.errors import invalid_parameter
+from api.events import listing
+from api.metrics import endpoints as metrics
+from api.metrics import schemas as metric_schemas
+from api.parameters import Parameter, Query, openapi_parameters
+from api.patient_response import PatientResponse
+from api.stream.channels import Dashboard, EventTail, Metric, tail_from
+
+router = APIRouter(tags=["Streams"])
+PREFIX = "/api/v1/stream"
+
+LAST_EVENT_ID = Parameter(
+    "last_event_id",
+    "Where to go on, as the header Last-Event-ID, which browsers send by themselves when they connect again.",
+)
+_EVENT_PARAMETERS = (
+    listing.EVENT_TYPE, listing.USER, listing.SESSION, listing.PROPERTY, listing.FIELDS, LAST_EVENT_ID,
+)  # fmt: skip
+_STREAM: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "A stream that ends when the client goes, or with `event: bye`.",
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    }
+}
+
+
+@router.get(
+    f"{PREFIX}/dashboard",
+    summary="The dashboard, live",
+    response_class=PatientResponse,
+    responses=errors(404, 429, 503) | _STREAM,
+    openapi_extra=openapi_parameters((LAST_EVENT_ID,)),
+)
+async def stream_dashboard(request: Request, services: ServicesDependency) -> PatientResponse:
+    """`event: dashboard` with the answer of `/api/v1/dashboard/metrics`, every `realtime.update_interval`."""
+    last = _last_id(request)
+    return services.streams.open(Dashboard(services.reads, dashboard.PATH, last))
+
+
+@router.get(
+    f"{PREFIX}/metrics",
+    summary="A metric, live",
+    response_class=PatientResponse,
+    responses=errors(400, 404, 429, 503) | _STREAM,
+    openapi_extra=openapi_parameters(metric_schemas.PARAMETERS),
+)
+async def stream_metrics(request: Request, services: ServicesDependency) -> PatientResponse:
+    """`event: snapshot` with the answer of `/api/v1/metrics`, then `event: points` with the points that changed."""
+    return services.streams.open(Metric(services.reads, metrics.PATH, request.scope["query_string"]))
+
+
+@router.get(
+    f"{PREFIX}/events",
+    summary="Events, as they land",
+    response_class=PatientResponse,
+    responses=errors(400, 404, 429, 503) | _STREAM,
+    openapi_extra=openapi_parameters(_EVENT_PARAMETERS),
+)
+async def stream_events(request: Request, services: ServicesDependency) -> PatientResponse:
+    """`event: events` with the newest events, at most 200 at a time; `has_gap` says that others were left out.
+
+    In the order of their time, up to the moment before which all sources have landed. Late events are not told.
+    """
+    now = datetime.now(UTC)
+    query = services.settings.analytics.query
+    wanted = listing.read_event_list(
+        request.scope["query_string"], now=now, default_limit=1, max_results=query.max_results
+    )
+    try:
+        position, has_gap = tail_from(_last_id(request), now)
+    except ValueError:
+        raise invalid_parameter(LAST_EVENT_ID.name, "is not an id of this stream") from None
+    tail = EventTail(services.database, wanted, position, position.timestamp, query.max_scanned, has_gap)
+    return services.streams.open(tail)
+
+
+def _last_id(request: Request) -> str:
+    header = request.headers.get("last-event-id")
+    return header or Query(request.scope["query_string"], (LAST_EVENT_ID,)).text(LAST_EVENT_ID) or ""

@@ -1,0 +1,189 @@
+"""Server-sent events over real connections: what is told, in which order, and how a stream ends."""
+
+import json
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+
+from analytics_pipeline.local_stack.postgres import Postgres
+from tests.integration.api_process import Process, started
+from tests.integration.api_support import event, land
+from tests.integration.conftest import fresh_database
+from tests.waiting import wait_for
+
+_FAST = {"B25_REALTIME__UPDATE_INTERVAL": "100ms"}
+
+
+class Listener:
+    """Reads one stream, message by message."""
+
+    def __init__(self, lines: Iterator[str]) -> None:
+        self._lines = lines
+
+    def next(self, kind: str) -> dict[str, Any]:
+        """The next message of this kind: its data, and its id as `id`."""
+        found: dict[str, str] = {}
+        for line in self._lines:
+            if line:
+                name, _, value = line.partition(": ")
+                found[name] = value
+            elif found.get("event") == kind:
+                return json.loads(found["data"]) | {"id": found.get("id", "")}
+            else:
+                found = {}
+        raise AssertionError(f"the stream ended before {kind}")
+
+
+@contextmanager
+def listening(process: Process, path: str, **headers: str) -> Iterator[Listener]:
+    url = f"http://127.0.0.1:{process.ports['SERVER']}/api/v1/stream/{path}"
+    with httpx.stream("GET", url, timeout=20, headers=headers) as answer:
+        assert answer.status_code == 200, answer.read()
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        yield Listener(answer.iter_lines())
+
+
+@pytest.fixture(scope="module")
+def module_database(postgres: Postgres, template_database: str) -> Iterator[str]:
+    yield from fresh_database(postgres, template_database)
+
+
+@pytest.fixture(scope="module")
+def process(module_database: str) -> Iterator[Process]:
+    with started(module_database, **_FAST) as running:
+        wait_for(lambda: running.ask("SERVER", "/ready")[0] == 200, timeout=40, message="/ready")
+        yield running
+
+
+def some(kind: str, seconds: float = 0.0, **properties: Any) -> dict[str, Any]:
+    return event(kind, datetime.now(UTC) - timedelta(seconds=seconds), "u", **properties)
+
+
+def test_the_dashboard_follows_what_lands(process: Process, module_database: str) -> None:
+    with listening(process, "dashboard") as told:
+        before = told.next("dashboard")["orders_placed"]
+        land(module_database, [some("order.placed")])
+        deadline = time.monotonic() + 10
+        while told.next("dashboard")["orders_placed"] != before + 1:
+            assert time.monotonic() < deadline
+
+
+def test_a_metric_begins_whole_and_goes_on_with_its_changes(process: Process, module_database: str) -> None:
+    land(module_database, [some("order.filled", 3_700), some("order.filled")])
+    with listening(process, "metrics?metric_name=events.count.order.filled&interval=1h") as told:
+        whole = told.next("snapshot")["result"]["data_points"]
+        assert len(whole) >= 2
+        land(module_database, [some("order.filled")])
+        [changed] = told.next("points")["data_points"]
+        assert changed["timestamp"] == max(point["timestamp"] for point in [*whole, changed])
+
+
+def test_events_are_told_as_they_land_and_again_from_the_last_one_on(
+    process: Process, module_database: str
+) -> None:
+    with listening(process, "events?event_type=user.login&property=n:gte:1&fields=properties.n") as told:
+        for number in (0, 1, 2):
+            land(module_database, [some("user.login", n=number), some("user.logout", n=number)])
+        seen: list[int] = []
+        last = ""
+        while len(seen) < 2:
+            message = told.next("events")
+            assert not message["has_gap"]
+            seen += [row["properties.n"] for row in message["events"]]
+            last = message["id"]
+        assert seen == [1, 2]
+    land(module_database, [some("user.login", n=3)])
+    with listening(
+        process, "events?event_type=user.login&fields=properties.n", **{"Last-Event-ID": last}
+    ) as told:
+        assert [row["properties.n"] for row in told.next("events")["events"]] == [3]
+
+
+def test_more_than_can_be_told_leaves_a_gap(process: Process, module_database: str) -> None:
+    with listening(process, "events?event_type=page.view") as told:
+        land(module_database, [some("page.view", n=number) for number in range(300)])
+        rows, has_gap = [], False
+        while not rows or rows[-1]["properties"]["n"] != 299:
+            message = told.next("events")
+            rows, has_gap = rows + message["events"], has_gap or message["has_gap"]
+        assert has_gap or len(rows) == 300
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("metrics", 400),
+        ("metrics?metric_name=events.count&interval=2h", 400),
+        ("events?last_event_id=x", 400),
+        ("other", 404),
+    ],
+)
+def test_questions_that_make_no_sense_are_refused_at_once(process: Process, path: str, status: int) -> None:
+    url = f"http://127.0.0.1:{process.ports['SERVER']}/api/v1/stream/{path}"
+    answer = httpx.get(url, timeout=10)
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_streams_are_counted_limited_and_end_with_the_process(database: str) -> None:
+    with started(database, **_FAST, B25_REALTIME__MAX_CONNECTIONS="2") as process:
+        wait_for(lambda: process.ask("SERVER", "/ready")[0] == 200, timeout=40, message="/ready")
+        with listening(process, "dashboard") as first, listening(process, "dashboard") as second:
+            first.next("dashboard")
+            second.next("dashboard")
+            refused = httpx.get(
+                f"http://127.0.0.1:{process.ports['SERVER']}/api/v1/stream/dashboard", timeout=10
+            )
+            assert refused.status_code == 503
+            assert refused.json()["type"].endswith("too-many-streams")
+            assert refused.headers["retry-after"]
+            assert "analytics_api_open_streams 2.0" in process.ask("METRICS", "/metrics")[1]
+            began = time.monotonic()
+            process.running.send_signal(signal.SIGTERM)
+            first.next("bye")
+            second.next("bye")
+        assert process.running.wait(20) == 0
+        assert time.monotonic() - began < 10
+
+
+def test_a_client_that_goes_leaves_its_place(database: str) -> None:
+    with started(database, **_FAST, B25_REALTIME__MAX_CONNECTIONS="1") as process:
+        wait_for(lambda: process.ask("SERVER", "/ready")[0] == 200, timeout=40, message="/ready")
+        for _ in range(3):
+            with listening(process, "dashboard") as told:
+                told.next("dashboard")
+            wait_for(
+                lambda: "analytics_api_open_streams 0.0" in process.ask("METRICS", "/metrics")[1],
+                timeout=10,
+                message="no open streams",
+            )
+
+
+def test_a_client_that_does_not_read_is_dropped(database: str) -> None:
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO events (event_type, properties, timestamp)"
+            " SELECT 'a', jsonb_build_object('x', repeat('x', 900)), now() - interval '1 minute' + n * interval '1 ms'"
+            " FROM generate_series(1, 60000) AS n"
+        )
+    with started(database, B25_SERVER__WRITE_TIMEOUT="1s", B25_REALTIME__UPDATE_INTERVAL="10ms") as process:
+        wait_for(lambda: process.ask("SERVER", "/ready")[0] == 200, timeout=40, message="/ready")
+        with socket.create_connection(("127.0.0.1", process.ports["SERVER"])) as deaf:
+            deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            start = (datetime.now(UTC) - timedelta(minutes=2)).isoformat().replace("+00:00", "Z")
+            deaf.sendall(
+                f"GET /api/v1/events?format=ndjson&start_time={start} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+            )
+            deaf.settimeout(20)
+            deaf.recv(100)
+            # Counted when it is over, as broken off: while it goes on, it is not in the metrics.
+            counted = 'route="/api/v1/events",status="200"'
+            wait_for(lambda: counted in process.ask("METRICS", "/metrics")[1], timeout=20, message="dropped")
