@@ -62,9 +62,14 @@ def configure(logging_settings: Logging, *, service: str) -> None:
 
 def _renderers(name: str) -> list[structlog.typing.Processor]:
     if name == "console":
-        return [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        shown = structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
+        return [shown]
     if name == "json":
-        return [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        # Without the values of variables: a request's headers are among them, and so is a key.
+        frames = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+        return [structlog.processors.ExceptionRenderer(frames), structlog.processors.JSONRenderer()]
     return [
         structlog.processors.format_exc_info,
         structlog.processors.LogfmtRenderer(

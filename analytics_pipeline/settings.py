@@ -349,10 +349,17 @@ class Realtime(Section):
 
 
 class Cors(Section):
-    """Browsers of other origins."""
+    """Browsers of other origins; they never send cookies here, so `*` opens nothing that has none."""
 
     enabled: bool = False
     allowed_origins: TextList = Field(default=[])
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _origins_are_origins(cls, value: list[str]) -> list[str]:
+        if all(one == "*" or re.fullmatch(r"https?://[^/?#@\s*]+", one) for one in value):
+            return value
+        raise ValueError("write each as a browser does, like https://page.example:8443, or * alone for all")
 
 
 class RateLimit(Section):
@@ -364,10 +371,12 @@ class RateLimit(Section):
 
 
 class Security(Section):
-    """Until API keys exist, only loopback is open."""
+    """Without API keys only loopback is open, unless `allow_anonymous` says otherwise."""
 
     api_key_enabled: bool = False
     allow_anonymous: bool = False
+    session_lifetime: Annotated[Duration, Field(gt=timedelta(0), le=timedelta(days=30))] = timedelta(hours=12)
+    audit_retention: Annotated[Duration, Field(gt=timedelta(0))] = timedelta(days=365)
     cors: Cors = Cors()
     rate_limit: RateLimit = RateLimit()
 
@@ -432,15 +441,12 @@ class Settings(Section):
 
     @model_validator(mode="after")
     def _safe_beyond_loopback(self) -> Self:
-        if self.security.api_key_enabled:
+        is_open = not (self.security.api_key_enabled or self.security.allow_anonymous)
+        if self.server.host not in _LOOPBACK and is_open:
             raise ValueError(
-                "security.api_key_enabled: API keys are not available in this version; set it to false "
-                "and keep server.host on loopback"
-            )
-        if self.server.host not in _LOOPBACK and not self.security.allow_anonymous:
-            raise ValueError(
-                f"server.host: {self.server.host} is beyond loopback and there are no API keys; use 127.0.0.1, "
-                "or set security.allow_anonymous: true if everybody who reaches this address may read and write"
+                f"server.host: {self.server.host} is beyond loopback and nobody needs a key; set "
+                "security.api_key_enabled: true, or use 127.0.0.1, or set security.allow_anonymous: true if everybody "
+                "who reaches this address may read and write"
             )
         return self
 

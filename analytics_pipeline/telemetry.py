@@ -192,6 +192,12 @@ QUERY_DURATION = Histogram(
 )
 CACHE_HITS = Counter("analytics_cache_hits_total", "Reads answered from the cache", ["level"])
 CACHE_MISSES = Counter("analytics_cache_misses_total", "Reads that had to ask Postgres")
+AUTHENTICATION_FAILURES = Counter(
+    "analytics_authentication_failures_total", "Requests without a key that holds", ["kind"]
+)
+AUDIT_LINES_LOST = Counter(
+    "analytics_audit_lines_lost_total", "Lines of the audit log that Postgres did not take in time"
+)
 HTTP_REQUESTS = Counter("analytics_http_requests_total", "Requests", ["method", "route", "status"])
 HTTP_DURATION = Histogram(
     "analytics_http_request_duration_seconds", "Request duration", ["route"], buckets=LATENCY_BUCKETS

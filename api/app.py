@@ -15,8 +15,11 @@ from starlette.middleware.cors import CORSMiddleware
 
 from analytics_pipeline.events.limits import Limits
 from analytics_pipeline.settings import Settings
+from analytics_pipeline.storage import api_keys
 from analytics_pipeline.storage.system_metrics import Reporter
 from api import health, page
+from api.access import rules_of
+from api.audit import AuditTrail
 from api.cache import Cache
 from api.clock import Clock, utc_now
 from api.custom_events import endpoints as custom_events
@@ -31,14 +34,20 @@ from api.events import endpoints as events
 from api.events import landings
 from api.events.committer import InboxCommitter
 from api.events.posting import Poster
+from api.gate import Gate
 from api.health_checks import Health
+from api.keyring import Keyring
+from api.keys import endpoints as keys
+from api.keys import sessions
 from api.metrics import endpoints as metrics
 from api.metrics.service import CHANNEL, MetricService
+from api.operations import audit
 from api.operations import endpoints as operations
 from api.operations.repository import Ledger
 from api.reads import Builder, CachedReads
 from api.stream import endpoints as stream
 from api.stream.streams import Streams
+from api.redis_line import RedisLine
 from api.work_done import work_done
 
 VERSION = "1.0.0"
@@ -62,21 +71,41 @@ def create_app(
         openapi_url="/openapi.json",
     )
     app.state.services = services
-    app.openapi = partial(document, app)  # type: ignore[method-assign]
-    for feature in (events, landings, metrics, dashboard, custom_events, operations, stream, health, page):
+    app.openapi = partial(document, app, needs_key=settings.security.api_key_enabled)  # type: ignore[method-assign]
+    for feature in (
+        events, landings, metrics, dashboard, custom_events, operations, stream, keys, sessions, audit, health, page,
+    ):  # fmt: skip
         app.include_router(feature.router)
     app.add_exception_handler(Problem, _answer_problem)
     app.add_exception_handler(HTTPException, _answer_http_exception)
     app.add_exception_handler(RequestValidationError, _answer_validation_error)
-    edge = Edge(app, services.reads, {events.PATH: services.poster.answer}, settings)
+    edge = Edge(
+        app,
+        services.reads,
+        {events.PATH: services.poster.answer},
+        settings,
+        gate=Gate(settings, services.keyring, services.redis),
+        rules=rules_of(app),
+        audit=services.audit,
+    )
     cors = settings.security.cors
     if not cors.enabled:
         return edge
     return CORSMiddleware(
         edge,
         allow_origins=cors.allowed_origins,
-        allow_methods=["GET", "POST"],
-        allow_headers=["Content-Type", "X-Request-ID", "If-None-Match", "Idempotency-Key", "Prefer"],
+        allow_methods=["GET", "POST", "DELETE"],
+        # A key in a header, never a cookie: credentials are not allowed, whatever the origins.
+        allow_headers=[
+            "Authorization",
+            "Content-Type",
+            "Idempotency-Key",
+            "If-None-Match",
+            "Prefer",
+            "X-API-Key",
+            "X-Client-Id",
+            "X-Request-ID",
+        ],
         expose_headers=[
             "ETag",
             "X-Request-ID",
@@ -93,8 +122,15 @@ def create_app(
 def _services(settings: Settings, clock: Clock, is_stopping: Callable[[], bool]) -> Services:
     definitions = ActiveDefinitions(is_enabled=settings.custom_events.enabled)
     service = MetricService()
-    database = Database(settings, listeners={"custom_events": definitions.reload, CHANNEL: service.reload})
-    cache = Cache(settings, database)
+    keyring = Keyring(clock)
+    listeners = {
+        "custom_events": definitions.reload,
+        CHANNEL: service.reload,
+        api_keys.CHANNEL: keyring.reload,
+    }
+    database = Database(settings, listeners=listeners)
+    redis = RedisLine(settings.redis) if settings.redis.enabled else None
+    cache = Cache(settings, database, redis)
     query = settings.analytics.query
     builders: dict[str, Builder] = {
         metrics.PATH: partial(
@@ -115,7 +151,10 @@ def _services(settings: Settings, clock: Clock, is_stopping: Callable[[], bool])
         settings=settings,
         clock=clock,
         database=database,
+        redis=redis,
         cache=cache,
+        keyring=keyring,
+        audit=AuditTrail(database, keyring, clock, settings.security.audit_retention),
         reads=CachedReads(cache, clock, builders),
         inbox=inbox,
         poster=Poster(inbox, definitions.current, clock, settings),
@@ -127,7 +166,7 @@ def _services(settings: Settings, clock: Clock, is_stopping: Callable[[], bool])
             patience=settings.server.write_timeout.total_seconds(),
             is_stopping=is_stopping,
         ),
-        health=Health(settings, database, cache, clock),
+        health=Health(settings, database, redis, clock),
     )
 
 
@@ -136,6 +175,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     services: Services = app.state.services
     await services.database.open()
     services.inbox.start()
+    services.audit.start()
     reporter = Reporter(services.settings.database.conninfo(), "api", work_done)
     reporter.start()
     try:
@@ -143,7 +183,10 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     finally:
         reporter.stop()
         await services.inbox.close()
+        await services.audit.close()
         await services.cache.close()
+        if services.redis is not None:
+            await services.redis.close()
         await services.database.close()
 
 

@@ -18,6 +18,7 @@ from analytics_pipeline import telemetry
 from analytics_pipeline.settings import Settings
 from api.cache_levels import LocalLevel, SharedLevel
 from api.database import Database
+from api.redis_line import RedisLine
 from api.versions import Versions
 
 FORMAT = "1"
@@ -70,13 +71,13 @@ class Question:
 class Cache:
     """Asks the levels in order, then Postgres, once for all who wait for the same answer."""
 
-    def __init__(self, settings: Settings, database: Database) -> None:
+    def __init__(self, settings: Settings, database: Database, redis: RedisLine | None = None) -> None:
         query = settings.analytics.query
         idle = self._idle = query.cache_ttl.total_seconds()
         self._database = database
         self._is_enabled = query.cache_enabled
         self._local = LocalLevel(limit=LOCAL_BYTES, idle=idle)
-        self.shared = SharedLevel(settings.redis) if settings.redis.enabled else None
+        self._shared = None if redis is None else SharedLevel(redis)
         self._flights: dict[str, asyncio.Task[tuple[bytes, bool]]] = {}
         self._puts: set[asyncio.Task[None]] = set()
 
@@ -111,17 +112,15 @@ class Cache:
         return await asyncio.shield(flight)
 
     async def close(self) -> None:
-        """Close the connection to Redis."""
+        """Let go of what is still running."""
         running = [*self._flights.values(), *self._puts]
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
-        if self.shared is not None:
-            await self.shared.close()
 
     async def _fetch(self, question: Question, key: str | None) -> tuple[bytes, bool]:
-        if key is not None and self.shared is not None:
-            found = await self.shared.get(key, self._lifetime(question))
+        if key is not None and self._shared is not None:
+            found = await self._shared.get(key, self._lifetime(question))
             if found is not None:
                 _REDIS_HITS.inc()
                 self._local.put(key, found)
@@ -130,8 +129,8 @@ class Cache:
         answer = await question.ask(self._database)
         if key is not None:
             self._local.put(key, answer.hit)
-            if self.shared is not None:
-                put = asyncio.create_task(self.shared.put(key, answer.hit, self._lifetime(question)))
+            if self._shared is not None:
+                put = asyncio.create_task(self._shared.put(key, answer.hit, self._lifetime(question)))
                 self._puts.add(put)
                 put.add_done_callback(self._puts.discard)
         return answer.fresh, False

@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 
 from analytics_pipeline.events.limits import Limits
 from analytics_pipeline.settings import Settings
+from api.audit import AuditTrail
 from api.cache import Cache
 from api.clock import Clock
 from api.custom_events.active import ActiveDefinitions
@@ -17,9 +18,11 @@ from api.database import Database
 from api.events.committer import InboxCommitter
 from api.events.posting import Poster
 from api.health_checks import Health
+from api.keyring import Keyring
 from api.operations.repository import Ledger
 from api.reads import CachedReads
 from api.stream.streams import Streams
+from api.redis_line import RedisLine
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,10 @@ class Services:
     settings: Settings
     clock: Clock
     database: Database
+    redis: RedisLine | None
     cache: Cache
+    keyring: Keyring
+    audit: AuditTrail
     reads: CachedReads
     inbox: InboxCommitter
     poster: Poster

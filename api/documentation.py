@@ -3,13 +3,16 @@
 Belongs here: descriptions. Does not belong here: the shapes of one feature (its `schemas`).
 """
 
+import re
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel, Field
 
+from api.access import Rule, rules_of
 from api.errors import MEDIA_TYPE, TYPE_PREFIX
+from api.gate import COOKIE
 
 TITLE = "B25 Analytics"
 DESCRIPTION = """\
@@ -34,7 +37,8 @@ class ProblemAnswer(BaseModel):
 
 _MEANINGS = {
     400: "The request is wrong; `detail` says what, `parameter` which.",
-    403: "A browser sent this from another site.",
+    401: "There is no API key in the request, or none that holds.",
+    403: "The key lacks the scope, or sees only a part of what was asked for; or another site sent the write.",
     404: "There is nothing of that name.",
     409: "It exists already.",
     413: "The body is longer than server.max_body_size.",
@@ -56,8 +60,23 @@ def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-def document(app: FastAPI) -> dict[str, Any]:
-    """The OpenAPI document, made once: routes read their input themselves, so FastAPI's own 422 never happens."""
+_SCHEMES = {
+    "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+    "bearer": {"type": "http", "scheme": "bearer", "description": "The same key."},
+    "cookie": {
+        "type": "apiKey",
+        "in": "cookie",
+        "name": COOKIE.decode(),
+        "description": "From POST /api/v1/session; a write also needs the header X-CSRF-Token.",
+    },
+}
+
+
+def document(app: FastAPI, *, needs_key: bool) -> dict[str, Any]:
+    """The OpenAPI document, made once: routes read their input themselves, so FastAPI's own 422 never happens.
+
+    `needs_key`: whether a request without a key is refused where it is not public.
+    """
     if app.openapi_schema is None:
         made = get_openapi(
             title=app.title, version=app.version, description=app.description, routes=app.routes
@@ -66,9 +85,29 @@ def document(app: FastAPI) -> dict[str, Any]:
             for operation in methods.values():
                 if MEDIA_TYPE not in operation["responses"].get("422", {}).get("content", {}):
                     operation["responses"].pop("422", None)
-        schemas = made.setdefault("components", {}).setdefault("schemas", {})
+        for (method, path), rule in rules_of(app).items():
+            operation = made["paths"].get(re.sub(r":path}", "}", path), {}).get(method.lower())
+            if operation is not None:
+                _describe(operation, rule, needs_key=needs_key)
+        made.setdefault("components", {})["securitySchemes"] = _SCHEMES
+        schemas = made["components"].setdefault("schemas", {})
         for unused in ("HTTPValidationError", "ValidationError"):
             schemas.pop(unused, None)
         schemas[ProblemAnswer.__name__] = ProblemAnswer.model_json_schema()
         app.openapi_schema = made
     return app.openapi_schema
+
+
+def _describe(operation: dict[str, Any], rule: Rule, *, needs_key: bool) -> None:
+    """Say what a route asks of a key, and how it refuses."""
+    operation["security"] = [{name: []} for name in _SCHEMES] if rule.scopes else []
+    if not rule.scopes:
+        return
+    if not needs_key and "admin" not in rule.scopes:
+        operation["security"].append({})
+    words = f"With keys, it needs the scope {' or '.join(f'`{scope}`' for scope in rule.scopes)}" + (
+        "." if rule.knows_parts or "admin" in rule.scopes else ", and a key that sees all events."
+    )
+    operation["description"] = f"{operation.get('description', '')}\n\n{words}".strip()
+    refusals = {str(status): answer for status, answer in errors(401, 403).items()}
+    operation["responses"] = dict(sorted((refusals | operation["responses"]).items()))

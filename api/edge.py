@@ -1,8 +1,9 @@
 """The outermost layer, raw ASGI: what every request gets, and what is answered without anything else.
 
-Belongs here: request ids, rate limits, body limits, read timeouts, request metrics, the last resort for defects.
-Does not belong here: routes. Hits of the cache and the paths given as `direct` are answered here; everything else
-goes on to FastAPI.
+Belongs here: request ids, body limits, read timeouts, headers of every answer, request metrics, the last resort for
+defects, and asking for a key, a scope and room below the limit before anything is answered.
+Does not belong here: who it is and which limit counts (`gate`), what a route asks for (`access`), routes. Hits of the
+cache and the paths given as `direct` are answered here; everything else goes on to FastAPI.
 """
 
 import asyncio
@@ -12,7 +13,6 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from functools import lru_cache
-from ipaddress import ip_address
 from typing import Any
 
 import structlog
@@ -20,15 +20,11 @@ from prometheus_client import Counter, Histogram
 
 from analytics_pipeline import telemetry
 from analytics_pipeline.settings import Settings
-from api.errors import (
-    MEDIA_TYPE,
-    HttpProblem,
-    Problem,
-    TooLarge,
-    TooManyRequests,
-    internal_problem,
-)
-from api.rate_limit import RateLimiter
+from api.access import Rules
+from api.audit import SUBJECT, AuditTrail
+from api.errors import MEDIA_TYPE, HttpProblem, Problem, TooLarge, internal_problem
+from api.gate import Admission, Gate, Headers
+from api.principal import PRINCIPAL, Principal
 from api.reads import CACHE_CONTROL, CachedReads
 
 Scope = MutableMapping[str, Any]
@@ -36,19 +32,20 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
-Headers = list[tuple[bytes, bytes]]
-Direct = Callable[[Mapping[bytes, bytes], Receive], Awaitable[tuple[int, bytes, Headers]]]
-"""Answers a POST: from headers and body to status, body and headers."""
+Direct = Callable[[Mapping[bytes, bytes], Receive, Principal], Awaitable[tuple[int, bytes, Headers]]]
+"""Answers a POST: from headers, body and who sends it to status, body and headers."""
 
 REQUEST_ID = "b25.request_id"
 """Key of the request's id in its scope."""
 
 _SAFE_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
-_UNLIMITED = frozenset({"/health", "/healthz", "/ready"})
 _JSON = (b"content-type", b"application/json")
 _CACHE_CONTROL = (b"cache-control", CACHE_CONTROL.encode())
 _HIT = (b"x-cache", b"hit")
-_NOSNIFF = (b"x-content-type-options", b"nosniff")
+_POLICY = b"content-security-policy"
+_SAFE: Headers = [(b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer")]
+_NOTHING_TO_RUN = (_POLICY, b"default-src 'none'; frame-ancestors 'none'")
+_HARMLESS = frozenset({"GET", "HEAD", "OPTIONS"})
 _UNMATCHED = "unmatched"
 _PLAIN = frozenset({b"identity"})
 _PACKED = frozenset({b"identity", b"gzip", b"x-gzip"})
@@ -61,20 +58,24 @@ class Edge:
     """Wraps the FastAPI application."""
 
     def __init__(
-        self, app: Application, reads: CachedReads, direct: Mapping[str, Direct], settings: Settings
+        self,
+        app: Application,
+        reads: CachedReads,
+        direct: Mapping[str, Direct],
+        settings: Settings,
+        *,
+        gate: Gate,
+        rules: Rules,
+        audit: AuditTrail,
     ) -> None:
         self._app = app
         self._reads = reads
         self._direct = direct
         self._most_bytes = settings.server.max_body_size
         self._read_timeout = settings.server.read_timeout.total_seconds()
-        limit = settings.security.rate_limit
-        self._limiter = (
-            RateLimiter(requests_per_minute=limit.requests_per_minute, burst=limit.burst)
-            if limit.enabled
-            else None
-        )
-        self._limit = str(limit.requests_per_minute).encode()
+        self._gate = gate
+        self._rules = rules
+        self._audit = audit
         self._origins = frozenset(settings.security.cors.allowed_origins)
         self._prefix = os.urandom(6).hex()
         self._counter = itertools.count(1)
@@ -94,27 +95,36 @@ class Edge:
             return offered.decode("ascii")
         return f"{self._prefix}-{next(self._counter):x}"
 
-    def limit(self, scope: Scope) -> tuple[Headers, TooManyRequests | None]:
-        """Rate limit headers, and the refusal if the client is above its limit."""
-        client = scope.get("client")
-        host = client[0] if client else ""
-        if self._limiter is None or scope["path"] in _UNLIMITED or _is_loopback(host):
-            return [(b"x-ratelimit-limit", self._limit), (b"x-ratelimit-remaining", self._limit)], None
-        verdict = self._limiter.check(host, time.monotonic())
-        headers = [
-            (b"x-ratelimit-limit", self._limit),
-            (b"x-ratelimit-remaining", str(verdict.remaining).encode()),
-        ]
-        if verdict.is_allowed:
-            return headers, None
-        return headers, TooManyRequests(
-            "Too many requests from this address.", retry_after=verdict.retry_after
-        )
+    async def admit(self, scope: Scope, headers: Mapping[bytes, bytes]) -> Admission:
+        """Who it is, and whether there is a key, a scope and room below the limit.
 
-    def refusal(self, headers: dict[bytes, bytes], *, may_be_packed: bool) -> Problem | None:
+        Routes whose path has parameters ask for their scope themselves, before they do anything.
+        """
+        client = scope.get("client")
+        method, path = scope["method"], scope["path"]
+        rule = self._rules.get((method, path))
+        admission = await self._gate.admit(
+            method,
+            path,
+            client[0] if client else "",
+            headers,
+            is_public=rule is not None and not rule.scopes,
+        )
+        if rule is not None and admission.refusal is None:
+            try:
+                rule.check(admission.principal)
+            except Problem as problem:
+                return admission._replace(refusal=problem)
+        return admission
+
+    def refusal(
+        self, headers: dict[bytes, bytes], principal: Principal, *, may_be_packed: bool
+    ) -> Problem | None:
         """Why a request with a body is not even read, if so."""
         origin = headers.get(b"origin")
-        if origin is not None and not self._is_same_site(origin, headers):
+        # A page that knows a key may use it where all origins may read; whoever needs none is protected from pages.
+        is_trusted = "*" in self._origins and principal.key_id is not None and principal.csrf is None
+        if origin is not None and not is_trusted and not self._is_same_site(origin, headers):
             return HttpProblem(
                 403,
                 "cross-site",
@@ -138,9 +148,12 @@ class Edge:
 
     def _is_same_site(self, origin: bytes, headers: dict[bytes, bytes]) -> bool:
         text = origin.decode("latin-1")
-        return text in self._origins or text.partition("://")[2] == headers.get(b"host", b"").decode(
-            "latin-1"
-        )
+        host = headers.get(b"host", b"").decode("latin-1")
+        return text in self._origins or text.partition("://")[2] == host
+
+    def known_route(self, method: str, path: str) -> str | None:
+        """The path, if it is one of ours without parameters: a name of bounded variety."""
+        return path if (method, path) in self._rules else None
 
     def direct(self, method: str, path: str) -> Direct | None:
         """Who answers this without FastAPI."""
@@ -150,6 +163,11 @@ class Edge:
     def app(self) -> Application:
         """The application behind."""
         return self._app
+
+    @property
+    def audit(self) -> AuditTrail:
+        """Who notes what was written."""
+        return self._audit
 
     @property
     def reads(self) -> CachedReads:
@@ -163,7 +181,7 @@ class Edge:
 
     @property
     def read_timeout(self) -> float:
-        """Seconds to wait for the next part of a body."""
+        """Seconds to wait for a body, from its first part asked for to its last."""
         return self._read_timeout
 
 
@@ -181,50 +199,77 @@ class _Exchange:
         self._is_counted = False
         self._received = 0
         self._has_patience = True
+        self._is_whole = False
+        self._waited_since: float | None = None
         self._started_at = time.perf_counter()
         self._request_id = edge.request_id(self._headers.get(b"x-request-id"))
         self._own_headers: Headers = []
         scope[REQUEST_ID] = self._request_id
 
     async def serve(self) -> None:
-        refusal: Problem | None
-        limits, refusal = self._edge.limit(self._scope)
-        self._own_headers = [*limits, (b"x-request-id", self._request_id.encode()), _NOSNIFF]
+        admission = await self._edge.admit(self._scope, self._headers)
+        principal, refusal = admission.principal, admission.refusal
+        self._scope[PRINCIPAL] = principal
+        self._own_headers = [*admission.headers, (b"x-request-id", self._request_id.encode()), *_SAFE]
         method, path = self._scope["method"], self._scope["path"]
         direct = self._edge.direct(method, path)
         hit = None
         if refusal is None:
             if method == "GET":
                 hit = self._edge.reads.peek(
-                    path, self._scope["query_string"], self._headers.get(b"if-none-match", b"")
+                    path,
+                    self._scope["query_string"],
+                    self._headers.get(b"if-none-match", b""),
+                    principal.reach,
                 )
-            elif method not in {"HEAD", "OPTIONS"}:
-                refusal = self._edge.refusal(self._headers, may_be_packed=direct is not None)
+            elif method not in _HARMLESS:
+                refusal = self._edge.refusal(self._headers, principal, may_be_packed=direct is not None)
         if refusal is not None:
-            self._route = _UNMATCHED
+            self._route = self._edge.known_route(method, path) or _UNMATCHED
             await self._answer_problem(refusal)
         elif hit is not None:
             self._route = path
             await self._answer_hit(hit.etag, hit.body)
         elif direct is not None:
             self._route = path
-            await self._guard(self._answer_directly(direct))
+            await self._guard(self._answer_directly(direct, principal))
         else:
             await self._guard(self._edge.app(self._scope, self._bounded_receive, self._adding_send))
         if not self._is_counted:  # broken off midway
             self._count()
 
     async def _deliver(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            if self._scope["method"] not in _HARMLESS:
+                await self._note()
         # Counted before the last byte leaves: whoever has an answer finds it in the metrics.
-        if message["type"] == "http.response.body" and not message.get("more_body"):
+        elif message["type"] == "http.response.body" and not message.get("more_body"):
             self._count()
         await self._send(message)
 
+    async def _note(self) -> None:
+        method, audit = self._scope["method"], self._edge.audit
+        is_one_of_many = self._status >= 400 or self._edge.direct(method, self._scope["path"]) is not None
+        audit.note(
+            self._scope[PRINCIPAL].key_id,
+            method if method in _METHODS else "other",
+            self._matched,
+            self._status,
+            self._request_id,
+            self._scope.get(SUBJECT),
+            shares_line=is_one_of_many,
+        )
+        if not is_one_of_many:
+            await audit.flush()
+
+    @property
+    def _matched(self) -> str:
+        return self._route or getattr(self._scope.get("route"), "path", None) or _UNMATCHED
+
     def _count(self) -> None:
         self._is_counted = True
-        route = self._route or getattr(self._scope.get("route"), "path", None) or _UNMATCHED
         method = self._scope["method"]
-        requests, durations = _series(method if method in _METHODS else "other", route, self._status)
+        requests, durations = _series(method if method in _METHODS else "other", self._matched, self._status)
         requests.inc()
         durations.observe(time.perf_counter() - self._started_at)
 
@@ -247,10 +292,14 @@ class _Exchange:
         task.cancel()
 
     async def _bounded_receive(self) -> Message:
+        if self._is_whole:  # what still comes is that the client goes away
+            return await self._receive()
         # As `asyncio.timeout`, which costs three times as much; most bodies are here already.
-        task = asyncio.current_task()
+        task, loop = asyncio.current_task(), asyncio.get_running_loop()
         assert task is not None
-        patience = asyncio.get_running_loop().call_later(self._edge.read_timeout, self._lose_patience, task)
+        if self._waited_since is None:
+            self._waited_since = loop.time()
+        patience = loop.call_at(self._waited_since + self._edge.read_timeout, self._lose_patience, task)
         try:
             message = await self._receive()
         except asyncio.CancelledError:
@@ -264,24 +313,32 @@ class _Exchange:
         self._received += len(message.get("body", b""))
         if self._received > self._edge.most_bytes:
             raise self._edge.too_large()
+        self._is_whole = not message.get("more_body", False)
         return message
 
-    async def _answer_directly(self, direct: Direct) -> None:
-        status, body, headers = await direct(self._headers, self._bounded_receive)
+    async def _answer_directly(self, direct: Direct, principal: Principal) -> None:
+        status, body, headers = await direct(self._headers, self._bounded_receive, principal)
         self._status = status
         await self._deliver(
-            {"type": "http.response.start", "status": status, "headers": [*headers, *self._own_headers]}
+            {
+                "type": "http.response.start",
+                "status": status,
+                "headers": [*headers, *self._own_headers, _NOTHING_TO_RUN],
+            }
         )
         await self._deliver({"type": "http.response.body", "body": body})
 
     async def _adding_send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._status = message["status"]
-            message["headers"] = [*message.get("headers", []), *self._own_headers]
+            headers = [*message.get("headers", []), *self._own_headers]
+            if not any(name == _POLICY for name, _ in headers):
+                headers.append(_NOTHING_TO_RUN)
+            message["headers"] = headers
         await self._deliver(message)
 
     async def _answer_hit(self, etag: bytes, body: bytes | None) -> None:
-        headers = [(b"etag", etag), _CACHE_CONTROL, _HIT, *self._own_headers]
+        headers = [(b"etag", etag), _CACHE_CONTROL, _HIT, *self._own_headers, _NOTHING_TO_RUN]
         if body is None:
             self._status = 304
         else:
@@ -297,6 +354,7 @@ class _Exchange:
             (b"content-length", str(len(body)).encode()),
             *((name.lower().encode(), value.encode()) for name, value in problem.all_headers().items()),
             *self._own_headers,
+            _NOTHING_TO_RUN,
         ]
         self._status = problem.status
         await self._deliver({"type": "http.response.start", "status": problem.status, "headers": headers})
@@ -310,16 +368,6 @@ def _series(method: str, route: str, status: int) -> tuple[Counter, Histogram]:
         telemetry.HTTP_REQUESTS.labels(method, route, str(status)),
         telemetry.HTTP_DURATION.labels(route),
     )
-
-
-@lru_cache(maxsize=1024)
-def _is_loopback(host: str) -> bool:
-    if host in {"127.0.0.1", "::1", ""}:
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _bounded(path: str) -> str:

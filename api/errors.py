@@ -2,6 +2,8 @@
 
     Problem                 any of them; carries status, type, texts, headers
     ├── BadRequest          400: the request is wrong and stays wrong
+    ├── Unauthorized        401: no key, or none that holds
+    ├── Forbidden           403: the key may not do this
     ├── NotFound            404
     ├── Conflict            409
     ├── TooLarge            413
@@ -72,6 +74,26 @@ class BadRequest(Problem):
     status = 400
     kind = "invalid-request"
     title = "Invalid request"
+
+
+class Unauthorized(Problem):
+    """There is no key in the request, or none that holds; which of the two is all that it says."""
+
+    status = 401
+    kind = "api-key-required"
+    title = "Unauthorized"
+
+    def all_headers(self) -> dict[str, str]:
+        """With the challenge that RFC 9110 asks for."""
+        return super().all_headers() | {"WWW-Authenticate": 'Bearer realm="b25-analytics"'}
+
+
+class Forbidden(Problem):
+    """The key may not do this, or sees only a part of what was asked for."""
+
+    status = 403
+    kind = "outside-key"
+    title = "Forbidden"
 
 
 class NotFound(Problem):

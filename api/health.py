@@ -9,6 +9,7 @@ from typing import Literal
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
+from api.access import PUBLIC
 from api.dependencies import ServicesDependency
 
 router = APIRouter(tags=["Health"])
@@ -42,5 +43,6 @@ for _path, _summary in zip(
         summary=_summary,
         operation_id=f"get_{_path.strip('/')}",
         response_model=HealthAnswer,
+        dependencies=[PUBLIC],
         responses={503: {"model": HealthAnswer, "description": "Postgres is unreachable."}},
     )

@@ -13,10 +13,10 @@ import orjson
 from fastapi import Response
 
 from analytics_pipeline.settings import Settings
-from api.cache import Cache
 from api.clock import Clock
 from api.database import Database
 from api.errors import Unavailable
+from api.redis_line import RedisLine
 from api.times import format_time
 
 
@@ -39,10 +39,10 @@ class State:
 class Health:
     """Checks at most once per `health.check_interval`, for all who ask."""
 
-    def __init__(self, settings: Settings, database: Database, cache: Cache, clock: Clock) -> None:
+    def __init__(self, settings: Settings, database: Database, redis: RedisLine | None, clock: Clock) -> None:
         self._interval = settings.health.check_interval.total_seconds()
         self._database = database
-        self._cache = cache
+        self._redis = redis
         self._clock = clock
         self._lock = asyncio.Lock()
         self._checked_at = -1e9
@@ -77,8 +77,8 @@ class Health:
         )
 
     async def _look(self) -> State:
-        shared = self._cache.shared
-        cache, fault = await asyncio.gather(_nothing() if shared is None else shared.ping(), self._fault())
+        redis = self._redis
+        cache, fault = await asyncio.gather(_nothing() if redis is None else redis.ping(), self._fault())
         detail = fault or ("Redis is not reachable; answers come from Postgres." if cache is False else None)
         return State(database=fault is None, cache=cache, detail=detail)
 

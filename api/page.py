@@ -4,11 +4,15 @@ Belongs here: turning the document into HTML. Does not belong here: descriptions
 """
 
 import json
+from base64 import b64encode
+from hashlib import sha256
 from html import escape
 from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
+
+from api.access import PUBLIC
 
 router = APIRouter(include_in_schema=False)
 
@@ -21,12 +25,16 @@ td,th{border:1px solid #d0d7de;padding:.35rem .6rem;text-align:left;vertical-ali
 .get{background:#0969da}.post{background:#1a7f37}details{margin:.6rem 0}
 @media(prefers-color-scheme:dark){body{background:#0d1117;color:#e6edf3}pre{background:#161b22}td,th,h2{border-color:#30363d}}
 """
+_STYLE_HASH = b64encode(sha256(_STYLE.encode()).digest()).decode()
+_POLICY = f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; base-uri 'none'; frame-ancestors 'none'"
+"""This style and nothing else: no script, no form, no frame."""
 
 
-@router.get("/docs")
+@router.get("/docs", dependencies=[PUBLIC])
 async def get_docs(request: Request) -> HTMLResponse:
     """The page."""
-    return HTMLResponse(render(request.app.openapi(), str(request.base_url).rstrip("/")))
+    page = render(request.app.openapi(), str(request.base_url).rstrip("/"))
+    return HTMLResponse(page, headers={"Content-Security-Policy": _POLICY})
 
 
 def render(document: dict[str, Any], base_url: str) -> str:

@@ -6,21 +6,27 @@ Does not belong here: what the questions are; `app` registers one builder per pa
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import NamedTuple
 
 from fastapi import Request, Response
 
+from analytics_pipeline.events.reach import Reach
 from api.cache import Cache, Question
 from api.errors import Problem
+from api.principal import reach_of
 
-Builder = Callable[[bytes, datetime], Question]
-"""Makes a question of a query string and the time, floored to a second; raises `BadRequest`."""
+Builder = Callable[[bytes, datetime, Reach], Question]
+"""Makes a question of a query string, the time, floored to a second, and the events that may be seen.
+
+Raises `BadRequest`, or `Forbidden` where the answer cannot be cut down to what may be seen.
+"""
 
 _MOST_MEMOS = 4096
 _LONGEST_MEMO = 2048
-CACHE_CONTROL = "no-cache"
-"""A client may keep an answer, but has to ask whether it is still valid."""
+CACHE_CONTROL = "private, no-cache"
+"""A client may keep an answer, nobody in between may, and it has to ask whether it is still valid."""
 
 
 class Hit(NamedTuple):
@@ -37,31 +43,34 @@ class CachedReads:
         self._cache = cache
         self._clock = clock
         self._builders = builders
-        self._memos: dict[tuple[str, bytes], tuple[datetime, Question]] = {}
+        self._memos: dict[tuple[str, bytes, str], tuple[datetime, Question]] = {}
 
-    def question(self, path: str, query_string: bytes) -> Question:
-        """The question behind a query string, at this second.
+    def question(self, path: str, query_string: bytes, reach: Reach) -> Question:
+        """The question behind a query string, at this second; those who see other events never share one.
 
         Raises:
             BadRequest: it makes no sense.
+            Forbidden: it cannot be answered from the events that may be seen.
         """
         now = self._clock().replace(microsecond=0)
-        memo = self._memos.get((path, query_string))
+        memo = self._memos.get((path, query_string, reach.canonical))
         if memo is not None and memo[0] == now:
             return memo[1]
-        question = self._builders[path](query_string, now)
+        question = self._builders[path](query_string, now, reach)
+        if not reach.is_everything:
+            question = replace(question, canonical=f"{question.canonical}\n{reach.canonical}")
         if len(query_string) <= _LONGEST_MEMO:
             if len(self._memos) >= _MOST_MEMOS:
                 self._memos.clear()
-            self._memos[path, query_string] = (now, question)
+            self._memos[path, query_string, reach.canonical] = (now, question)
         return question
 
-    def peek(self, path: str, query_string: bytes, if_none_match: bytes) -> Hit | None:
+    def peek(self, path: str, query_string: bytes, if_none_match: bytes, reach: Reach) -> Hit | None:
         """The answer, if it is in this process and valid; None sends the request on to its route."""
         if path not in self._builders:
             return None
         try:
-            key = self._cache.key(self.question(path, query_string))
+            key = self._cache.key(self.question(path, query_string, reach))
         except Problem:
             return None
         if key is None:
@@ -95,7 +104,7 @@ def matches(if_none_match: bytes, etag: bytes) -> bool:
 
 async def answer_read(request: Request, reads: CachedReads, path: str) -> Response:
     """Answer a cacheable read through its route."""
-    question = reads.question(path, request.scope["query_string"])
+    question = reads.question(path, request.scope["query_string"], reach_of(request))
     key = reads.key(question)
     headers = {"Cache-Control": CACHE_CONTROL}
     if key is not None:

@@ -6,7 +6,9 @@ from datetime import datetime
 import orjson
 from fastapi import APIRouter, Request, Response
 
+from analytics_pipeline.events.reach import Reach
 from analytics_pipeline.rollups.catalog import Catalog
+from api.access import READ
 from api.cache import Answer, Question
 from api.dashboard.repository import read_dashboard
 from api.dashboard.schemas import Dashboard, DashboardAnswer, Windows
@@ -21,14 +23,23 @@ PATH = "/api/v1/dashboard/metrics"
 
 
 @router.get(
-    PATH, summary="Live dashboard numbers", response_model=DashboardAnswer, responses=errors(429, 503)
+    PATH,
+    summary="Live dashboard numbers",
+    response_model=DashboardAnswer,
+    responses=errors(429, 503),
+    dependencies=[READ],
 )
 async def get_dashboard(request: Request, services: ServicesDependency) -> Response:
-    """True to the last landed event; computed at most once a second for everybody."""
+    """True to the last landed event; computed at most once a second for everybody.
+
+    It is of all events, so a key that sees only a part has to ask for metrics instead.
+    """
     return await answer_read(request, services.reads, PATH)
 
 
-def question(_query_string: bytes, now: datetime, *, catalog: Callable[[], Catalog]) -> Question:
+def question(
+    _query_string: bytes, now: datetime, _reach: Reach, *, catalog: Callable[[], Catalog]
+) -> Question:
     """The one question there is, at this second."""
     windows, metrics = Windows(now), catalog()
 

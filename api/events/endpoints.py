@@ -5,6 +5,8 @@ from datetime import datetime
 import orjson
 from fastapi import APIRouter, Request, Response
 
+from analytics_pipeline.events.reach import Reach
+from api.access import READ_PART, WRITE_PART
 from api.cache import Answer, Question
 from api.database import Database
 from api.dependencies import ServicesDependency
@@ -16,6 +18,7 @@ from api.events.repository import count_events
 from api.events.rows import media_type
 from api.parameters import openapi_parameters
 from api.patient_response import PatientResponse
+from api.principal import principal_of, reach_of
 from api.reads import answer_read
 from api.times import days_of, format_time
 
@@ -32,13 +35,16 @@ STATS_PATH = "/api/v1/events/stats"
     responses=errors(400, 403, 413, 415, 422, 429, 503)
     | {207: {"model": schemas.BatchAnswer, "description": "Some items were accepted, some were not."}},
     openapi_extra=schemas.posting(),
+    dependencies=[WRITE_PART],
 )
 async def post_event(request: Request, services: ServicesDependency) -> Response:
     """Validated at once; 201 means that what was accepted is durable and will be counted within seconds.
 
     The header `X-Landing-Token` leads to what becomes of it.
     """
-    reply = await services.poster.answer(dict(request.headers.raw), request.receive)
+    reply = await services.poster.answer(
+        dict(request.headers.raw), request.receive, principal_of(request)
+    )
     return Response(
         reply.body, reply.status, headers={name.decode(): value.decode() for name, value in reply.headers}
     )
@@ -50,6 +56,7 @@ async def post_event(request: Request, services: ServicesDependency) -> Response
     response_model=schemas.EventsAnswer,
     responses=errors(400, 429, 503) | schemas.STREAMS,
     openapi_extra=openapi_parameters(PARAMETERS),
+    dependencies=[READ_PART],
 )
 async def get_events(request: Request, services: ServicesDependency) -> Response:
     """Stored events of `[start_time, end_time)`, newest first; a posted event appears when it has landed.
@@ -64,6 +71,7 @@ async def get_events(request: Request, services: ServicesDependency) -> Response
         default_limit=query.default_limit,
         max_results=query.max_results,
         accept=request.headers.get("accept", ""),
+        reach=reach_of(request),
     )
     reader = EventReader(services.database, query.max_scanned)
     if wanted.format is not Format.JSON:
@@ -81,19 +89,21 @@ async def get_events(request: Request, services: ServicesDependency) -> Response
     response_model=schemas.StatisticsAnswer,
     responses=errors(400, 429, 503),
     openapi_extra=openapi_parameters(schemas.STATS_PARAMETERS),
+    dependencies=[READ_PART],
 )
 async def get_statistics(request: Request, services: ServicesDependency) -> Response:
     """Exact for any range: whole minutes from rollups, cut minutes from events, in one snapshot."""
     return await answer_read(request, services.reads, STATS_PATH)
 
 
-def statistics_question(query_string: bytes, now: datetime) -> Question:
+def statistics_question(query_string: bytes, now: datetime, reach: Reach) -> Question:
     """The cacheable question behind a query string.
 
     Raises:
+        Forbidden: counts cannot be cut down to `reach`.
         BadRequest: it makes no sense.
     """
-    wanted = schemas.read_statistics(query_string, now=now)
+    wanted = schemas.read_statistics(query_string, now=now, reach=reach)
 
     async def ask(database: Database) -> Answer:
         counts = await count_events(database, wanted)

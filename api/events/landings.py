@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 
 from analytics_pipeline.storage import inbox
 from analytics_pipeline.storage.inbox import Landing, Outcome
+from api.access import READ_OR_WRITE
 from api.database import Database
 from api.dependencies import ServicesDependency
 from api.documentation import errors
@@ -77,6 +78,7 @@ async def wait_for(database: Database, landing: Landing, seconds: float) -> Outc
     response_model=LandingAnswer,
     responses=errors(400, 404, 429, 503),
     openapi_extra=openapi_parameters([WAIT]),
+    dependencies=[READ_OR_WRITE],
 )
 async def get_landing(token: str, request: Request, services: ServicesDependency) -> Response:
     """For the token of `X-Landing-Token`: whether the events wait, were stored, were there already, or are dead."""

@@ -4,6 +4,7 @@ Belongs here: reading the query string. Does not belong here: SQL (`pages`), wri
 answers (`schemas`).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -11,7 +12,8 @@ from typing import NamedTuple
 from uuid import UUID
 
 from analytics_pipeline.events.ids import time_of
-from api.errors import invalid_parameter
+from analytics_pipeline.events.reach import EVERYTHING, Reach
+from api.errors import Forbidden, invalid_parameter
 from api.events.cursors import Cursor, Row, read_cursor
 from api.events.property_filters import Operator, PropertyFilter, read_filter
 from api.parameters import END_TIME, START_TIME, Parameter, Query
@@ -119,6 +121,8 @@ class Filters:
     session_id: str | None = None
     id: UUID | None = None
     properties: tuple[PropertyFilter, ...] = ()
+    reach: Reach = EVERYTHING
+    """What may be seen."""
 
     @property
     def owners(self) -> dict[str, str]:
@@ -129,7 +133,9 @@ class Filters:
     @property
     def is_counted_by_rollups(self) -> bool:
         """Whether the counts by type tell how many there are."""
-        return not (self.type_prefixes or self.owners or self.id or self.properties)
+        return not (
+            self.type_prefixes or self.owners or self.id or self.properties or self.reach.dimensions
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,12 +167,19 @@ class EventList:
 
 
 def read_event_list(
-    query_string: bytes, *, now: datetime, default_limit: int, max_results: int, accept: str = ""
+    query_string: bytes,
+    *,
+    now: datetime,
+    default_limit: int,
+    max_results: int,
+    accept: str = "",
+    reach: Reach = EVERYTHING,
 ) -> EventList:
-    """Understand a query string.
+    """Understand a query string, for who sees only `reach`.
 
     Raises:
         BadRequest: a parameter is malformed, or does not go with another.
+        Forbidden: none of the events of a type may be seen.
     """
     query = Query(query_string, PARAMETERS)
     form = Format(query.choice(FORMAT, list(Format)) or _accepted(accept))
@@ -174,7 +187,7 @@ def read_event_list(
     cursor = _cursor(query)
     identity = _id(query)
     start, end = _range(query, now, cursor, identity)
-    types = query.texts(EVENT_TYPE, most=_MOST_TYPES, limit=_MOST_TEXT)
+    types = _types(query, reach)
     filters = Filters(
         start,
         end,
@@ -184,6 +197,7 @@ def read_event_list(
         query.text(SESSION, limit=_MOST_TEXT),
         identity,
         tuple(_filter(text) for text in query.texts(PROPERTY, most=_MOST_FILTERS)),
+        reach,
     )
     total = query.choice(TOTAL, list(Total))
     if form is not Format.JSON:
@@ -215,6 +229,14 @@ def _range(
             raise invalid_parameter("id", "does not hold a time: start_time and end_time are needed as well")
         return at - _AROUND, at + _AROUND
     return query.range(now)
+
+
+def _types(query: Query, reach: Reach) -> Sequence[str]:
+    """The types asked for; of who asks for none the types that may be seen, where an index leads to each."""
+    types = query.texts(EVENT_TYPE, most=_MOST_TYPES, limit=_MOST_TEXT)
+    if not all(name.endswith("*") or reach.has_type(name) for name in types):
+        raise Forbidden("The key does not see events of this type.")
+    return types or (() if reach.prefixes else reach.names)
 
 
 def _cursor(query: Query) -> Cursor | None:

@@ -14,6 +14,7 @@ from psycopg.sql import SQL, Composable, Composed
 from api.database import Database
 from api.events.cursors import Row
 from api.events.listing import EventList, Filters, Order
+from api.reach_sql import events_in
 
 _PAGE = SQL("""
 SELECT id, event_type, user_id, session_id, properties::text, timestamp, created_at
@@ -118,6 +119,7 @@ class _Conditions:
         for column, value in filters.owners.items():
             self.parameters[column] = value
             owners.append(_OWNERS[column])
+        self._add_reach(filters)
         self.searched += [one.condition(n, self.parameters) for n, one in enumerate(filters.properties)]
 
     def _add_types(self, filters: Filters) -> None:
@@ -129,6 +131,14 @@ class _Conditions:
             self.indexed.append(SQL("event_type = %(event_type)s"))
         elif filters.types:
             self.indexed.append(SQL(_OF_TYPE))
+
+    def _add_reach(self, filters: Filters) -> None:
+        if filters.reach.is_everything:
+            return
+        is_by_type = bool(filters.types) and not filters.type_prefixes  # all of them may be seen
+        conditions, parameters = events_in(filters.reach, has_type=not is_by_type)
+        self.searched += conditions
+        self.parameters |= parameters
 
     def start_behind(self, row: Row, *, is_down: bool) -> None:
         """Leave out a row and everything before it in the direction of the walk."""

@@ -16,15 +16,17 @@ import orjson
 from analytics_pipeline.events.definitions import Definitions
 from analytics_pipeline.events.limits import Limits
 from analytics_pipeline.events.posted import Accepted, Refused, read_posted
+from analytics_pipeline.events.reach import Reach
 from analytics_pipeline.events.reasons import Reason
 from analytics_pipeline.events.source_statistics import NAMELESS, readable
 from analytics_pipeline.settings import Settings
 from analytics_pipeline.storage.idempotency import Keyed, Made, Settled
 from analytics_pipeline.storage.inbox import Entry, Landing
 from api.clock import Clock
-from api.errors import BadRequest, HttpProblem, Problem
+from api.errors import BadRequest, Forbidden, HttpProblem, Problem
 from api.events import body as bodies
 from api.events.committer import InboxCommitter
+from api.principal import Principal
 
 Headers = Mapping[bytes, bytes]
 Receive = Callable[[], Awaitable[Any]]
@@ -66,8 +68,10 @@ class Poster:
         self._most_events = settings.server.max_batch_events
         self._memory = bodies.Memory(settings.server.post_memory)
 
-    async def answer(self, headers: Headers, receive: Receive) -> Reply:
+    async def answer(self, headers: Headers, receive: Receive, principal: Principal) -> Reply:
         """Answer one request; 201 only after COMMIT.
+
+        An Idempotency-Key belongs to the API key that it came with.
 
         Raises:
             Problem: nothing was accepted.
@@ -84,17 +88,20 @@ class Poster:
         try:
             content = await body.read(receive, is_gzip=is_gzip)
             if key is not None:
-                return await self._answer_once(key, kind, content, headers)
-            entry, answer = await self._judge(kind, content, headers)
+                own = key if principal.key_id is None else b"%b %b" % (principal.key_id.encode(), key)
+                return await self._answer_once(own, kind, content, headers, principal.reach)
+            entry, answer = await self._judge(kind, content, headers, principal.reach)
             return _reply(answer(await self._inbox.append(entry)))
         finally:
             body.close()
 
-    async def _answer_once(self, key: bytes, kind: bodies.Kind, content: bytes, headers: Headers) -> Reply:
+    async def _answer_once(
+        self, key: bytes, kind: bodies.Kind, content: bytes, headers: Headers, reach: Reach
+    ) -> Reply:
         digest = hashlib.sha256(key).digest()
         fingerprint = hashlib.sha256(kind.encode() + b"\0" + content).digest()
         try:
-            entry, answer = await self._judge(kind, content, headers)
+            entry, answer = await self._judge(kind, content, headers, reach)
         except Problem:
             # Rules may have changed since: what was answered once is answered again.
             known = await self._inbox.find(digest, fingerprint)
@@ -104,18 +111,20 @@ class Poster:
         return _settled(await self._inbox.append_once(Keyed(digest, fingerprint, entry, answer)))
 
     async def _judge(
-        self, kind: bodies.Kind, content: bytes, headers: Headers
+        self, kind: bodies.Kind, content: bytes, headers: Headers, reach: Reach
     ) -> tuple[Entry, Callable[[Landing], Made]]:
         """What is to be stored, and the answer once it is."""
         if kind == "json" and not bodies.is_array(content):
             [verdict] = self._read([content])
             if isinstance(verdict, Refused):
                 raise _not_an_event(verdict)
+            _check_reach([verdict], reach)
             return Entry(verdict.payload, 1, _producer(headers)), _Single(verdict)
         verdicts = await self._read_all(self._items(kind, content))
         accepted = [verdict for verdict in verdicts if isinstance(verdict, Accepted)]
         if not accepted:
             raise _no_events([verdict for verdict in verdicts if isinstance(verdict, Refused)])
+        _check_reach(accepted, reach)
         is_brief = b"return=minimal" in headers.get(b"prefer", b"").lower()
         payload = b"\n".join([verdict.payload for verdict in accepted])
         entry = Entry(payload, len(accepted), _producer(headers))
@@ -180,6 +189,23 @@ class _Batch:
             ],
         }
         return Made(207 if refused else 201, orjson.dumps(content), str(landing))
+
+
+def _check_reach(accepted: Sequence[Accepted], reach: Reach) -> None:
+    """Refuse the whole request if one of its events is not the key's own."""
+    if reach.is_everything:
+        return
+    for position, verdict in enumerate(accepted):
+        try:
+            is_own = reach.has(orjson.loads(verdict.payload))
+        except orjson.JSONDecodeError:
+            is_own = False
+        if not is_own:
+            raise Forbidden(
+                "The key sends events of its event types and dimensions only, and one of these is another; nothing was "
+                "accepted.",
+                extra={"position": position},
+            )
 
 
 def _producer(headers: Headers) -> str:

@@ -89,7 +89,7 @@ class EventReader:
 
     async def _total(self, filters: Filters, how: Total) -> dict[str, Any]:
         if filters.is_counted_by_rollups:
-            counts = await count_events(self.database, Statistics(filters.start, filters.end))
+            counts = await count_events(self.database, Statistics(filters.start, filters.end, filters.reach))
             of_types = [counts.get(name, 0) for name in filters.types] if filters.types else counts.values()
             return {"value": sum(of_types), "is_exact": True}
         if how is Total.EXACT:

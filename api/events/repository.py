@@ -44,7 +44,7 @@ _TILE = SQL("""
 
 
 async def count_events(database: Database, wanted: Statistics) -> dict[str, int]:
-    """Events by type, most frequent first: whole minutes from rollups (settled + pending), the cut ones from raw.
+    """Events by type, of the types that may be seen, most frequent first: whole minutes from rollups (settled + pending), the cut ones from raw.
 
     One statement, so one snapshot: an event is in the raw table and in the deltas by the same COMMIT.
     """
@@ -62,7 +62,8 @@ async def count_events(database: Database, wanted: Statistics) -> dict[str, int]
     statement = _COUNTS.format(settled=_settled(wanted, parameters))
     async with database.read("stats") as connection, connection.cursor(binary=True) as cursor:
         await cursor.execute(statement, parameters)
-        return dict(await cursor.fetchall())
+        counts = await cursor.fetchall()
+    return {event_type: count for event_type, count in counts if wanted.reach.has_type(event_type)}
 
 
 def _settled(wanted: Statistics, parameters: dict[str, Any]) -> Composed:

@@ -11,6 +11,8 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field
 
+from analytics_pipeline.events.reach import EVERYTHING, Reach
+from api.errors import Forbidden
 from api.parameters import END_TIME, START_TIME, Query
 from api.times import ceil_time, floor_time, format_time
 
@@ -32,6 +34,7 @@ class Statistics:
 
     start: datetime
     end: datetime
+    reach: Reach = EVERYTHING
 
     @property
     def whole(self) -> tuple[datetime, datetime]:
@@ -58,13 +61,20 @@ class Statistics:
         return f"stats\n{format_time(self.start)}\n{format_time(self.end)}"
 
 
-def read_statistics(query_string: bytes, *, now: datetime) -> Statistics:
-    """Understand a query string.
+def read_statistics(query_string: bytes, *, now: datetime, reach: Reach = EVERYTHING) -> Statistics:
+    """Understand a query string, for who sees only `reach`.
 
     Raises:
         BadRequest: a parameter is malformed.
+        Forbidden: events of a type are not counted by what may be seen.
     """
-    return Statistics(*Query(query_string, STATS_PARAMETERS).range(now))
+    if reach.dimensions:
+        names = ", ".join(name for name, _ in reach.dimensions)
+        raise Forbidden(
+            f"Events of a type are counted together, not by {names}, by which the key sees them; ask for metrics that "
+            "are kept by it, or for the events themselves."
+        )
+    return Statistics(*Query(query_string, STATS_PARAMETERS).range(now), reach)
 
 
 def _tiles(start: datetime, end: datetime, levels: tuple[tuple[str, int], ...]) -> list[Tile]:

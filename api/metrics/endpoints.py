@@ -6,7 +6,9 @@ from datetime import datetime
 import orjson
 from fastapi import APIRouter, Request, Response
 
+from analytics_pipeline.events.reach import Reach
 from analytics_pipeline.rollups.catalog import Catalog, Metric
+from api.access import READ_PART
 from api.cache import Answer, Question
 from api.database import Database
 from api.dependencies import ServicesDependency
@@ -29,6 +31,7 @@ PATH = "/api/v1/metrics"
     response_model=schemas.MetricsAnswer,
     responses=errors(400, 429, 503),
     openapi_extra=openapi_parameters(schemas.PARAMETERS),
+    dependencies=[READ_PART],
 )
 async def get_metrics(request: Request, services: ServicesDependency) -> Response:
     """Points of whole buckets whose start lies in `[start_time, end_time)`, the open one included.
@@ -42,6 +45,7 @@ async def get_metrics(request: Request, services: ServicesDependency) -> Respons
 def question(
     query_string: bytes,
     now: datetime,
+    reach: Reach,
     *,
     max_points: int,
     catalog: Callable[[], Catalog],
@@ -50,10 +54,16 @@ def question(
     """The cacheable question behind a query string, by the catalog of this moment.
 
     Raises:
+        Forbidden: the metric cannot be cut down to `reach`.
         BadRequest: it makes no sense.
     """
     series = schemas.read_series(
-        query_string, now=now, max_points=max_points, catalog=catalog(), versions_of=versions_of
+        query_string,
+        now=now,
+        max_points=max_points,
+        catalog=catalog(),
+        versions_of=versions_of,
+        reach=reach,
     )
 
     async def ask(database: Database) -> Answer:

@@ -19,6 +19,7 @@ from analytics_pipeline.rollups.schema import LEVELS
 from api.database import Database
 from api.metrics.schemas import Series
 from api.metrics.service import Served, has_state
+from api.reach_sql import series_in
 
 _BY_NAME = SQL("metric_name = %(metric_name)s::text AND metric_id = %(metric_id)s::text")
 _BY_ID = SQL("metric_id = %(metric_id)s::text")
@@ -27,12 +28,12 @@ _DIMENSIONS = SQL("dimensions")
 
 _SETTLED_ROWS = SQL("""
     FROM metric_aggregations
-    WHERE {which} AND interval = %(interval)s::text AND dimension_set = %(dimension_set)s::text
+    WHERE {which} AND interval = %(interval)s::text AND dimension_set = %(dimension_set)s::text {part}
         AND time_bucket >= %(first)s::timestamptz AND time_bucket < %(end)s::timestamptz
 """)
 _PENDING_ROWS = SQL("""
     FROM rollup_deltas
-    WHERE {which} AND kind <> 'register' AND dimension_set = %(dimension_set)s::text
+    WHERE {which} AND kind <> 'register' AND dimension_set = %(dimension_set)s::text {part}
         AND minute >= %(first)s::timestamptz AND minute < %(end)s::timestamptz
 """)
 _SUMS = SQL("""
@@ -105,7 +106,12 @@ async def read_points(database: Database, series: Series, *, limit: int) -> list
     derived = _DERIVED.get(aggregation)
     is_many_names = metric.name_by_dimension and series.dimension_set and series.metric_name == metric.name
     which = _BY_ID if is_many_names else _BY_NAME
-    halves = {"settled": _SETTLED_ROWS.format(which=which), "pending": _PENDING_ROWS.format(which=which)}
+    conditions, values = series_in(series.reach, series.dimension_set)
+    part = Composed([SQL(" AND ") + condition for condition in conditions])
+    halves = {
+        "settled": _SETTLED_ROWS.format(which=which, part=part),
+        "pending": _PENDING_ROWS.format(which=which, part=part),
+    }
     statement: Composed
     if derived is None:
         statement = _SUMS.format(dimensions=_DIMENSIONS if series.is_grouped else _ALL_DIMENSIONS, **halves)
@@ -127,6 +133,7 @@ async def read_points(database: Database, series: Series, *, limit: int) -> list
                     "first": part.first,
                     "end": part.end,
                     "limit": limit,
+                    **values,
                 }
                 await cursor.execute(statement, parameters)
                 rows = await cursor.fetchall()

@@ -10,9 +10,11 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
+from analytics_pipeline.events.reach import EVERYTHING, Reach
 from analytics_pipeline.rollups.catalog import Aggregation, Catalog, Metric, dimension_set_name
 from analytics_pipeline.rollups.schema import LEVELS
 from api.errors import invalid_parameter
+from api.metrics.parts import visible_set
 from api.metrics.service import Served, always, cut
 from api.parameters import END_TIME, START_TIME, Parameter, Query
 from api.times import ceil_time, format_time
@@ -61,6 +63,7 @@ class Series:
         dimension_set: '' for the total, else the stored name of the grouping.
         is_grouped: whether points carry dimensions.
         served: the versions of the metric.
+        reach: only rows of series that are in it.
     """
 
     metric: Metric | None
@@ -72,6 +75,7 @@ class Series:
     dimension_set: str
     is_grouped: bool
     served: tuple[Served, ...] = ()
+    reach: Reach = EVERYTHING
 
     @property
     def parts(self) -> list[Served]:
@@ -109,10 +113,12 @@ def read_series(
     max_points: int,
     catalog: Catalog,
     versions_of: Callable[[Metric], tuple[Served, ...]] = lambda metric: (always(metric),),
+    reach: Reach = EVERYTHING,
 ) -> Series:
-    """Understand a query string, by the metrics of a catalog and their versions.
+    """Understand a query string, by the metrics of a catalog and their versions, for who sees only `reach`.
 
     Raises:
+        Forbidden: no series of the metric is made of what may be seen alone.
         BadRequest: a parameter is missing, malformed, unknown to the metric, or asks for too many points.
     """
     query = Query(query_string, PARAMETERS)
@@ -134,16 +140,21 @@ def read_series(
     if selection is None:
         return Series(None, name, interval, start, end, aggregation or Aggregation.COUNT.value, "", False)
     metric = selection.metric
+    chosen = _aggregation(metric, aggregation)
+    dimension_set = _dimension_set(metric, group_by) if group_by else selection.dimension_set
     return Series(
         metric=metric,
         metric_name=name,
         interval=interval,
         start=start,
         end=end,
-        aggregation=_aggregation(metric, aggregation),
-        dimension_set=_dimension_set(metric, group_by) if group_by else selection.dimension_set,
+        aggregation=chosen,
+        dimension_set=visible_set(
+            metric, name, chosen, dimension_set, is_grouped=group_by is not None, reach=reach
+        ),
         is_grouped=group_by is not None,
         served=versions_of(metric),
+        reach=reach,
     )
 
 

@@ -3,6 +3,7 @@
 import orjson
 from fastapi import APIRouter, Response
 
+from api.access import READ
 from api.dependencies import ServicesDependency
 from api.documentation import errors
 from api.operations.schemas import IngestionAnswer
@@ -12,7 +13,13 @@ router = APIRouter(tags=["Operations"])
 PATH = "/api/v1/internal/ingestion-metrics"
 
 
-@router.get(PATH, summary="Ingestion totals", response_model=IngestionAnswer, responses=errors(429, 503))
+@router.get(
+    PATH,
+    summary="Ingestion totals",
+    response_model=IngestionAnswer,
+    responses=errors(429, 503),
+    dependencies=[READ],
+)
 async def get_ingestion_metrics(services: ServicesDependency) -> Response:
     """From the ledger, so the same whichever process answers."""
     totals, last = await services.ledger.read(services.database, services.clock())

@@ -18,7 +18,7 @@ import httpx
 from b25_client.backoff import wait_before
 from b25_client.errors import BufferFull, InvalidEvent
 from b25_client.events import Event
-from b25_client.interface import EventProducer, OnResult, check_name
+from b25_client.interface import EventProducer, OnResult, check_api_key, check_name
 from b25_client.rest import Answer, Rest
 from b25_client.results import Result, Status
 
@@ -49,11 +49,12 @@ class Producer(EventProducer):
         request_timeout: seconds for one request.
         delivery_timeout: seconds from `send` until an event that cannot be delivered is `undelivered`.
         gzip: compress requests; worth it over a slow network, not on one machine.
-        headers: of every request, an API key for example.
+        api_key: of the service, where it asks for one; needs the scope `write`.
+        headers: of every request, for a proxy on the way for example.
         transport: for tests; an httpx transport instead of the network.
 
     Raises:
-        ValueError: `url` or `client_id` cannot be right.
+        ValueError: `url`, `client_id` or `api_key` cannot be right.
     """
 
     def __init__(
@@ -71,12 +72,15 @@ class Producer(EventProducer):
         request_timeout: float = 10.0,
         delivery_timeout: float = 120.0,
         gzip: bool = False,
+        api_key: str | None = None,
         headers: Mapping[str, str] | None = None,
         transport: httpx.BaseTransport | None = None,
         random: Callable[[], float] = random.random,
     ) -> None:
         name = check_name(client_id)
         own_headers = {"X-Client-Id": name} if name is not None else {}
+        if api_key is not None:
+            own_headers["X-API-Key"] = check_api_key(api_key)
         self._rest = Rest(
             url,
             headers={**own_headers, **(headers or {})},

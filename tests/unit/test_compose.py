@@ -63,7 +63,7 @@ def test_images_are_pinned(name: str) -> None:
 
 def test_everything_of_the_brief_is_there() -> None:
     assert set(OURS) == {
-        "migrate", "ingest", "dagster-code", "dagster-webserver", "dagster-daemon", "api", "simulator",
+        "migrate", "first-key", "ingest", "dagster-code", "dagster-webserver", "dagster-daemon", "api", "simulator",
     }  # fmt: skip
     assert set(SERVICES) - set(OURS) == {"postgres", "kafka", "redis", "prometheus", "grafana"}
     assert OURS["ingest"]["deploy"]["replicas"] == 2
@@ -71,7 +71,7 @@ def test_everything_of_the_brief_is_there() -> None:
     assert SERVICES["grafana"]["profiles"] == ["monitoring"]
 
 
-@pytest.mark.parametrize("name", sorted(set(SERVICES) - {"migrate", "simulator"}))
+@pytest.mark.parametrize("name", sorted(set(SERVICES) - {"migrate", "first-key", "simulator"}))
 def test_what_keeps_running_has_a_health_check(name: str) -> None:
     assert SERVICES[name]["healthcheck"]["test"]
 
@@ -100,7 +100,8 @@ def test_its_variables_are_settings_that_load(name: str, monkeypatch: pytest.Mon
     assert loaded.database.host == "postgres"
     assert loaded.redis.host == "redis"
     assert (loaded.server.host == "0.0.0.0") == (name == "api")
-    assert loaded.security.allow_anonymous == (name == "api")
+    assert loaded.security.api_key_enabled == (name == "api")
+    assert not loaded.security.allow_anonymous
 
 
 @pytest.mark.parametrize("name", OURS)

@@ -52,3 +52,21 @@ def test_a_traceback_stays_with_its_event(capsys: pytest.CaptureFixture[str]) ->
         structlog.get_logger("a").error("failed", exc_info=error)
     [line] = capsys.readouterr().err.splitlines()
     assert json.loads(line)["exception"][0]["exc_value"] == "a bug"
+
+
+@pytest.mark.parametrize("name", ["json", "logfmt", "console"])
+def test_a_traceback_tells_no_values(
+    name: Literal["json", "logfmt", "console"], capsys: pytest.CaptureFixture[str]
+) -> None:
+    logs.configure(Logging(format=name), service="api")
+
+    def answer(headers: dict[str, str]) -> None:
+        raise ValueError(f"a bug with {len(headers)} header")
+
+    try:
+        answer({"x-api-key": "hun" + "ter2"})
+    except ValueError:
+        structlog.get_logger("a").exception("request_failed")
+    text = capsys.readouterr().err
+    assert "a bug with 1 header" in text
+    assert "hunter2" not in text

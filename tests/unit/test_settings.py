@@ -150,8 +150,18 @@ def test_beyond_loopback_needs_a_decision(config: Path) -> None:
     config.write_text("server: {host: 0.0.0.0}")
     with pytest.raises(ConfigurationError, match="allow_anonymous"):
         load_settings(config)
-    config.write_text("server: {host: 0.0.0.0}\nsecurity: {allow_anonymous: true}")
-    assert load_settings(config).server.host == "0.0.0.0"
+    for decision in ("allow_anonymous", "api_key_enabled"):
+        config.write_text(f"server: {{host: 0.0.0.0}}\nsecurity: {{{decision}: true}}")
+        assert load_settings(config).server.host == "0.0.0.0"
+
+
+@pytest.mark.parametrize(
+    "origin", ["page.example", "https://page.example/", "https://*.example", "null", "https://a b"]
+)
+def test_origins_are_written_as_browsers_do(config: Path, origin: str) -> None:
+    config.write_text(f"security: {{cors: {{enabled: true, allowed_origins: ['{origin}']}}}}")
+    with pytest.raises(ConfigurationError, match=r"security\.cors\.allowed_origins"):
+        load_settings(config)
 
 
 @pytest.mark.parametrize("name", ["http", "_replay"])

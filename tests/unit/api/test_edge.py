@@ -2,21 +2,29 @@
 
 import asyncio
 from collections.abc import Mapping
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
+from analytics_pipeline.events.reach import Reach
 from analytics_pipeline.settings import Settings
 from analytics_pipeline.telemetry import HTTP_REQUESTS
+from api.access import Rule
+from api.audit import AuditTrail
+from api.clock import utc_now
+from api.database import Database
 from api.edge import Edge
+from api.gate import Gate
+from api.keyring import Keyring
 from api.reads import CachedReads
 
 
 class Reads:
     """A cache that holds one path."""
 
-    def peek(self, path: str, _query: bytes, _etag: bytes) -> SimpleNamespace | None:
+    def peek(self, path: str, _query: bytes, _etag: bytes, _reach: Reach) -> SimpleNamespace | None:
         return SimpleNamespace(etag=b'"1"', body=b"{}") if path == "/cached" else None
 
 
@@ -29,7 +37,9 @@ async def application(scope: Any, _receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": b"b"})
 
 
-async def direct(_headers: Mapping[bytes, bytes], _receive: Any) -> tuple[int, bytes, list[Any]]:
+async def direct(
+    _headers: Mapping[bytes, bytes], _receive: Any, _sender: Any
+) -> tuple[int, bytes, list[Any]]:
     return 201, b"{}", []
 
 
@@ -43,14 +53,22 @@ def counted(method: str, route: str, status: int) -> float:
         ("GET", "/things/1", [], "/things/{id}", 200),
         ("GET", "/cached", [], "/cached", 200),
         ("POST", "/direct", [], "/direct", 201),
-        ("POST", "/direct", [(b"content-encoding", b"br")], "unmatched", 415),
+        ("POST", "/direct", [(b"content-encoding", b"br")], "/direct", 415),
         ("GET", "/things/broken", [], "/things/{id}", 200),
     ],
 )
 def test_a_request_is_counted_once_before_its_answer_is_complete(
     method: str, path: str, headers: list[tuple[bytes, bytes]], route: str, status: int
 ) -> None:
-    edge = Edge(application, cast("CachedReads", Reads()), {"/direct": direct}, Settings())
+    edge = Edge(
+        application,
+        cast("CachedReads", Reads()),
+        {"/direct": direct},
+        Settings(),
+        gate=Gate(Settings(), Keyring(utc_now), None),
+        rules={("POST", "/direct"): Rule("write")},
+        audit=AuditTrail(cast("Database", None), Keyring(utc_now), utc_now, timedelta(days=1)),
+    )
     before = counted(method, route, status)
     seen = []
 

@@ -419,14 +419,24 @@ def test_many_threads_may_send() -> None:
 
 def test_requests_carry_the_name_and_own_headers_and_may_be_compressed() -> None:
     service = Service()
-    with producing(service, client_id="orders", gzip=True, headers={"X-API-Key": "k"}) as (producer, _):
+    with producing(service, client_id="orders", gzip=True, api_key="k", headers={"X-Own": "o"}) as (
+        producer,
+        _,
+    ):
         producer.send("page.view")
         producer.flush(10)
     [headers] = service.headers
     assert headers["x-client-id"] == "orders"
-    assert headers["x-api-key"] == "k"
+    assert (headers["x-api-key"], headers["x-own"]) == ("k", "o")
     assert headers["content-type"] == "application/x-ndjson"
     assert headers["content-encoding"] == "gzip"
+
+
+@pytest.mark.parametrize("key", ["", "a b", "b25_\n", "schlüssel"])
+def test_a_key_that_cannot_travel_is_refused_and_not_repeated(key: str) -> None:
+    with pytest.raises(ValueError, match="api_key") as caught:
+        Producer("http://localhost", api_key=key)
+    assert not key or key not in str(caught.value)
 
 
 def test_a_child_process_is_told_to_make_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

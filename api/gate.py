@@ -1,0 +1,131 @@
+"""Who a request comes from, and whether it may come now: before routing, and for answers from the cache, too.
+
+Belongs here: where a key stands in a request, cookies and their token, which limit counts. Does not belong here: which
+keys hold (`keyring`), what a route asks for (`access`), the arithmetic of limits (`rate_limit`).
+"""
+
+import hmac
+import time
+from collections.abc import Mapping
+from functools import lru_cache
+from ipaddress import ip_address
+from typing import NamedTuple
+
+from analytics_pipeline import telemetry
+from analytics_pipeline.settings import Settings
+from api.errors import Forbidden, Problem, TooManyRequests, Unauthorized
+from api.keyring import Keyring, refused
+from api.principal import ANONYMOUS, Principal
+from api.rate_limit import RateLimiter, Verdict
+from api.redis_line import RedisLine
+from api.shared_rate_limit import SharedRateLimiter
+
+Headers = list[tuple[bytes, bytes]]
+
+COOKIE = b"b25_session"
+
+_KEY_HEADER = b"x-api-key"
+_CSRF_HEADER = b"x-csrf-token"
+_BEARER = b"bearer "
+_HARMLESS = frozenset({"GET", "HEAD", "OPTIONS"})
+_UNLIMITED = frozenset({"/health", "/healthz", "/ready"})
+
+
+class Admission(NamedTuple):
+    """What becomes of a request: who sends it, headers about its limit, and why it goes no further, if so."""
+
+    principal: Principal
+    headers: Headers
+    refusal: Problem | None
+
+
+class Gate:
+    """Decides for one process; limits of keys hold for all processes together."""
+
+    def __init__(self, settings: Settings, keyring: Keyring, redis: RedisLine | None) -> None:
+        self._keyring = keyring
+        self._needs_key = settings.security.api_key_enabled
+        limit = settings.security.rate_limit
+        rate = {"requests_per_minute": limit.requests_per_minute, "burst": limit.burst}
+        self._addresses = RateLimiter(**rate) if limit.enabled else None
+        self._keys = SharedRateLimiter(redis, **rate) if limit.enabled else None
+        self._limit = str(limit.requests_per_minute).encode()
+        self._free: Headers = [(b"x-ratelimit-limit", self._limit), (b"x-ratelimit-remaining", self._limit)]
+
+    async def admit(
+        self, method: str, path: str, host: str, headers: Mapping[bytes, bytes], *, is_public: bool
+    ) -> Admission:
+        """Judge a request by its headers and the address that it comes from."""
+        if is_public or not self._needs_key:
+            return self._by_address(host, None, is_free=path in _UNLIMITED)
+        try:
+            principal = await self._identify(method, headers)
+        except Problem as problem:
+            telemetry.AUTHENTICATION_FAILURES.labels(problem.kind).inc()
+            return self._by_address(host, problem)
+        if self._keys is None:
+            return Admission(principal, self._free, None)
+        return self._limited(principal, await self._keys.check(principal.key_id or ""), None, "with this key")
+
+    async def _identify(self, method: str, headers: Mapping[bytes, bytes]) -> Principal:
+        key = headers.get(_KEY_HEADER)
+        if key is None:
+            authorization = headers.get(b"authorization", b"")
+            if authorization[:7].lower() == _BEARER:
+                key = authorization[7:].strip()
+        if key is not None:
+            return self._keyring.by_key(key)
+        session = session_in(headers)
+        if session is None:
+            raise Unauthorized("Send an API key in the header X-API-Key, or as Authorization: Bearer.")
+        principal = await self._keyring.by_session(session)
+        if method not in _HARMLESS and not hmac.compare_digest(
+            headers.get(_CSRF_HEADER, b""), (principal.csrf or "").encode()
+        ):
+            raise Forbidden(
+                "A write with a cookie needs the header X-CSRF-Token, with the token of GET /api/v1/session.",
+                kind="csrf-token",
+            )
+        return principal
+
+    def _by_address(self, host: str, refusal: Problem | None, *, is_free: bool = False) -> Admission:
+        if self._addresses is None or is_free or _is_loopback(host):
+            return Admission(ANONYMOUS, self._free, refusal)
+        verdict = self._addresses.check(host, time.monotonic())
+        return self._limited(ANONYMOUS, verdict, refusal, "from this address")
+
+    def _limited(
+        self, principal: Principal, verdict: Verdict, refusal: Problem | None, whose: str
+    ) -> Admission:
+        headers = [
+            (b"x-ratelimit-limit", self._limit),
+            (b"x-ratelimit-remaining", str(verdict.remaining).encode()),
+        ]
+        if not verdict.is_allowed:
+            refusal = TooManyRequests(f"Too many requests {whose}.", retry_after=verdict.retry_after)
+        return Admission(principal, headers, refusal)
+
+
+def session_in(headers: Mapping[bytes, bytes]) -> bytes | None:
+    """The session's cookie, if there is one.
+
+    Raises:
+        Unauthorized: there is one, and it cannot be ours.
+    """
+    for part in headers.get(b"cookie", b"").split(b";"):
+        name, _, value = part.strip().partition(b"=")
+        if name == COOKIE:
+            if len(value) != 64 or not value.isalnum():
+                raise refused()
+            return value
+    return None
+
+
+@lru_cache(maxsize=1024)
+def _is_loopback(host: str) -> bool:
+    if host in {"127.0.0.1", "::1", ""}:
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False

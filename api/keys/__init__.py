@@ -1,0 +1,1 @@
+"""/api/v1/keys and /api/v1/session."""

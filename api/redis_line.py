@@ -1,0 +1,85 @@
+"""The connections of this process to Redis, which may disappear at any moment.
+
+Belongs here: that a question takes a bounded time, and that Redis is left alone for a while after a failure.
+Does not belong here: what is asked (`cache_levels`, `shared_rate_limit`).
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+import structlog
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError, ResponseError
+
+from analytics_pipeline.settings import Redis as RedisSettings
+
+_FIRST_REST = 1.0
+_LONGEST_REST = 10.0
+
+_log = structlog.get_logger()
+
+
+class RedisLine:
+    """Asks Redis, as far as it is there."""
+
+    def __init__(self, settings: RedisSettings) -> None:
+        self._timeout = settings.timeout.total_seconds()
+        self._rest = 0.0
+        self._resting_until = 0.0
+        password = settings.password.get_secret_value()
+        if settings.password_file is not None:
+            password = settings.password_file.read_text().strip()
+        self._client = Redis(
+            host=settings.host,
+            port=settings.port,
+            db=settings.db,
+            username=settings.username,
+            password=password or None,
+            ssl=settings.tls,
+            ssl_ca_certs=str(settings.tls_ca_file) if settings.tls_ca_file else None,
+            max_connections=settings.pool_size,
+            socket_timeout=self._timeout,
+            socket_connect_timeout=self._timeout,
+            retry=Retry(NoBackoff(), 0),
+        )
+
+    async def ping(self) -> bool:
+        """Whether Redis answers right now."""
+        try:
+            async with asyncio.timeout(self._timeout):
+                await self._client.ping()
+        except (RedisError, OSError, TimeoutError):
+            return False
+        self._rest = self._resting_until = 0.0
+        return True
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._client.aclose()
+
+    async def ask(self, command: Callable[[Redis], Awaitable[object]]) -> object:
+        """What Redis answers; None if it does not, or if what is there is not ours."""
+        now = time.monotonic()
+        if now < self._resting_until:
+            return None
+        if self._rest:
+            # One request finds out whether it is back; the others go on without.
+            self._resting_until = now + self._rest
+        try:
+            async with asyncio.timeout(self._timeout):
+                found = await command(self._client)
+        except ResponseError:
+            return None  # what is there is not ours; Redis itself is well
+        except (RedisError, OSError, TimeoutError) as error:
+            if not self._rest:
+                _log.warning("cache_unavailable", reason=type(error).__name__)
+            self._rest = min(max(self._rest * 2, _FIRST_REST), _LONGEST_REST)
+            self._resting_until = time.monotonic() + self._rest
+            return None
+        if self._rest:
+            _log.info("cache_available")
+            self._rest = self._resting_until = 0.0
+        return found

@@ -1,0 +1,209 @@
+"""A key that sees a part of the events: only those, in every answer, and a 403 where no answer can be cut down."""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+import pytest
+
+from analytics_pipeline.local_stack.postgres import Postgres
+from tests.integration.api_support import Api, database_copy, event, iso, land, settle
+from tests.integration.keyed_api import Client, asking_for_keys, client_of
+
+EVENTS, METRICS, STATS = "/api/v1/events", "/api/v1/metrics", "/api/v1/events/stats"
+NOW = datetime.now(UTC).replace(microsecond=0)
+MINUTE = NOW.replace(second=0) - timedelta(hours=1)
+RANGE = {"start_time": iso(MINUTE - timedelta(minutes=5)), "end_time": iso(NOW)}
+
+
+def order(event_type: str, second: int, user: str, **properties: Any) -> dict[str, Any]:
+    return event(event_type, MINUTE + timedelta(seconds=second), user, **properties)
+
+
+FIRST = [
+    order("order.placed", 1, "u1", symbol="BTC", strategy_id="a"),
+    order("order.placed", 2, "u2", symbol="BTC", strategy_id="b"),
+    order("order.filled", 3, "u1", symbol="BTC", strategy_id="a", price=2, quantity=3, latency_ms=4),
+    order("order.filled", 4, "u2", symbol="ETH", strategy_id="b", price=10, quantity=10, latency_ms=100),
+    order("user.login", 5, "u3"),
+    order("order.placed", 6, "u4", symbol="BTC", strategy_id=5),
+    order("orders%weird", 7, "u5", strategy_id="a"),
+]
+SECOND = [
+    order("order.placed", 8, "u1", symbol="ETH", strategy_id="a"),
+    order("order.filled", 9, "u3", symbol="ETH", strategy_id="c", price=5, quantity=1, latency_ms=7),
+]
+
+
+@pytest.fixture(scope="module")
+def database(postgres: Postgres, template_database: str) -> Iterator[str]:
+    with database_copy(postgres, template_database, "api_reach") as copied:
+        land(copied, FIRST)
+        settle(copied)
+        land(copied, SECOND)  # pending
+        yield copied
+
+
+@pytest.fixture(scope="module")
+def api(database: str) -> Iterator[Api]:
+    with asking_for_keys(database) as running_api:
+        yield running_api
+
+
+@pytest.fixture(scope="module")
+def everything(api: Api, database: str) -> Client:
+    return client_of(api, database, "read", "write")
+
+
+@pytest.fixture(scope="module")
+def orders(api: Api, database: str) -> Client:
+    return client_of(api, database, "read", "write", event_types=["order.*"])
+
+
+@pytest.fixture(scope="module")
+def team_a(api: Api, database: str) -> Client:
+    return client_of(api, database, "read", "write", dimensions={"strategy_id": ["a"]})
+
+
+@pytest.fixture(scope="module")
+def teams(api: Api, database: str) -> Client:
+    return client_of(
+        api, database, "read", "write", event_types=["order.*"], dimensions={"strategy_id": ["a", "c"]}
+    )
+
+
+def listed(client: Client, **more: Any) -> list[tuple[str, str]]:
+    found = client.get(EVENTS, **RANGE, **more)
+    assert found["count"] == len(found["events"])
+    return [(one["event_type"], one["properties"].get("strategy_id")) for one in found["events"]]
+
+
+def points(client: Client, name: str, **more: Any) -> list[Any]:
+    found = client.get(METRICS, metric_name=name, interval="1m", **RANGE, **more)["result"]["data_points"]
+    return [(one["value"], one["dimensions"]) if one["dimensions"] else one["value"] for one in found]
+
+
+def test_events(everything: Client, orders: Client, team_a: Client, teams: Client) -> None:
+    assert len(listed(everything)) == 9
+    assert [one for one in listed(orders) if not one[0].startswith("order.")] == []
+    assert len(listed(orders)) == 7
+    assert {strategy for _, strategy in listed(team_a)} == {"a"}
+    assert len(listed(team_a)) == 4
+    assert sorted(listed(teams)) == [
+        ("order.filled", "a"), ("order.filled", "c"), ("order.placed", "a"), ("order.placed", "a"),
+    ]  # fmt: skip
+    assert listed(team_a, limit=1) == [("order.placed", "a")]
+    assert listed(teams, event_type="order.filled") == [("order.filled", "c"), ("order.filled", "a")]
+    assert orders.request("GET", EVENTS, params={"event_type": "user.login"}).status_code == 403
+
+
+def test_statistics(everything: Client, orders: Client, team_a: Client) -> None:
+    assert everything.get(STATS, **RANGE)["total_events"] == 9
+    seen = orders.get(STATS, **RANGE)
+    assert seen["by_type"] == {"order.placed": 4, "order.filled": 3}
+    assert seen["total_events"] == 7
+    refused = team_a.request("GET", STATS, params=RANGE)
+    assert (refused.status_code, refused.json()["type"].rpartition(":")[2]) == (403, "outside-key")
+    assert "strategy_id" in refused.json()["detail"]
+
+
+def test_metrics_with_and_without_group_by(
+    everything: Client, orders: Client, team_a: Client, teams: Client
+) -> None:
+    assert points(everything, "trading.total_volume") == [111]
+    assert points(team_a, "trading.total_volume") == [6]
+    assert points(teams, "trading.total_volume") == [11]
+    by_team = points(teams, "trading.total_volume", group_by="strategy_id")
+    assert by_team == [(6, {"strategy_id": "a"}), (5, {"strategy_id": "c"})]
+    assert points(orders, "events.count", group_by="event_type") == [
+        (3, {"event_type": "order.filled"}), (4, {"event_type": "order.placed"}),
+    ]  # fmt: skip
+    assert points(orders, "events.count.order.placed") == [4]
+    assert points(team_a, "trading.orders_placed") == [2]
+    assert points(team_a, "trading.order_fill_rate") == [50]
+    assert points(team_a, "trading.order_latency", aggregation="p99") == pytest.approx([4], rel=0.01)
+    assert points(teams, "trading.order_latency", aggregation="max") == [7]
+    assert (
+        teams.request(
+            "GET", METRICS, params={"metric_name": "trading.order_latency", "aggregation": "p99"}
+        ).status_code
+        == 403
+    )
+    assert team_a.request("GET", METRICS, params={"metric_name": "users.active"}).status_code == 403
+
+
+def test_nobody_gets_the_cached_answer_of_another(
+    everything: Client, team_a: Client, teams: Client, api: Api, database: str
+) -> None:
+    twin = client_of(api, database, "read", dimensions={"strategy_id": ["a"]})
+    asked = {"metric_name": "trading.total_volume", "interval": "1m", **RANGE}
+    tags = {}
+    for client, value in ((everything, 111), (team_a, 6), (teams, 11), (everything, 111), (team_a, 6)):
+        for _ in range(2):
+            answer = client.request("GET", METRICS, params=asked)
+            assert [one["value"] for one in answer.json()["result"]["data_points"]] == [value]
+            tags[value] = answer.headers["etag"]
+    assert len(set(tags.values())) == 3
+    assert (
+        team_a.request("GET", METRICS, params=asked, headers={"If-None-Match": tags[111]}).status_code == 200
+    )
+    # Who sees the same shares the answer.
+    assert twin.get(METRICS, **asked)["cached"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/api/v1/dashboard/metrics", "/api/v1/internal/ingestion-metrics", "/api/v1/events/landings/10000-0-1"],
+)
+def test_what_is_about_all_events_is_refused_with_a_sentence(
+    orders: Client, team_a: Client, path: str
+) -> None:
+    for client in (orders, team_a):
+        for _ in range(2):
+            answer = client.request("GET", path)
+            assert (answer.status_code, answer.json()["type"].rpartition(":")[2]) == (403, "outside-key")
+            assert "all events" in answer.json()["detail"]
+
+
+def test_definitions(orders: Client, team_a: Client, everything: Client) -> None:
+    custom = "/api/v1/custom-events"
+    assert orders.request("POST", custom, json={"name": "order.custom"}).status_code == 201
+    assert orders.get(f"{custom}/order.custom")["name"] == "order.custom"
+    assert orders.request("POST", custom, json={"name": "user.custom"}).status_code == 403
+    assert orders.request("GET", f"{custom}/user.custom").status_code == 403
+    assert team_a.request("POST", custom, json={"name": "order.other"}).status_code == 403
+    assert everything.request("GET", f"{custom}/order.other").status_code == 404
+
+
+@pytest.mark.parametrize("as_lines", [True, False])
+def test_posting_only_its_own(team_a: Client, orders: Client, database: str, as_lines: bool) -> None:
+    def send(client: Client, *events: dict[str, Any], **headers: str) -> int:
+        if as_lines:
+            headers["Content-Type"] = "application/x-ndjson"
+            content = "\n".join(map(json.dumps, events))
+        else:
+            content = json.dumps(events[0] if len(events) == 1 else events)
+        return client.request("POST", EVENTS, content=content, headers=headers).status_code
+
+    def waiting() -> int:
+        with psycopg.connect(database) as connection:
+            [(count,)] = connection.execute("SELECT coalesce(sum(events), 0) FROM http_inbox").fetchall()
+        return int(count)
+
+    before = waiting()
+    own = {"event_type": "t", "properties": {"strategy_id": "a"}}
+    assert send(team_a, own) == 201
+    assert send(team_a, own, own) == 201
+    assert waiting() == before + 3
+    for other in ({"event_type": "t"}, {"event_type": "t", "properties": {"strategy_id": "b"}}):
+        assert send(team_a, other) == 403
+        assert send(team_a, own, other) == 403
+    assert send(orders, own) == 403
+    assert send(orders, {"event_type": "order.x"}) == 201
+    assert waiting() == before + 4
+    # An Idempotency-Key belongs to the key that sent it.
+    same = {"Idempotency-Key": f"one-{as_lines}"}
+    assert send(orders, {"event_type": "order.x"}, **same) == 201
+    assert send(team_a, own, **same) == 201
