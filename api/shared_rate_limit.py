@@ -30,7 +30,7 @@ local interval, tolerance = tonumber(ARGV[1]), tonumber(ARGV[2])
 local found = {}
 for _, key in ipairs(KEYS) do
     local arrival = tonumber(redis.call('GET', key) or now) or now
-    if arrival < now or arrival > now + tolerance then arrival = now end
+    if not (arrival >= now and arrival <= now + tolerance) then arrival = now end
     local wait = arrival + interval - tolerance - now
     if wait > 0 then
         found[#found + 1] = math.ceil(wait)
