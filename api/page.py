@@ -22,7 +22,7 @@ h1{margin-bottom:0}h2{margin-top:2.5rem;border-bottom:1px solid #d0d7de}code,pre
 pre{background:#f6f8fa;padding:.75rem;overflow:auto;border-radius:6px}table{border-collapse:collapse;width:100%}
 td,th{border:1px solid #d0d7de;padding:.35rem .6rem;text-align:left;vertical-align:top}summary{cursor:pointer}
 .method{display:inline-block;min-width:3.2rem;text-align:center;border-radius:4px;color:#fff;font-weight:600}
-.get{background:#0969da}.post{background:#1a7f37}details{margin:.6rem 0}
+.get{background:#0969da}.post{background:#1a7f37}.delete{background:#cf222e}details{margin:.6rem 0}
 @media(prefers-color-scheme:dark){body{background:#0d1117;color:#e6edf3}pre{background:#161b22}td,th,h2{border-color:#30363d}}
 """
 _STYLE_HASH = b64encode(sha256(_STYLE.encode()).digest()).decode()
@@ -98,10 +98,14 @@ def _curl(base_url: str, path: str, method: str, operation: dict[str, Any]) -> s
     ]
     query = "&".join(f"{one['name']}={one['example']}" for one in wanted if one.get("required"))
     url = f"{base_url}{path}" + (f"?{query}" if query else "")
+    security = operation.get("security")
+    key = " -H 'X-API-Key: …'" if security and {} not in security else ""
     body = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("example")
     if body is None:
-        return f"curl '{url}'"
-    return f"curl -X {method.upper()} '{url}' -H 'Content-Type: application/json' -d '{json.dumps(body)}'"
+        verb = "" if method == "get" else f"-X {method.upper()} "
+        return f"curl {verb}'{url}'{key}"
+    content = f"-H 'Content-Type: application/json' -d '{json.dumps(body)}'"
+    return f"curl -X {method.upper()} '{url}'{key} {content}"
 
 
 def _success_schema(operation: dict[str, Any]) -> dict[str, Any] | None:

@@ -1,6 +1,8 @@
 """Keys, scopes, sessions, the audit log: every route with every kind of key, and secrets that stay secret."""
 
 import asyncio
+import base64
+import hashlib
 import json
 import re
 from collections.abc import Iterator
@@ -390,6 +392,16 @@ def test_headers_that_protect_browsers(api: Api, holders: dict[str, Client], pat
         assert "frame-ancestors 'none'" in policy[0]
         assert "default-src 'none'" in policy[0]
         assert "unsafe" not in policy[0]
+
+
+def test_the_page_of_the_documentation_may_use_its_own_style_and_tells_of_keys(api: Api) -> None:
+    page = api.request("GET", "/docs")
+    [style] = re.findall(r"<style>(.*?)</style>", page.text, re.DOTALL)
+    allowed = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert f"style-src 'sha256-{allowed}'" in page.headers["content-security-policy"]
+    assert " style=" not in page.text
+    assert "<script" not in page.text
+    assert "X-API-Key" in page.text
 
 
 def test_cors_comes_from_the_settings_and_never_with_credentials(database: str) -> None:

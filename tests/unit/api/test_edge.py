@@ -43,6 +43,19 @@ async def direct(
     return 201, b"{}", []
 
 
+def edge_of(app: Any, settings: Settings) -> Edge:
+    keyring = Keyring(utc_now)
+    return Edge(
+        app,
+        cast("CachedReads", Reads()),
+        {"/direct": direct},
+        settings,
+        gate=Gate(settings, keyring, None),
+        rules={("POST", "/direct"): Rule("write")},
+        audit=AuditTrail(cast("Database", None), keyring, utc_now, timedelta(days=1)),
+    )
+
+
 def counted(method: str, route: str, status: int) -> float:
     return HTTP_REQUESTS.labels(method, route, str(status))._value.get()  # type: ignore[no-any-return]
 
@@ -60,15 +73,7 @@ def counted(method: str, route: str, status: int) -> float:
 def test_a_request_is_counted_once_before_its_answer_is_complete(
     method: str, path: str, headers: list[tuple[bytes, bytes]], route: str, status: int
 ) -> None:
-    edge = Edge(
-        application,
-        cast("CachedReads", Reads()),
-        {"/direct": direct},
-        Settings(),
-        gate=Gate(Settings(), Keyring(utc_now), None),
-        rules={("POST", "/direct"): Rule("write")},
-        audit=AuditTrail(cast("Database", None), Keyring(utc_now), utc_now, timedelta(days=1)),
-    )
+    edge = edge_of(application, Settings())
     before = counted(method, route, status)
     seen = []
 
@@ -84,3 +89,52 @@ def test_a_request_is_counted_once_before_its_answer_is_complete(
 
     assert all(count == (0 if more else 1) for more, count in seen)
     assert counted(method, route, status) - before == 1
+
+
+def test_a_body_that_trickles_in_is_given_up_as_a_whole() -> None:
+    settings = Settings.model_validate({"server": {"read_timeout": "200ms"}})
+    answers: list[Any] = []
+
+    async def reading(_scope: Any, receive: Any, send: Any) -> None:
+        while (await receive()).get("more_body"):
+            pass
+        raise AssertionError("the body never ends")
+
+    async def trickle() -> dict[str, object]:
+        await asyncio.sleep(0.05)  # each part alone is in time
+        return {"type": "http.request", "body": b"a", "more_body": True}
+
+    async def send(message: Any) -> None:
+        answers.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/x", "query_string": b"", "headers": []}
+    asyncio.run(asyncio.wait_for(edge_of(reading, settings)(scope, trickle, send), 5))
+    assert answers[0]["status"] == 408
+
+
+def test_waiting_for_the_client_to_go_away_is_no_body() -> None:
+    settings = Settings.model_validate({"server": {"read_timeout": "50ms"}})
+    messages = iter(
+        [
+            (0.0, {"type": "http.request", "body": b"a", "more_body": False}),
+            (0.2, {"type": "http.disconnect"}),
+        ]
+    )
+    seen = []
+
+    async def streaming(_scope: Any, receive: Any, send: Any) -> None:
+        seen.extend([await receive(), await receive()])
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def receive() -> dict[str, object]:
+        seconds, message = next(messages)
+        await asyncio.sleep(seconds)
+        return message
+
+    async def send(_message: Any) -> None:
+        return None
+
+    scope = {"type": "http", "method": "GET", "path": "/x", "query_string": b"", "headers": []}
+    asyncio.run(edge_of(streaming, settings)(scope, receive, send))
+    assert [message["type"] for message in seen] == ["http.request", "http.disconnect"]
