@@ -17,7 +17,7 @@ from analytics_pipeline.storage import api_keys, audit_log
 from analytics_pipeline.storage.audit_log import Line
 from api.clock import Clock
 from api.database import Database
-from api.errors import Problem
+from api.errors import BadRequest, Problem
 from api.keyring import Keyring
 
 SUBJECT = "b25.subject"
@@ -94,6 +94,9 @@ class AuditTrail:
                 ):
                     await cursor.executemany(audit_log.WRITE, list(taken.values()))
                 is_written = True
+            except BadRequest:  # a line that Postgres will never take must not hold up the others
+                is_written = True
+                telemetry.AUDIT_LINES_LOST.inc(len(taken))
             except Problem:
                 pass  # once more in a second; if only the answer was lost, a line is there twice, never not at all
             finally:

@@ -1,9 +1,10 @@
 """The outermost layer, raw ASGI: what every request gets, and what is answered without anything else.
 
-Belongs here: request ids, body limits, read timeouts, headers of every answer, request metrics, the last resort for
-defects, and asking for a key, a scope and room below the limit before anything is answered.
-Does not belong here: who it is and which limit counts (`gate`), what a route asks for (`access`), routes. Hits of the
-cache and the paths given as `direct` are answered here; everything else goes on to FastAPI.
+Belongs here: request ids, read timeouts, headers of every answer, request metrics, the last resort for defects, and
+asking for a key, a scope and room below the limit before anything is answered.
+Does not belong here: who it is and which limit counts (`gate`), what a route asks for (`access`), which bodies are read
+(`bodies`), routes. Hits of the cache and the paths given as `direct` are answered here; everything else goes on to
+FastAPI.
 """
 
 import asyncio
@@ -22,7 +23,8 @@ from analytics_pipeline import telemetry
 from analytics_pipeline.settings import Settings
 from api.access import Rules
 from api.audit import SUBJECT, AuditTrail
-from api.errors import MEDIA_TYPE, HttpProblem, Problem, TooLarge, internal_problem
+from api.bodies import Bodies
+from api.errors import MEDIA_TYPE, HttpProblem, Problem, internal_problem
 from api.gate import Admission, Gate, Headers
 from api.principal import PRINCIPAL, Principal
 from api.reads import CACHE_CONTROL, CachedReads
@@ -45,10 +47,9 @@ _HIT = (b"x-cache", b"hit")
 _POLICY = b"content-security-policy"
 _SAFE: Headers = [(b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer")]
 _NOTHING_TO_RUN = (_POLICY, b"default-src 'none'; frame-ancestors 'none'")
+_UNLESS_SAID: Headers = [_NOTHING_TO_RUN, (b"cache-control", b"no-store")]
 _HARMLESS = frozenset({"GET", "HEAD", "OPTIONS"})
 _UNMATCHED = "unmatched"
-_PLAIN = frozenset({b"identity"})
-_PACKED = frozenset({b"identity", b"gzip", b"x-gzip"})
 _METHODS = frozenset({"GET", "POST", "HEAD", "OPTIONS", "PUT", "DELETE", "PATCH"})
 
 _log = structlog.get_logger()
@@ -71,12 +72,11 @@ class Edge:
         self._app = app
         self._reads = reads
         self._direct = direct
-        self._most_bytes = settings.server.max_body_size
+        self._bodies = Bodies(settings)
         self._read_timeout = settings.server.read_timeout.total_seconds()
         self._gate = gate
         self._rules = rules
         self._audit = audit
-        self._origins = frozenset(settings.security.cors.allowed_origins)
         self._prefix = os.urandom(6).hex()
         self._counter = itertools.count(1)
 
@@ -117,40 +117,6 @@ class Edge:
                 return admission._replace(refusal=problem)
         return admission
 
-    def refusal(
-        self, headers: dict[bytes, bytes], principal: Principal, *, may_be_packed: bool
-    ) -> Problem | None:
-        """Why a request with a body is not even read, if so."""
-        origin = headers.get(b"origin")
-        # A page that knows a key may use it where all origins may read; whoever needs none is protected from pages.
-        is_trusted = "*" in self._origins and principal.key_id is not None and principal.csrf is None
-        if origin is not None and not is_trusted and not self._is_same_site(origin, headers):
-            return HttpProblem(
-                403,
-                "cross-site",
-                "Forbidden",
-                "A browser sent this from another site; see security.cors.allowed_origins.",
-            )
-        encoding = headers.get(b"content-encoding", b"")
-        if encoding and encoding.lower() not in (_PACKED if may_be_packed else _PLAIN):
-            advice = (
-                "Send the body uncompressed or with gzip." if may_be_packed else "Send the body uncompressed."
-            )
-            return HttpProblem(415, "unsupported-encoding", "Unsupported content encoding", advice)
-        length = headers.get(b"content-length", b"")
-        if length.isdigit() and int(length[:20]) > self._most_bytes:
-            return self.too_large()
-        return None
-
-    def too_large(self) -> TooLarge:
-        """The answer to a body that is too long."""
-        return TooLarge(f"The body is longer than {self._most_bytes} bytes (server.max_body_size).")
-
-    def _is_same_site(self, origin: bytes, headers: dict[bytes, bytes]) -> bool:
-        text = origin.decode("latin-1")
-        host = headers.get(b"host", b"").decode("latin-1")
-        return text in self._origins or text.partition("://")[2] == host
-
     def known_route(self, method: str, path: str) -> str | None:
         """The path, if it is one of ours without parameters: a name of bounded variety."""
         return path if (method, path) in self._rules else None
@@ -175,9 +141,9 @@ class Edge:
         return self._reads
 
     @property
-    def most_bytes(self) -> int:
-        """Longest body."""
-        return self._most_bytes
+    def bodies(self) -> Bodies:
+        """What is to be read at all."""
+        return self._bodies
 
     @property
     def read_timeout(self) -> float:
@@ -223,7 +189,9 @@ class _Exchange:
                     principal.reach,
                 )
             elif method not in _HARMLESS:
-                refusal = self._edge.refusal(self._headers, principal, may_be_packed=direct is not None)
+                refusal = self._edge.bodies.refusal(
+                    self._headers, principal, may_be_packed=direct is not None
+                )
         if refusal is not None:
             self._route = self._edge.known_route(method, path) or _UNMATCHED
             await self._answer_problem(refusal)
@@ -283,7 +251,7 @@ class _Exchange:
             if not self._status:
                 await self._answer_problem(problem)
         except Exception:  # noqa: BLE001 - the edge of the process: log it, answer, go on serving
-            _log.exception("request_failed", request_id=self._request_id, path=_bounded(self._scope["path"]))
+            _log.exception("request_failed", request_id=self._request_id, route=self._matched)
             if not self._status:
                 await self._answer_problem(internal_problem())
 
@@ -311,8 +279,8 @@ class _Exchange:
         finally:
             patience.cancel()
         self._received += len(message.get("body", b""))
-        if self._received > self._edge.most_bytes:
-            raise self._edge.too_large()
+        if self._received > self._edge.bodies.most_bytes:
+            raise self._edge.bodies.too_large()
         self._is_whole = not message.get("more_body", False)
         return message
 
@@ -332,9 +300,8 @@ class _Exchange:
         if message["type"] == "http.response.start":
             self._status = message["status"]
             headers = [*message.get("headers", []), *self._own_headers]
-            if not any(name == _POLICY for name, _ in headers):
-                headers.append(_NOTHING_TO_RUN)
-            message["headers"] = headers
+            names = {name for name, _ in headers}
+            message["headers"] = headers + [one for one in _UNLESS_SAID if one[0] not in names]
         await self._deliver(message)
 
     async def _answer_hit(self, etag: bytes, body: bytes | None) -> None:
@@ -368,7 +335,3 @@ def _series(method: str, route: str, status: int) -> tuple[Counter, Histogram]:
         telemetry.HTTP_REQUESTS.labels(method, route, str(status)),
         telemetry.HTTP_DURATION.labels(route),
     )
-
-
-def _bounded(path: str) -> str:
-    return path[:200]

@@ -44,8 +44,10 @@ class Gate:
 
     def __init__(self, settings: Settings, keyring: Keyring, redis: RedisLine | None) -> None:
         self._keyring = keyring
-        self._needs_key = settings.security.api_key_enabled
-        limit = settings.security.rate_limit
+        security = settings.security
+        self._needs_key = security.api_key_enabled
+        self._is_local = not (security.api_key_enabled or security.allow_anonymous)
+        limit = security.rate_limit
         rate = {"requests_per_minute": limit.requests_per_minute, "burst": limit.burst}
         self._addresses = RateLimiter(**rate) if limit.enabled else None
         self._keys = SharedRateLimiter(redis, **rate) if limit.enabled else None
@@ -57,7 +59,10 @@ class Gate:
     ) -> Admission:
         """Judge a request by its headers and the address that it comes from."""
         if is_public or not self._needs_key:
-            return self._by_address(host, None, is_free=path in _UNLIMITED)
+            refusal = None
+            if self._is_local and not is_public and not _is_own_name(headers.get(b"host", b"")):
+                refusal = _strange_name()
+            return self._by_address(host, refusal, is_free=path in _UNLIMITED)
         try:
             principal = await self._identify(method, headers)
         except Problem as problem:
@@ -119,6 +124,28 @@ def session_in(headers: Mapping[bytes, bytes]) -> bytes | None:
                 raise refused()
             return value
     return None
+
+
+def _strange_name() -> Forbidden:
+    return Forbidden(
+        "Nobody needs a key here, so only localhost and addresses are answered to, not other names: a page could have "
+        "any name lead here. Behind a proxy, set security.api_key_enabled or security.allow_anonymous.",
+        kind="unknown-host",
+    )
+
+
+@lru_cache(maxsize=1024)
+def _is_own_name(host: bytes) -> bool:
+    """Whether a Host header cannot have been led here by somebody's name server."""
+    name = host.decode("latin-1").lower()
+    name = name.partition("]")[0].removeprefix("[") if name.startswith("[") else name.partition(":")[0]
+    if name in {"", "localhost"} or name.endswith(".localhost"):
+        return True
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 @lru_cache(maxsize=1024)

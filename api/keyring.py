@@ -9,9 +9,12 @@ Revoked and expired keys are not in the snapshot, so nothing here can tell them 
 import asyncio
 import hmac
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from analytics_pipeline.events.reach import Reach
+import structlog
+
+from analytics_pipeline.errors import ConfigurationError
+from analytics_pipeline.events.reach import Reach, reach
 from analytics_pipeline.storage import api_keys
 from api.clock import Clock
 from api.database import Connection
@@ -22,6 +25,8 @@ _PATIENCE = 0.3
 """Seconds after which an unknown session is refused: another process may have opened it this very moment."""
 
 _NOBODY = bytes(32)
+
+_log = structlog.get_logger()
 
 
 class _Known(NamedTuple):
@@ -49,10 +54,16 @@ class Keyring:
         """Read them again."""
         keys = await (await connection.execute(api_keys.VALID)).fetchall()
         sessions = await (await connection.execute(api_keys.VALID_SESSIONS)).fetchall()
-        self._keys = {
-            key_id: _Known(hash_, Principal(key_id, frozenset(scopes), _reach(types, dimensions)), expires_at)
-            for key_id, hash_, scopes, types, dimensions, expires_at in keys
-        }
+        known: dict[str, _Known] = {}
+        for key_id, hash_, scopes, types, dimensions, expires_at in keys:
+            try:
+                principal = Principal(key_id, frozenset(scopes), _reach(types, dimensions))
+            except ConfigurationError as error:
+                # Written by hand: it sees nothing rather than too much, and the other keys go on.
+                _log.warning("api_key_unreadable", key_id=key_id, reason=str(error))
+                continue
+            known[key_id] = _Known(hash_, principal, expires_at)
+        self._keys = known
         self._sessions = {hash_: _Session(key_id, expires_at) for hash_, key_id, expires_at in sessions}
         self._reloaded.set()
         self._reloaded = asyncio.Event()
@@ -120,8 +131,8 @@ def refused() -> Unauthorized:
     return Unauthorized("The API key is not known, has expired, or was revoked.", kind="invalid-api-key")
 
 
-def _reach(event_types: list[str] | None, dimensions: dict[str, list[str]]) -> Reach:
-    return Reach(
-        None if event_types is None else tuple(event_types),
-        tuple((name, tuple(dimensions[name])) for name in sorted(dimensions)),
-    )
+def _reach(event_types: list[Any] | None, dimensions: dict[str, Any]) -> Reach:
+    given = [event_types or [], *dimensions.values()]
+    if not all(isinstance(texts, list) and all(isinstance(one, str) for one in texts) for texts in given):
+        raise ConfigurationError("event_types and dimensions are lists of texts")
+    return reach(event_types, dimensions)

@@ -104,6 +104,7 @@ def test_without_redis_each_process_counts_and_nobody_waits_for_long() -> None:
         verdicts = [runner.run(limiter.check("a")) for _ in range(7)]
         assert time.perf_counter() - began < 1
         assert [one.is_allowed for one in verdicts] == [True] * 5 + [False] * 2
+        assert [one.remaining for one in verdicts] == [4, 3, 2, 1, 0, 0, 0]
         assert runner.run(limiter.check("b")).is_allowed
         runner.run(line.close())
 

@@ -85,7 +85,9 @@ def points(client: Client, name: str, **more: Any) -> list[Any]:
     return [(one["value"], one["dimensions"]) if one["dimensions"] else one["value"] for one in found]
 
 
-def test_events(everything: Client, orders: Client, team_a: Client, teams: Client) -> None:
+def test_events(
+    everything: Client, orders: Client, team_a: Client, teams: Client, api: Api, database: str
+) -> None:
     assert len(listed(everything)) == 9
     assert [one for one in listed(orders) if not one[0].startswith("order.")] == []
     assert len(listed(orders)) == 7
@@ -94,6 +96,9 @@ def test_events(everything: Client, orders: Client, team_a: Client, teams: Clien
     assert sorted(listed(teams)) == [
         ("order.filled", "a"), ("order.filled", "c"), ("order.placed", "a"), ("order.placed", "a"),
     ]  # fmt: skip
+    assert (
+        listed(client_of(api, database, "read", dimensions={"strategy_id": ["5"]})) == []
+    )  # it is a number there
     assert listed(team_a, limit=1) == [("order.placed", "a")]
     assert listed(teams, event_type="order.filled") == [("order.filled", "c"), ("order.filled", "a")]
     assert orders.request("GET", EVENTS, params={"event_type": "user.login"}).status_code == 403

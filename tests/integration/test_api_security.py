@@ -182,6 +182,43 @@ def test_anonymous_may_read_and_write_but_not_make_keys(database: str) -> None:
         assert open_api.get(SESSION) == {"key_id": None, "scopes": ["read", "write"], "csrf_token": None}
 
 
+def test_without_keys_names_that_anybody_can_lead_here_are_not_answered_to(database: str) -> None:
+    def status(open_api: Api, host: str, path: str = STATS) -> int:
+        return open_api.request("GET", path, headers={"Host": host}).status_code
+
+    with running(settings_for(database)) as open_api:
+        for host in (
+            "localhost:9097",
+            "LOCALHOST",
+            "a.localhost:1",
+            "127.0.0.1",
+            "[::1]:9097",
+            "10.1.2.3:9097",
+        ):
+            assert status(open_api, host) == 200
+        for host in ("evil.example:9097", "localhost.evil.example", "127.0.0.1.evil.example", "[::1", "\xe4"):
+            assert status(open_api, host) == (200 if host == "[::1" else 403)
+        assert status(open_api, "probe.internal", "/health") == 200
+    with running(settings_for(database, security={"allow_anonymous": True})) as open_api:
+        assert status(open_api, "api.example") == 200
+
+
+def test_a_row_that_cannot_be_read_is_no_key_and_harms_no_other(api: Api, database: str) -> None:
+    broken, good = make_key(database, "read"), make_key(database, "read", dimensions={"strategy_id": ["a"]})
+    for dimensions in (
+        '{"strategy_id": 5}',
+        '{"strategy_id": "a"}',
+        '{"strategy_id": [1]}',
+        '{"a b": ["x"]}',
+    ):
+        with psycopg.connect(database) as connection:
+            connection.execute(
+                "UPDATE api_keys SET dimensions = %s::jsonb WHERE id = %s", (dimensions, broken.id)
+            )
+        wait_for(lambda: not Client(api, broken).is_known(), timeout=2)
+        assert Client(api, good).is_known()
+
+
 def test_keys_over_rest(api: Api, database: str, holders: dict[str, Client]) -> None:
     admin = holders["admin"]
     part = {"event_types": ["order.*"], "dimensions": {"strategy_id": ["s1"]}}

@@ -92,16 +92,22 @@ def test_json_and_only_if_there_is_none(run: Run) -> None:
     assert (code, "none was made" in out) == (0, True)
 
 
-def test_of_many_first_keys_one_is_made(database: str) -> None:
-    def make(_: int) -> Any:
-        with connect(database, name="test") as connection:
-            made = create_first_key(connection, new_key("first", ["admin"], now=datetime.now(UTC)))
-            connection.commit()
-            return made
+def test_of_two_first_keys_at_once_one_is_made(database: str) -> None:
+    def make(connection: Any) -> Any:
+        return create_first_key(connection, new_key("first", ["admin"], now=datetime.now(UTC)))
 
-    with ThreadPoolExecutor(8) as pool:
-        made = [key for key in pool.map(make, range(8)) if key is not None]
-    assert len(made) == 1
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    with (
+        connect(database, name="test") as first,
+        connect(database, name="test") as second,
+        connect(database, name="test", autocommit=True) as third,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        assert make(first) is not None
+        other = pool.submit(make, second)
+        wait_for(lambda: other.done() or third.execute(waiting).fetchone() == (1,))
+        first.commit()
+        assert other.result(10) is None
 
 
 @pytest.mark.parametrize(
