@@ -42,9 +42,7 @@ async def post_event(request: Request, services: ServicesDependency) -> Response
 
     The header `X-Landing-Token` leads to what becomes of it.
     """
-    reply = await services.poster.answer(
-        dict(request.headers.raw), request.receive, principal_of(request)
-    )
+    reply = await services.poster.answer(dict(request.headers.raw), request.receive, principal_of(request))
     return Response(
         reply.body, reply.status, headers={name.decode(): value.decode() for name, value in reply.headers}
     )

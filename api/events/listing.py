@@ -133,9 +133,7 @@ class Filters:
     @property
     def is_counted_by_rollups(self) -> bool:
         """Whether the counts by type tell how many there are."""
-        return not (
-            self.type_prefixes or self.owners or self.id or self.properties or self.reach.dimensions
-        )
+        return not (self.type_prefixes or self.owners or self.id or self.properties or self.reach.dimensions)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -102,6 +103,38 @@ def test_events(
     assert listed(team_a, limit=1) == [("order.placed", "a")]
     assert listed(teams, event_type="order.filled") == [("order.filled", "c"), ("order.filled", "a")]
     assert orders.request("GET", EVENTS, params={"event_type": "user.login"}).status_code == 403
+
+
+def test_pages_streams_and_totals_of_events(orders: Client, team_a: Client, teams: Client) -> None:
+    page = team_a.get(EVENTS, **RANGE, limit=3, total="exact")
+    rest = team_a.get(EVENTS, cursor=page["next_cursor"], limit=3)
+    assert (page["count"], rest["count"], page["total"]["value"]) == (3, 1, 4)
+    assert {one["properties"]["strategy_id"] for one in page["events"] + rest["events"]} == {"a"}
+    assert team_a.get(EVENTS, **RANGE, total="estimated")["total"]["is_exact"] is False
+    assert orders.get(EVENTS, **RANGE, total="estimated")["total"]["value"] == 7
+    for client, count in ((orders, 7), (team_a, 4), (teams, 4)):
+        lines = client.request("GET", EVENTS, params={**RANGE, "format": "ndjson"}).text.splitlines()
+        assert len(lines) == count
+    # A prefix may reach further than the key: what lies in both.
+    assert len(listed(orders, event_type="*")) == 7
+    assert {one for one, _ in listed(orders, event_type="order.p*")} == {"order.placed"}
+    assert listed(orders, event_type="user.*") == []
+    assert (
+        orders.request("GET", EVENTS, params={"event_type": ["order.placed", "user.login"]}).status_code
+        == 403
+    )
+    assert listed(team_a, property="strategy_id:eq:b") == []
+    foreign = next(one for one in FIRST if one["event_type"] == "user.login")
+    for client in (orders, team_a):
+        found = client.get(EVENTS, **RANGE, id=str(UUID(bytes=foreign["id"])))
+        assert found["events"] == []
+
+
+def test_a_key_of_whole_types_is_led_to_them_by_an_index(api: Api, database: str) -> None:
+    client = client_of(api, database, "read", event_types=["order.placed", "user.login"])
+    assert {one for one, _ in listed(client)} == {"order.placed", "user.login"}
+    assert len(listed(client)) == 5
+    assert client.get(EVENTS, **RANGE, total="exact")["total"] == {"value": 5, "is_exact": True}
 
 
 def test_statistics(everything: Client, orders: Client, team_a: Client) -> None:
