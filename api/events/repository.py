@@ -44,9 +44,10 @@ _TILE = SQL("""
 
 
 async def count_events(database: Database, wanted: Statistics) -> dict[str, int]:
-    """Events by type, of the types that may be seen, most frequent first: whole minutes from rollups (settled + pending), the cut ones from raw.
+    """Events by type, most frequent first: whole minutes from rollups (settled + pending), the cut ones from raw.
 
-    One statement, so one snapshot: an event is in the raw table and in the deltas by the same COMMIT.
+    Only types that may be seen. One statement, so one snapshot: an event is in the raw table and in the deltas by the
+    same COMMIT.
     """
     first, last = wanted.whole
     (start, first_cut_end), (last_cut_start, end) = wanted.cuts

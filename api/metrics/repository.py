@@ -107,10 +107,10 @@ async def read_points(database: Database, series: Series, *, limit: int) -> list
     is_many_names = metric.name_by_dimension and series.dimension_set and series.metric_name == metric.name
     which = _BY_ID if is_many_names else _BY_NAME
     conditions, values = series_in(series.reach, series.dimension_set)
-    part = Composed([SQL(" AND ") + condition for condition in conditions])
+    own = Composed([SQL(" AND ") + condition for condition in conditions])
     halves = {
-        "settled": _SETTLED_ROWS.format(which=which, part=part),
-        "pending": _PENDING_ROWS.format(which=which, part=part),
+        "settled": _SETTLED_ROWS.format(which=which, part=own),
+        "pending": _PENDING_ROWS.format(which=which, part=own),
     }
     statement: Composed
     if derived is None:
