@@ -45,9 +45,9 @@ from api.operations import audit
 from api.operations import endpoints as operations
 from api.operations.repository import Ledger
 from api.reads import Builder, CachedReads
+from api.redis_line import RedisLine
 from api.stream import endpoints as stream
 from api.stream.streams import Streams
-from api.redis_line import RedisLine
 from api.work_done import work_done
 
 VERSION = "1.0.0"

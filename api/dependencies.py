@@ -21,8 +21,8 @@ from api.health_checks import Health
 from api.keyring import Keyring
 from api.operations.repository import Ledger
 from api.reads import CachedReads
-from api.stream.streams import Streams
 from api.redis_line import RedisLine
+from api.stream.streams import Streams
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ Revoked and expired keys are not in the snapshot, so nothing here can tell them 
 
 import asyncio
 import hmac
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -104,8 +105,17 @@ class Keyring:
         if known is None or session.expires_at <= self._clock() or not self._holds(known):
             raise refused()
         self._used.add(session.key_id)
-        principal = known.principal
-        return Principal(principal.key_id, principal.scopes, principal.reach, csrf_of(text))
+        return replace(known.principal, csrf=csrf_of(text), session=name)
+
+    def holds(self, principal: Principal) -> bool:
+        """Whether what was found to hold still does: for answers that go on for long."""
+        if principal.key_id is None:
+            return True
+        session = None if principal.session is None else self._sessions.get(principal.session)
+        if principal.session is not None and (session is None or session.expires_at <= self._clock()):
+            return False
+        known = self._all().get(principal.key_id)
+        return known is not None and self._holds(known)
 
     def take_used(self) -> set[str]:
         """Ids of the keys that were used since the last call."""

@@ -22,12 +22,14 @@ class Principal:
         scopes: of `read`, `write`, `admin`.
         reach: which events it sees and sends.
         csrf: the token that a write has to carry, if the key came as a cookie.
+        session: what is kept of that cookie.
     """
 
     key_id: str | None
     scopes: frozenset[str]
     reach: Reach = EVERYTHING
     csrf: str | None = None
+    session: bytes | None = None
 
 
 ANONYMOUS = Principal(None, frozenset({"read", "write"}))

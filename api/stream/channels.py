@@ -15,6 +15,7 @@ from uuid import UUID
 
 import orjson
 
+from analytics_pipeline.events.reach import EVERYTHING, Reach
 from api.database import Database
 from api.events.cursors import Cursor, Row, read_cursor
 from api.events.listing import EventList, Order
@@ -62,7 +63,7 @@ class Dashboard:
 
     async def changes(self) -> Sequence[Change]:
         """See `Channel`."""
-        question = self._reads.question(self._path, b"")
+        question = self._reads.question(self._path, b"", EVERYTHING)
         key = self._reads.key(question) or question.fingerprint
         if key == self._last:
             return []
@@ -74,20 +75,21 @@ class Dashboard:
 class Metric:
     """An answer of `/api/v1/metrics`: whole at first, then the points that changed."""
 
-    def __init__(self, reads: CachedReads, path: str, query_string: bytes) -> None:
-        """Take the question, as it would be asked there.
+    def __init__(self, reads: CachedReads, path: str, query_string: bytes, reach: Reach) -> None:
+        """Take the question, as it would be asked there by who sees only `reach`.
 
         Raises:
             BadRequest: it makes no sense.
+            Forbidden: the metric cannot be cut down to `reach`.
         """
-        self._reads, self._path, self._query = reads, path, query_string
+        self._reads, self._path, self._query, self._reach = reads, path, query_string, reach
         self._key: str | None = None
         self._points: dict[tuple[str, bytes], Any] | None = None
-        self._reads.question(path, query_string)
+        self._reads.question(path, query_string, reach)
 
     async def changes(self) -> Sequence[Change]:
         """See `Channel`."""
-        question = self._reads.question(self._path, self._query)
+        question = self._reads.question(self._path, self._query, self._reach)
         key = self._reads.key(question)
         if key is not None and key == self._key:
             return []

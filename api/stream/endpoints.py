@@ -5,6 +5,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
+from api.access import READ, READ_PART
 from api.dashboard import endpoints as dashboard
 from api.dependencies import ServicesDependency
 from api.documentation import errors
@@ -14,7 +15,8 @@ from api.metrics import endpoints as metrics
 from api.metrics import schemas as metric_schemas
 from api.parameters import Parameter, Query, openapi_parameters
 from api.patient_response import PatientResponse
-from api.stream.channels import Dashboard, EventTail, Metric, tail_from
+from api.principal import principal_of, reach_of
+from api.stream.channels import Channel, Dashboard, EventTail, Metric, tail_from
 
 router = APIRouter(tags=["Streams"])
 PREFIX = "/api/v1/stream"
@@ -40,11 +42,12 @@ _STREAM: dict[int | str, dict[str, Any]] = {
     response_class=PatientResponse,
     responses=errors(404, 429, 503) | _STREAM,
     openapi_extra=openapi_parameters((LAST_EVENT_ID,)),
+    dependencies=[READ],
 )
 async def stream_dashboard(request: Request, services: ServicesDependency) -> PatientResponse:
     """`event: dashboard` with the answer of `/api/v1/dashboard/metrics`, every `realtime.update_interval`."""
     last = _last_id(request)
-    return services.streams.open(Dashboard(services.reads, dashboard.PATH, last))
+    return _open(request, services, Dashboard(services.reads, dashboard.PATH, last))
 
 
 @router.get(
@@ -53,10 +56,12 @@ async def stream_dashboard(request: Request, services: ServicesDependency) -> Pa
     response_class=PatientResponse,
     responses=errors(400, 404, 429, 503) | _STREAM,
     openapi_extra=openapi_parameters(metric_schemas.PARAMETERS),
+    dependencies=[READ_PART],
 )
 async def stream_metrics(request: Request, services: ServicesDependency) -> PatientResponse:
     """`event: snapshot` with the answer of `/api/v1/metrics`, then `event: points` with the points that changed."""
-    return services.streams.open(Metric(services.reads, metrics.PATH, request.scope["query_string"]))
+    query_string, reach = request.scope["query_string"], reach_of(request)
+    return _open(request, services, Metric(services.reads, metrics.PATH, query_string, reach))
 
 
 @router.get(
@@ -65,6 +70,7 @@ async def stream_metrics(request: Request, services: ServicesDependency) -> Pati
     response_class=PatientResponse,
     responses=errors(400, 404, 429, 503) | _STREAM,
     openapi_extra=openapi_parameters(_EVENT_PARAMETERS),
+    dependencies=[READ_PART],
 )
 async def stream_events(request: Request, services: ServicesDependency) -> PatientResponse:
     """`event: events` with the newest events, at most 200 at a time; `has_gap` says that others were left out.
@@ -74,14 +80,24 @@ async def stream_events(request: Request, services: ServicesDependency) -> Patie
     now = datetime.now(UTC)
     query = services.settings.analytics.query
     wanted = listing.read_event_list(
-        request.scope["query_string"], now=now, default_limit=1, max_results=query.max_results
+        request.scope["query_string"],
+        now=now,
+        default_limit=1,
+        max_results=query.max_results,
+        reach=reach_of(request),
     )
     try:
         position, has_gap = tail_from(_last_id(request), now)
     except ValueError:
         raise invalid_parameter(LAST_EVENT_ID.name, "is not an id of this stream") from None
     tail = EventTail(services.database, wanted, position, position.timestamp, query.max_scanned, has_gap)
-    return services.streams.open(tail)
+    return _open(request, services, tail)
+
+
+def _open(request: Request, services: ServicesDependency, channel: Channel) -> PatientResponse:
+    """A stream that ends with the key that opened it."""
+    principal = principal_of(request)
+    return services.streams.open(channel, lambda: services.keyring.holds(principal))
 
 
 def _last_id(request: Request) -> str:

@@ -33,8 +33,8 @@ class Streams:
         self._is_stopping = is_stopping
         self._open = 0
 
-    def open(self, channel: Channel) -> PatientResponse:
-        """The answer that tells a channel for as long as its client listens.
+    def open(self, channel: Channel, is_allowed: Callable[[], bool]) -> PatientResponse:
+        """The answer that tells a channel for as long as its client listens, and may.
 
         Raises:
             NotFound: streams are switched off.
@@ -49,19 +49,24 @@ class Streams:
                 retry_after=5,
             )
         return PatientResponse(
-            self._tell(channel),
+            self._tell(channel, is_allowed),
             media_type="text/event-stream",
             patience=self._patience,
             headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
         )
 
-    async def _tell(self, channel: Channel) -> AsyncIterator[bytes]:
+    async def _tell(self, channel: Channel, is_allowed: Callable[[], bool]) -> AsyncIterator[bytes]:
         self._open += 1
         OPEN_STREAMS.inc()
         try:
             yield format_sse_event(retry=_RECONNECT)
             spoken = time.monotonic()
             while not self._is_stopping():
+                if not is_allowed():
+                    yield format_sse_event(
+                        event="bye", data_str='{"reason":"the key does not hold any more"}'
+                    )
+                    return
                 messages = await _messages(channel)
                 if not messages and time.monotonic() - spoken > _PING:
                     messages = [KEEPALIVE_COMMENT]

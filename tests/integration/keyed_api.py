@@ -75,7 +75,12 @@ def client_of(api: Api, database: str, *scopes: str, **more: Any) -> Client:
 def asking_for_keys(
     database: str, redis: Any = None, *, address: str = "127.0.0.1", security: Any = None
 ) -> Iterator[Api]:
-    """The application with `security.api_key_enabled`."""
-    settings = settings_for(database, redis, security={"api_key_enabled": True, **(security or {})})
+    """The application with `security.api_key_enabled`, without streams: this client waits for the end of an answer."""
+    settings = settings_for(
+        database,
+        redis,
+        security={"api_key_enabled": True, **(security or {})},
+        realtime={"enabled": False},
+    )
     with running(settings, address=address) as api:
         yield api

@@ -2,16 +2,20 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import httpx
 import psycopg
 import pytest
 
 from analytics_pipeline.local_stack.postgres import Postgres
+from tests.integration.api_process import started
 from tests.integration.api_support import Api, database_copy, event, iso, land, settle
-from tests.integration.keyed_api import Client, asking_for_keys, client_of
+from tests.integration.keyed_api import Client, asking_for_keys, client_of, make_key, revoke
+from tests.waiting import wait_for
 
 EVENTS, METRICS, STATS = "/api/v1/events", "/api/v1/metrics", "/api/v1/events/stats"
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -245,3 +249,57 @@ def test_posting_only_its_own(team_a: Client, orders: Client, database: str, as_
     same = {"Idempotency-Key": f"one-{as_lines}"}
     assert send(orders, {"event_type": "order.x"}, **same) == 201
     assert send(team_a, own, **same) == 201
+
+
+@contextmanager
+def listening(url: str, path: str, **headers: str) -> Iterator[Iterator[tuple[str, Any]]]:
+    """A stream's messages: kind and content."""
+    with httpx.stream("GET", f"{url}/api/v1/stream/{path}", timeout=20, headers=headers) as answer:
+        assert answer.status_code == 200, answer.read()
+        lines = answer.iter_lines()
+        kinds = (line.removeprefix("event: ") for line in lines if line.startswith("event: "))
+        yield ((kind, json.loads(next(lines).removeprefix("data: "))) for kind in kinds)
+
+
+def test_streams_tell_only_what_the_key_sees_and_end_with_it(database: str) -> None:
+    part = {"dimensions": {"strategy_id": ["live"]}}
+    keys = [make_key(database, "read", **part) for _ in range(2)]
+    fast = {"B25_SECURITY__API_KEY_ENABLED": "true", "B25_REALTIME__UPDATE_INTERVAL": "100ms"}
+    with started(database, **fast) as process:
+        url = f"http://127.0.0.1:{process.ports['SERVER']}"
+        wait_for(lambda: process.ask("SERVER", "/ready")[0] == 200, timeout=40, message="/ready")
+        wait_for(lambda: httpx.get(f"{url}/api/v1/session", headers={"X-API-Key": keys[1].text}).is_success)
+        for path in ("dashboard", "events", "metrics?metric_name=events.count"):
+            assert httpx.get(f"{url}/api/v1/stream/{path}").status_code == 401
+        for path in ("dashboard", "metrics?metric_name=events.count"):
+            refused = httpx.get(f"{url}/api/v1/stream/{path}", headers={"X-API-Key": keys[0].text})
+            assert refused.status_code == 403
+        opened = httpx.post(f"{url}/api/v1/session", headers={"X-API-Key": keys[1].text})
+        cookie = f"b25_session={opened.cookies['b25_session']}"
+        with (
+            listening(url, "events", **{"X-API-Key": keys[0].text}) as by_key,
+            listening(url, "events", Cookie=cookie) as by_cookie,
+            listening(url, "metrics?metric_name=trading.orders_placed", Cookie=cookie) as points,
+        ):
+            assert next(points)[0] == "snapshot"
+            now = datetime.now(UTC)
+            land(
+                database,
+                [event("order.placed", now, "u", strategy_id=name) for name in ("other", "live", "other")],
+            )
+            for told in (by_key, by_cookie):
+                kind, content = next(told)
+                assert kind == "events"
+                assert [one["properties"] for one in content["events"]] == [{"strategy_id": "live"}]
+                assert not content["has_gap"]
+            kind, content = next(points)
+            assert (kind, [point["value"] for point in content["data_points"]]) == ("points", [1])
+            httpx.delete(
+                f"{url}/api/v1/session",
+                headers={"Cookie": cookie, "X-CSRF-Token": opened.json()["csrf_token"]},
+            ).raise_for_status()
+            assert next(by_cookie)[0] == "bye"
+            assert list(by_cookie) == []
+            revoke(database, keys[0])
+            assert next(by_key)[0] == "bye"
+            assert list(by_key) == []

@@ -17,8 +17,8 @@ from analytics_pipeline import cli
 from analytics_pipeline.settings import environment
 from analytics_pipeline.storage.api_keys import create_first_key, hash_of, id_of, new_key
 from analytics_pipeline.storage.connection import connect
+from tests.integration.api_process import started
 from tests.integration.ingest_process import write_config
-from tests.integration.test_api_process import started
 from tests.waiting import wait_for
 
 Run = Callable[..., tuple[int, str, str]]
