@@ -437,6 +437,7 @@ def test_documentation_describes_every_path(api: Api) -> None:
     assert set(document["paths"]) == {
         EVENTS, STATS, EVENTS + "/landings/{token}", METRICS, DASHBOARD, CUSTOM, CUSTOM + "/{name}",
         INGESTION, "/api/v1/keys", "/api/v1/keys/{key_id}", "/api/v1/session", "/api/v1/audit",
+        "/api/v1/stream/dashboard", "/api/v1/stream/metrics", "/api/v1/stream/events",
         "/health", "/healthz", "/ready",
     }  # fmt: skip
     for methods in document["paths"].values():
