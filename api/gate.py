@@ -128,8 +128,8 @@ def session_in(headers: Mapping[bytes, bytes]) -> bytes | None:
 
 def _strange_name() -> Forbidden:
     return Forbidden(
-        "Nobody needs a key here, so only localhost and addresses are answered to, not other names: a page could have "
-        "any name lead here. Behind a proxy, set security.api_key_enabled or security.allow_anonymous.",
+        "Nobody needs a key here, so only localhost, addresses and names without a dot are answered to: a page could "
+        "have any other name lead here. Behind a proxy, set security.api_key_enabled or security.allow_anonymous.",
         kind="unknown-host",
     )
 
@@ -139,8 +139,8 @@ def _is_own_name(host: bytes) -> bool:
     """Whether a Host header cannot have been led here by somebody's name server."""
     name = host.decode("latin-1").lower()
     name = name.partition("]")[0].removeprefix("[") if name.startswith("[") else name.partition(":")[0]
-    if name in {"", "localhost"} or name.endswith(".localhost"):
-        return True
+    if "." not in name or name.endswith(".localhost"):
+        return True  # names of this machine: no public name server has them
     try:
         ip_address(name)
     except ValueError:

@@ -39,6 +39,7 @@ _STREAM: dict[int | str, dict[str, Any]] = {
 @router.get(
     f"{PREFIX}/dashboard",
     summary="The dashboard, live",
+    status_code=200,
     response_class=PatientResponse,
     responses=errors(404, 429, 503) | _STREAM,
     openapi_extra=openapi_parameters((LAST_EVENT_ID,)),
@@ -53,6 +54,7 @@ async def stream_dashboard(request: Request, services: ServicesDependency) -> Pa
 @router.get(
     f"{PREFIX}/metrics",
     summary="A metric, live",
+    status_code=200,
     response_class=PatientResponse,
     responses=errors(400, 404, 429, 503) | _STREAM,
     openapi_extra=openapi_parameters(metric_schemas.PARAMETERS),
@@ -67,6 +69,7 @@ async def stream_metrics(request: Request, services: ServicesDependency) -> Pati
 @router.get(
     f"{PREFIX}/events",
     summary="Events, as they land",
+    status_code=200,
     response_class=PatientResponse,
     responses=errors(400, 404, 429, 503) | _STREAM,
     openapi_extra=openapi_parameters(_EVENT_PARAMETERS),
