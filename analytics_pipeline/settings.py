@@ -22,6 +22,7 @@ from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -48,6 +49,13 @@ ORIGINAL_VARIABLES = {
 }
 """Environment variables of the original service and the key each one sets."""
 
+_MARTS_OF_EVENTS = (
+    "order_analytics",
+    "user_behavior",
+    "market_analytics",
+    "market_analytics_coarse",
+    "strategy_performance",
+)
 _OWN_SOURCES = {"http", "_replay"}
 """Sources of the ledger that are no topics: posted events, and dead letters landed again."""
 _PREFIX = "B25_"
@@ -91,7 +99,18 @@ def _split_list(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
+def _keep_something(value: timedelta) -> timedelta:
+    """Refuse what would remove everything: 0 is no way to write *for ever*."""
+    if value < timedelta(hours=1):
+        raise ValueError(
+            "keep it for at least 1h; what should stay for ever takes a long time, such as 36500d"
+        )
+    return value
+
+
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
+Kept = Annotated[timedelta, BeforeValidator(parse_duration), AfterValidator(_keep_something)]
+"""How long something is kept."""
 TextList = Annotated[list[str], BeforeValidator(_split_list)]
 Options = Annotated[dict[str, str | int | float | bool], BeforeValidator(_read_json)]
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -232,32 +251,54 @@ class Aggregation(Section):
 
 
 class Retention(Section):
-    """How long each kind of data is kept; each level at least as long as the finer one."""
+    """How long each kind of data is kept; each level at least as long as the finer one, marts as long as raw events."""
 
-    raw_events: Duration = timedelta(days=90)
-    minute_aggregates: Duration = timedelta(days=365)
-    five_minute_aggregates: Duration = timedelta(days=365)
-    fifteen_minute_aggregates: Duration = timedelta(days=365)
-    hourly_aggregates: Duration = timedelta(days=730)
-    daily_aggregates: Duration = timedelta(days=3650)
-    source_statistics: Duration = timedelta(days=90)
-    dead_letters: Duration = timedelta(days=90)
-    ledger: Duration = timedelta(days=365)
-    dagster_runs: Duration = timedelta(days=14)
+    raw_events: Kept = timedelta(days=90)
+    minute_aggregates: Kept = timedelta(days=365)
+    five_minute_aggregates: Kept = timedelta(days=365)
+    fifteen_minute_aggregates: Kept = timedelta(days=365)
+    hourly_aggregates: Kept = timedelta(days=730)
+    daily_aggregates: Kept = timedelta(days=3650)
+    order_analytics: Kept = timedelta(days=90)
+    user_behavior: Kept = timedelta(days=90)
+    market_analytics: Kept = timedelta(days=90)
+    market_analytics_coarse: Kept = timedelta(days=730)
+    strategy_performance: Kept = timedelta(days=730)
+    system_metrics: Kept = timedelta(days=30)
+    restatements: Kept = timedelta(days=90)
+    source_statistics: Kept = timedelta(days=90)
+    dead_letters: Kept = timedelta(days=90)
+    ledger: Kept = timedelta(days=365)
+    dagster_runs: Kept = timedelta(days=14)
     archive_uri: str | None = None
     cleanup_enabled: bool = True
     cleanup_interval: Duration = timedelta(days=1)
     partitions_ahead: int = Field(default=7, ge=1, le=60)
 
     @model_validator(mode="after")
+    def _marts_follow_raw_events(self) -> Self:
+        """A late event finds the rows of its time in every mart; one that is not set is kept as long as raw events."""
+        for mart in _MARTS_OF_EVENTS:
+            if mart not in self.model_fields_set:
+                setattr(self, mart, max(getattr(self, mart), self.raw_events))
+        return self
+
+    @model_validator(mode="after")
     def _coarser_is_kept_longer(self) -> Self:
-        order = ["raw_events", "minute_aggregates", "five_minute_aggregates", "fifteen_minute_aggregates",
-                 "hourly_aggregates", "daily_aggregates"]  # fmt: skip
-        for finer, coarser in pairwise(order):
-            if getattr(self, finer) > getattr(self, coarser):
-                raise ValueError(f"{finer} is kept longer than {coarser}: raise {coarser} or lower {finer}")
-        if self.dead_letters > self.ledger:
-            raise ValueError("dead_letters is kept longer than ledger: raise ledger or lower dead_letters")
+        levels = ["raw_events", "minute_aggregates", "five_minute_aggregates", "fifteen_minute_aggregates",
+                  "hourly_aggregates", "daily_aggregates"]  # fmt: skip
+        order = [
+            *pairwise(levels),
+            *(("raw_events", mart) for mart in _MARTS_OF_EVENTS),
+            ("market_analytics", "market_analytics_coarse"),
+            ("dead_letters", "ledger"),
+        ]
+        if found := [
+            f"{finer} is kept longer than {coarser}: raise {coarser} or lower {finer}"
+            for finer, coarser in order
+            if getattr(self, finer) > getattr(self, coarser)
+        ]:
+            raise ValueError("; ".join(found))
         return self
 
     @field_validator("archive_uri")

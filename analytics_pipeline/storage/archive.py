@@ -20,6 +20,7 @@ from adbc_driver_postgresql import dbapi
 from pyarrow import fs
 
 from analytics_pipeline.errors import EnvironmentFault
+from analytics_pipeline.failpoints import RunPoint, fail_at
 from analytics_pipeline.retention.plan import Partition
 from analytics_pipeline.rollups import states
 from analytics_pipeline.rollups.facts import hashes_of
@@ -53,6 +54,10 @@ _PART_ROWS = 5_000_000
 READ_ROWS = 50_000
 """At most so many rows are in memory at a time."""
 _SUFFIX = ".writing"
+_S3_ADVICE = (
+    "; see that this process has the right bucket, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_DEFAULT_REGION "
+    "and, for a server other than AWS', AWS_ENDPOINT_URL"
+)
 
 
 class ArchiveFault(EnvironmentFault):
@@ -83,6 +88,15 @@ class Archive:
         """The address of a partition's files, options included."""
         place = f"{partition.parent}/date={partition.lower:%Y-%m-%d}"
         return f"{self._address.rstrip('/')}/{place}{self._mark}{self._options}"
+
+    def check(self) -> None:
+        """See that the archive is there, or can be made.
+
+        Raises:
+            ArchiveFault: its server cannot be reached or refuses, or its bucket does not exist.
+        """
+        with opened(f"{self._address}{self._mark}{self._options}", "reached") as (files, folder):
+            files.get_file_info(fs.FileSelector(folder, allow_not_found=True))
 
     def exists(self, partition: Partition) -> bool:
         """Whether there are files already.
@@ -135,11 +149,23 @@ def opened(folder: str, done: str) -> Iterator[tuple[fs.FileSystem, str]]:
     Raises:
         ArchiveFault: in the body, too, where something cannot be read or written.
     """
+    is_remote = folder.startswith("s3:")
     try:
-        yield fs.FileSystem.from_uri(folder)
+        files, path = fs.FileSystem.from_uri(folder)
+        if is_remote:
+            _find_bucket(files, path.partition("/")[0])
+        yield files, path
     except (OSError, pa.ArrowException) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ArchiveFault(f"its archive {folder} cannot be {done}: {reason}") from error
+        raise ArchiveFault(
+            f"its archive {folder} cannot be {done}: {reason}{_S3_ADVICE if is_remote else ''}"
+        ) from error
+
+
+def _find_bucket(files: fs.FileSystem, bucket: str) -> None:
+    """A folder of a bucket that is not there would look empty."""
+    if files.get_file_info(bucket).type is fs.FileType.NotFound:
+        raise FileNotFoundError(f"there is no bucket {bucket}")
 
 
 def opened_part(files: fs.FileSystem, path: str) -> pq.ParquetFile:
@@ -178,6 +204,7 @@ def _write(files: fs.FileSystem, folder: str, batches: Iterator[pa.RecordBatch])
                 in_part += batch.num_rows
                 set_hash += _set_hash(batch)
                 batch = next(batches, None)
+        fail_at(RunPoint.ARCHIVE_PART_WRITTEN)
         _finish(files, path)
         rows += in_part
         number += 1

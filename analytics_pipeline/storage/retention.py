@@ -1,56 +1,26 @@
-"""Removing what the policies let go, partition by partition: resumable, and never in the way of landings.
+"""Retention of partitions: the policies in the database, the floor, and the run that removes what they let go.
 
-Belongs here: the policies in the database, the floor, and the order of removal. Each step is idempotent and
-noted in `retention_removals`, so that a run killed anywhere is continued by the next one:
-
-1. planned   the floor is above the partition: nothing below it is in flight or will be accepted
-2. merged    no delta of its time is pending
-3. frozen    its day is never recomputed from live raw again (raw events only)
-4. detached  out of the table, CONCURRENTLY (`detaching` before): neither readers nor landings wait
-5. archived  its rows are in Parquet files        } only where the policy says so
-6. verified  read back, they are the same rows    }
-7. dropped
-
-Does not belong here: which partitions go (`retention.plan`), removal by plain SQL (`cleanup_old_data()`), the
-files of an archive (`storage.archive`), rows of tables without partitions (`storage.expired_rows`).
+Belongs here: how long each table keeps its partitions, raising `raw_floor`, the order of removals.
+Does not belong here: which partitions go (`retention.plan`), the steps of one removal (`storage.removal`), rows of
+tables without partitions (`storage.expired_rows`), removal by plain SQL (`cleanup_old_data()`).
 """
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import TypeVar
 
-import psycopg
 import structlog
-from psycopg import sql
 
-from analytics_pipeline.errors import EnvironmentFault
 from analytics_pipeline.failpoints import RunPoint, fail_at
 from analytics_pipeline.retention.plan import Kind, Partition, Plan, Policy, plan
 from analytics_pipeline.settings import Retention
-from analytics_pipeline.storage.archive import Archive, ArchiveFault, Contents
+from analytics_pipeline.storage.archive import Archive, ArchiveFault
 from analytics_pipeline.storage.connection import Connection, Lock
-from analytics_pipeline.storage.rollups import hour_key, merge_hour
+from analytics_pipeline.storage.patience import Held as Held
+from analytics_pipeline.storage.patience import patiently
+from analytics_pipeline.storage.removal import Outcome, remove
 
 log = structlog.get_logger()
-T = TypeVar("T")
-
-
-class Held(EnvironmentFault):
-    """Others hold what a step needs; the next run continues with this step."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one partition; `bytes` is its size with indexes, None when unknown."""
-
-    partition: str
-    action: str
-    reason: str = ""
-    bytes: int | None = None
-
 
 _LEVEL_SETTINGS = {
     "1m": "minute_aggregates",
@@ -59,13 +29,13 @@ _LEVEL_SETTINGS = {
     "1h": "hourly_aggregates",
     "1d": "daily_aggregates",
 }
-_MARTS = {
-    "order_analytics": timedelta(days=90),
-    "user_behavior": timedelta(days=90),
-    "strategy_performance": timedelta(days=730),
-    "market_analytics_fine": timedelta(days=90),
-    "market_analytics_coarse": timedelta(days=730),
-    "system_metrics": timedelta(days=30),
+_MART_SETTINGS = {
+    "order_analytics": "order_analytics",
+    "user_behavior": "user_behavior",
+    "strategy_performance": "strategy_performance",
+    "market_analytics_fine": "market_analytics",
+    "market_analytics_coarse": "market_analytics_coarse",
+    "system_metrics": "system_metrics",
 }
 _WRITE_POLICY = """
 INSERT INTO retention_policies AS policy (parent, kind, keep, must_archive)
@@ -80,7 +50,9 @@ _PARTITIONS = "SELECT parent, partition, lower_bound, upper_bound FROM time_part
 _LEFT_OVER = """
 SELECT parent, partition, lower_bound, upper_bound FROM retention_removals AS removal
 WHERE state IN ('detaching', 'detached', 'archived', 'verified')
-    AND NOT EXISTS (SELECT FROM time_partitions AS known WHERE known.partition = removal.partition)
+    AND NOT EXISTS (
+        SELECT FROM time_partitions AS known WHERE known.partition = removal.partition AND NOT known.is_detaching
+    )
 ORDER BY lower_bound, partition
 """
 _FLOOR = "SELECT raw_floor FROM retention_state"
@@ -90,40 +62,10 @@ _RAISE_TO_LINE = """
 UPDATE retention_state SET raw_floor = greatest(raw_floor, retention_line(policy.keep))
 FROM retention_policies AS policy WHERE policy.kind = 'raw'
 """
-_NOTE = """
-INSERT INTO retention_removals AS removal (partition, parent, lower_bound, upper_bound, state, bytes, run_id)
-VALUES (
-    %(partition)s, %(parent)s, %(lower)s, %(upper)s, %(state)s,
-    (SELECT bytes FROM time_partitions WHERE partition = %(partition)s), %(run_id)s
-)
-ON CONFLICT (partition) DO UPDATE
-SET state = excluded.state, bytes = coalesce(excluded.bytes, removal.bytes), run_id = excluded.run_id,
-    changed_at = clock_timestamp()
-RETURNING bytes
-"""
-_PENDING = "SELECT DISTINCT hour FROM pending_batches WHERE hour >= %s AND hour < %s ORDER BY hour"
-_HOLD_HOURS = """
-SELECT pg_advisory_xact_lock(%s, hours.hour) FROM generate_series(%s::integer, %s::integer) AS hours (hour)
-"""
-_FREEZE = "INSERT INTO frozen_days (day) VALUES (%s) ON CONFLICT DO NOTHING"
 _FROZEN = "SELECT day FROM frozen_days WHERE day >= %s AND day < %s ORDER BY day"
-_IS_DETACHING = "SELECT is_detaching FROM time_partitions WHERE partition = %s"
-_ARCHIVED = "SELECT state, archive, archived_rows, archived_hash FROM retention_removals WHERE partition = %s"
-_BEGIN_ARCHIVE = """
-UPDATE retention_removals SET archive = %(archive)s, state = 'detached', archived_rows = NULL, archived_hash = NULL
-WHERE partition = %(partition)s
-"""
-_KEEP_ARCHIVE = """
-UPDATE retention_removals SET archived_rows = %(rows)s, archived_hash = %(set_hash)s WHERE partition = %(partition)s
-"""
-_COUNT = "SELECT count(*) FROM {}"
 _SIZES = "SELECT partition, bytes FROM time_partitions"
 _TRY_ALONE = "SELECT pg_try_advisory_lock(%s, 0)"
 _LEAVE = "SELECT pg_advisory_unlock(%s, 0)"
-
-_ATTEMPTS = 25
-_PAUSE_SECONDS = 0.05
-_DETACH_PATIENCE = "60s"
 
 
 def policies(settings: Retention) -> list[Policy]:
@@ -136,7 +78,7 @@ def policies(settings: Retention) -> list[Policy]:
         found.append(
             Policy(f"metric_states_{level}", Kind.ROLLUP, settings.raw_events if level == "1m" else keep)
         )
-    return found + [Policy(mart, Kind.MART, keep) for mart, keep in _MARTS.items()]
+    return found + [Policy(mart, Kind.MART, getattr(settings, key)) for mart, key in _MART_SETTINGS.items()]
 
 
 def write_policies(connection: Connection, settings: Retention) -> int:
@@ -174,8 +116,7 @@ def preview(connection: Connection, settings: Retention, *, now: datetime) -> li
     rules = policies(settings)
     archived = {rule.parent for rule in rules if rule.must_archive}
     sizes = dict(connection.execute(_SIZES).fetchall())
-    left_over = [Partition(*row) for row in connection.execute(_LEFT_OVER)]
-    going = [*left_over, *read_plan(connection, now=now, rules=rules).removals]
+    going = _going(connection, read_plan(connection, now=now, rules=rules))
     return [
         Outcome(
             each.name,
@@ -205,11 +146,34 @@ def remove_expired(
         decided = read_plan(connection, now=now)
         rules = {rule.parent: rule for rule in _policies_in_force(connection)}
         _change_floor(connection, _RAISE_FLOOR, (decided.floor,))
-        left_over = [Partition(*row) for row in connection.execute(_LEFT_OVER)]
+        fail_at(RunPoint.FLOOR_RAISED)
+        going = _going(connection, decided)
+        to_archive = {each.name for each in going if each.parent in rules and rules[each.parent].must_archive}
+        obstacle = _archive_obstacle(archive) if to_archive else None
         return [
-            _remove(connection, each, rules.get(each.parent), run_id, archive)
-            for each in [*left_over, *decided.removals]
+            Outcome(each.name, "skipped", obstacle)
+            if obstacle and each.name in to_archive
+            else remove(connection, each, rules.get(each.parent), run_id, archive)
+            for each in going
         ]
+
+
+def _going(connection: Connection, decided: Plan) -> list[Partition]:
+    """What earlier runs began to detach first, whatever the policies say by now: it is gone from its table."""
+    left_over = [Partition(*row) for row in connection.execute(_LEFT_OVER)]
+    return [*left_over, *(each for each in decided.removals if each not in left_over)]
+
+
+def _archive_obstacle(archive: Archive | None) -> str | None:
+    """Why nothing can be archived: found out before any partition is taken out of its table for it."""
+    try:
+        if archive is None:
+            raise Held("its policy asks for an archive and this process has none: set retention.archive_uri")
+        archive.check()
+    except (Held, ArchiveFault) as error:
+        log.warning("retention.archive_out_of_reach", reason=str(error))
+        return str(error)
+    return None
 
 
 def _policies_in_force(connection: Connection) -> list[Policy]:
@@ -224,120 +188,6 @@ def frozen_days(connection: Connection, first: date, last: date) -> list[date]:
     return [row[0] for row in connection.execute(_FROZEN, (first, last))]
 
 
-def _remove(
-    connection: Connection, partition: Partition, policy: Policy | None, run_id: str, archive: Archive | None
-) -> Outcome:
-    kind = policy.kind if policy else Kind.MART
-
-    def note(state: str) -> int | None:
-        values = {"state": state, "run_id": run_id, "partition": partition.name, "parent": partition.parent}
-        row = connection.execute(
-            _NOTE, {**values, "lower": partition.lower, "upper": partition.upper}
-        ).fetchone()
-        fail_at(RunPoint(f"partition_{state}"))
-        return row[0] if row else None
-
-    try:
-        if policy and policy.must_archive and archive is None:
-            raise Held("its policy asks for an archive and this process has none: set retention.archive_uri")
-        is_attached = connection.execute(_IS_DETACHING, (partition.name,)).fetchone()
-        if is_attached is not None:
-            note("planned")
-            if kind is not Kind.MART:
-                _merge_rest(connection, partition, run_id)
-                note("merged")
-            if kind is Kind.RAW:
-                _freeze(connection, partition)
-                note("frozen")
-            note("detaching")
-            _detach(connection, partition, is_detaching=is_attached[0])
-            note("detached")
-        if policy and policy.must_archive and archive is not None:
-            _save(connection, archive, partition, note)
-        name = sql.Identifier(partition.name)
-        _patiently(
-            connection,
-            lambda: connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(name)),
-            "the table",
-        )
-        size = note("dropped")
-    except (Held, ArchiveFault) as held:
-        log.info("retention.skipped", partition=partition.name, reason=str(held))
-        return Outcome(partition.name, "skipped", str(held))
-    log.info("retention.dropped", partition=partition.name, bytes=size)
-    return Outcome(partition.name, "dropped", bytes=size)
-
-
-def _merge_rest(connection: Connection, partition: Partition, run_id: str) -> None:
-    """Merge until nothing of the partition's time is pending; the floor keeps new deltas away."""
-    for attempt in range(_ATTEMPTS):
-        hours = [row[0] for row in connection.execute(_PENDING, (partition.lower, partition.upper))]
-        if not hours:
-            return
-        for hour in hours:
-            while (merged := merge_hour(connection, hour, run_id=run_id)) is not None and merged.has_more:
-                pass
-        time.sleep(_PAUSE_SECONDS * attempt)
-    raise Held("its pending deltas are being merged by others")
-
-
-def _freeze(connection: Connection, partition: Partition) -> None:
-    """Under the locks of all its hours: a recompute that runs ends first, one that comes later is refused."""
-    hours = (Lock.HOUR, hour_key(partition.lower), hour_key(partition.upper) - 1)
-
-    def freeze() -> None:
-        connection.execute(_HOLD_HOURS, hours)
-        fail_at(RunPoint.HOURS_FREEZING)
-        connection.execute(_FREEZE, (partition.lower.date(),))
-
-    _patiently(connection, freeze, "one of its hours")
-
-
-def _detach(connection: Connection, partition: Partition, *, is_detaching: bool) -> None:
-    """Outside a transaction; a detach that was interrupted half-way is finalized."""
-    how = sql.SQL("FINALIZE" if is_detaching else "CONCURRENTLY")
-    names = (sql.Identifier(partition.parent), sql.Identifier(partition.name), how)
-    connection.execute(sql.SQL("SET lock_timeout = {}").format(_DETACH_PATIENCE))
-    try:
-        connection.execute(sql.SQL("ALTER TABLE {} DETACH PARTITION {} {}").format(*names))
-    except psycopg.errors.LockNotAvailable:
-        raise Held(f"a query has been reading its table for more than {_DETACH_PATIENCE}") from None
-    except psycopg.errors.ObjectNotInPrerequisiteState:  # one partition of a table at a time
-        raise Held("another partition of its table is still being detached") from None
-    finally:
-        connection.execute("RESET lock_timeout")
-
-
-def _save(
-    connection: Connection, archive: Archive, partition: Partition, note: Callable[[str], object]
-) -> None:
-    """Archive a detached partition and prove it; what an earlier run wrote to the same place is only proved again."""
-    folder = archive.folder(partition)
-    row = connection.execute(_ARCHIVED, (partition.name,)).fetchone()
-    state, written_to, *noted = row or (None, None)
-    if state not in ("archived", "verified") or written_to != folder:
-        if written_to != folder and archive.exists(partition):
-            raise Held(f"{folder} holds files that were not written by this database: move them away")
-        connection.execute(_BEGIN_ARCHIVE, {"archive": folder, "partition": partition.name})
-        contents = archive.write(partition)
-        connection.execute(_KEEP_ARCHIVE, {**contents._asdict(), "partition": partition.name})
-        note("archived")
-    else:
-        contents = Contents(noted[0], int(noted[1]))
-    count = connection.execute(sql.SQL(_COUNT).format(sql.Identifier(partition.name))).fetchall()[0][0]
-    try:
-        found = archive.read(partition)
-    except ArchiveFault:
-        note("detached")  # whatever it is that cannot be read, the rows are still here to be written again
-        raise
-    if found != contents or found.rows != count:
-        note("detached")
-        raise Held(
-            f"its archive {folder} holds {found.rows} events instead of {count}, or others: it is written again"
-        )
-    note("verified")
-
-
 def _change_floor(connection: Connection, statement: str, values: tuple[object, ...]) -> None:
     """Change `raw_floor` while no landing is in flight: each holds the lock from reading it to COMMIT."""
 
@@ -345,19 +195,7 @@ def _change_floor(connection: Connection, statement: str, values: tuple[object, 
         connection.execute(_HOLD_FLOOR, (Lock.FLOOR,))
         connection.execute(statement, values)
 
-    _patiently(connection, change, "the floor")
-
-
-def _patiently(connection: Connection, work: Callable[[], T], what: str) -> T:
-    """Run `work` in a transaction that waits 200 ms for a lock, no more: so long do those behind it wait."""
-    for attempt in range(_ATTEMPTS):
-        try:
-            with connection.transaction():
-                connection.execute("SET LOCAL lock_timeout = '200ms'")
-                return work()
-        except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
-            time.sleep(_PAUSE_SECONDS * attempt)
-    raise Held(f"{what} stayed locked by others")
+    patiently(connection, change, "the floor")
 
 
 @contextmanager

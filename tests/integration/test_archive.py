@@ -3,9 +3,6 @@
 import errno
 import os
 import re
-import signal
-import subprocess
-import sys
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -17,12 +14,11 @@ import pytest
 
 from analytics_pipeline.settings import Retention
 from analytics_pipeline.storage import archive as archiving
-from analytics_pipeline.storage import retention
+from analytics_pipeline.storage import removal, retention
 from analytics_pipeline.storage.archive import Archive
 from analytics_pipeline.storage.connection import Connection, connect
 from analytics_pipeline.storage.partitions import ensure_range
 from tests.integration.landed import Event, land
-from tests.waiting import wait_for
 
 DAY = timedelta(days=1)
 
@@ -136,52 +132,18 @@ def test_duckdb_reads_the_archive_with_the_documented_line(db, archive, now, tmp
     assert duckdb.sql(line).fetchall() == [("page.view", 8)]
 
 
-DEATHS = {
-    "while the file is written": (archiving, "_finish", False),
-    "when the file is written": (Archive, "write", True),
-    "when it is noted as archived": (Archive, "read", False),
-    "when it has been read back": (Archive, "read", True),
-    "before the drop": (retention, "_patiently", False),
-}
-
-
-@pytest.mark.parametrize("death", DEATHS)
-def test_a_run_that_dies_at_any_step_of_the_archive_is_continued(
-    db, archive, now, tmp_path, monkeypatch, death
-):
-    rows = stored(db, now - 3 * DAY)
-    where, step, is_after = DEATHS[death]
-    whole = getattr(where, step)
-
-    def dies(*arguments: object) -> object:
-        if step == "_patiently" and arguments[-1] != "the table":
-            return whole(*arguments)
-        if is_after:
-            whole(*arguments)
-        raise Killed
-
-    monkeypatch.setattr(where, step, dies)
-    with pytest.raises(Killed):
-        run(db, now, archive)
-    monkeypatch.undo()
-    assert set(expired(now)) <= tables(db)
-    assert run(db, now, archive) == [(day, "dropped") for day in expired(now)]
-    assert archived(tmp_path) == rows
-    assert not list(tmp_path.rglob("*.writing"))
-
-
 def test_an_archive_that_was_verified_is_looked_at_again_before_a_later_run_drops(
     db, archive, now, tmp_path, monkeypatch
 ):
     rows = stored(db, now - 3 * DAY)
-    whole = retention._patiently
+    whole = removal.patiently
 
     def dies(*arguments):
         if arguments[-1] == "the table":
             raise Killed
         return whole(*arguments)
 
-    monkeypatch.setattr(retention, "_patiently", dies)
+    monkeypatch.setattr(removal, "patiently", dies)
     with pytest.raises(Killed):
         run(db, now, archive)
     monkeypatch.undo()
@@ -309,14 +271,14 @@ def test_cleanup_old_data_drops_only_what_is_verified(db, archive, now, tmp_path
     monkeypatch.undo()
     assert "dropped" not in cleanup().values()
     assert expired(now)[0] in tables(db)
-    whole = retention._patiently
+    whole = removal.patiently
 
     def dies(*arguments):
         if arguments[-1] == "the table":
             raise Killed
         return whole(*arguments)
 
-    monkeypatch.setattr(retention, "_patiently", dies)
+    monkeypatch.setattr(removal, "patiently", dies)
     with pytest.raises(Killed):
         run(db, now, archive)  # now it is verified
     monkeypatch.undo()
@@ -357,45 +319,3 @@ def test_the_preview_names_what_goes_and_changes_nothing(db, archive, now, uri):
     assert db.execute("SELECT count(*) FROM retention_removals").fetchone() == (0,)
     assert db.execute("SELECT * FROM retention_state").fetchall() == before
     assert [partition for partition, _ in run(db, now, archive)] == [each.partition for each in told]
-
-
-KILLED_RUN = """
-import os, signal, sys
-from datetime import datetime
-from analytics_pipeline.storage import archive, retention
-from analytics_pipeline.storage.connection import connect
-
-conninfo, uri, now, module, step = sys.argv[1:]
-where = {"archive": archive, "Archive": archive.Archive, "retention": retention}[module]
-whole = getattr(where, step)
-
-def dies(*arguments):
-    if step != "_patiently" or arguments[-1] == "the table":
-        os.kill(os.getpid(), signal.SIGKILL)
-    return whole(*arguments)
-
-setattr(where, step, dies)
-with connect(conninfo, name="killed", autocommit=True) as connection:
-    retention.remove_expired(
-        connection, now=datetime.fromisoformat(now), run_id="k", archive=archive.Archive(uri, conninfo)
-    )
-"""
-
-
-@pytest.mark.parametrize(("module", "step"), [("archive", "_finish"), ("retention", "_patiently")])
-def test_a_process_that_is_killed_is_continued(db, database, archive, uri, now, tmp_path, module, step):
-    rows = stored(db, now - 3 * DAY)
-    killed = subprocess.run(
-        [sys.executable, "-c", KILLED_RUN, database, uri, now.isoformat(), module, step],
-        timeout=60,
-        check=False,
-    )
-    assert killed.returncode == -signal.SIGKILL
-    assert set(expired(now)) <= tables(db)
-    gone = "SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name = 'analytics-killed'"
-    wait_for(
-        lambda: db.execute(gone).fetchone() == (True,), message="Postgres notices that the process is gone"
-    )
-    assert run(db, now, archive) == [(day, "dropped") for day in expired(now)]
-    assert archived(tmp_path) == rows
-    assert not list(tmp_path.rglob("*.writing"))

@@ -10,7 +10,7 @@ from psycopg.conninfo import make_conninfo
 
 from analytics_pipeline.errors import ConfigurationError
 from analytics_pipeline.settings import Retention
-from analytics_pipeline.storage import retention
+from analytics_pipeline.storage import patience, removal, retention
 from analytics_pipeline.storage.connection import Connection, Lock, connect
 from analytics_pipeline.storage.partitions import ensure_range
 from analytics_pipeline.storage.recompute import recompute_hour
@@ -113,7 +113,7 @@ def test_landings_go_on_while_the_asset_works_and_a_late_one_is_below_the_floor(
 
 
 def test_a_landing_that_never_ends_stops_retention_before_anything_is_removed(db, database, now, monkeypatch):
-    monkeypatch.setattr(retention, "_ATTEMPTS", 2)
+    monkeypatch.setattr(patience, "ATTEMPTS", 2)
     policies_without_raising_the_floor(db)
     with connect(database, name="landing") as landing:
         landing.execute("SELECT pg_advisory_xact_lock_shared(%s, 0)", (Lock.FLOOR,))
@@ -143,38 +143,10 @@ def test_a_reader_delays_the_detach_without_delaying_landings(db, database, now)
     assert event_partitions(db)[0] == name(now - 3 * DAY)
 
 
-@pytest.mark.parametrize("step", ["_merge_rest", "_freeze", "_detach", "_patiently"])
-def test_a_run_that_dies_at_any_step_is_continued(db, now, monkeypatch, step):
-    land(db, one_a_day(now))
-    policies_without_raising_the_floor(db)
-    whole = getattr(retention, step)
-
-    class Killed(BaseException):
-        pass
-
-    def dies(*arguments: object, **named: object) -> object:
-        if step == "_patiently" and arguments[-1] != "the table":
-            return whole(*arguments, **named)
-        if step != "_patiently":
-            whole(*arguments, **named)
-        raise Killed
-
-    monkeypatch.setattr(retention, step, dies)
-    with pytest.raises(Killed):
-        retention.remove_expired(db, now=now, run_id="killed")
-    monkeypatch.undo()
-    outcomes = retention.remove_expired(db, now=now, run_id="next")
-    assert [each.action for each in outcomes] == ["dropped"] * 5
-    assert event_partitions(db)[0] == name(now - 3 * DAY)
-    tables = "SELECT count(*) FROM pg_class WHERE relkind = 'r' AND relname LIKE 'events_p%%'"
-    assert scalar(db, tables) == len(event_partitions(db))
-    assert scalar(db, "SELECT count(*) FROM retention_removals WHERE state <> 'dropped'") == 0
-
-
 def test_an_interrupted_detach_is_finalized(db, database, now, monkeypatch):
     land(db, one_a_day(now))
     policies_without_raising_the_floor(db)
-    monkeypatch.setattr(retention, "_DETACH_PATIENCE", "200ms")
+    monkeypatch.setattr(removal, "_DETACH_PATIENCE", "200ms")
     with connect(database, name="reader") as reader:
         reader.execute("SELECT count(*) FROM events")
         skipped = retention.remove_expired(db, now=now, run_id="r1")
@@ -290,3 +262,68 @@ def test_partitions_have_their_bounds_in_utc_whatever_the_session(db, database, 
         found = elsewhere.execute(lower, (name(now),)).fetchone()
     assert found is not None
     assert found[0] == now.replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def detached(db: Connection, day: datetime, state: str) -> str:
+    """A day's partition as a run leaves it that was killed after detaching."""
+    partition = name(day)
+    db.execute(f"ALTER TABLE events DETACH PARTITION {partition}")
+    db.execute(
+        "INSERT INTO retention_removals (partition, parent, lower_bound, upper_bound, state)"
+        " VALUES (%s, 'events', now(), now(), %s)",
+        (partition, state),
+    )
+    return partition
+
+
+def test_cleanup_old_data_tells_of_a_left_over_table_that_is_held(db, database, now):
+    policies_without_raising_the_floor(db)
+    held, free = detached(db, now - 8 * DAY, "detached"), detached(db, now - 7 * DAY, "archived")
+    with connect(database, name="reader") as reader:
+        reader.execute(f"SELECT count(*) FROM {held}")
+        done = cleanup(db)
+        assert done.pop(held) == ("skipped", "it was detached already, and a running query holds it")
+        assert {action for action, _ in done.values()} == {"dropped"}
+        assert {free, name(now - 4 * DAY)} <= done.keys()
+    assert cleanup(db) == {held: ("dropped", "it was detached already")}
+    assert scalar(db, "SELECT count(*) FROM retention_removals WHERE state <> 'dropped'") == 0
+
+
+def test_cleanup_old_data_waits_for_three_locks_and_no_more(db, database, now):
+    """Landings wait as long as it does: here for 0.6 s, not for 1 s and more."""
+    policies_without_raising_the_floor(db)
+    with connect(database, name="reader") as reader:
+        reader.execute("SELECT count(*) FROM events")
+        reasons = [reason for _, reason in cleanup(db).values()]
+        assert reasons == ["a running query holds it"] * 3 + ["running queries hold too much: call again"] * 2
+    assert {action for action, _ in cleanup(db).values()} == {"dropped"}
+
+
+def test_partitions_of_marts_are_not_made_for_what_their_policy_lets_go(db, now):
+    """Else each run of retention would drop what the last run of maintenance has made."""
+    retention.write_policies(db, Retention())
+    ensure_range(db, now - 90 * DAY, now)
+    oldest = "SELECT min(lower_bound) FROM time_partitions WHERE parent = %s"
+    assert scalar(db, oldest, "order_analytics") <= now - 90 * DAY
+    assert scalar(db, oldest, "system_metrics") > now - 62 * DAY
+    assert scalar(db, oldest, "system_metrics") <= now - 30 * DAY
+    gone = retention.remove_expired(db, now=now, run_id="r")
+    assert [each.partition for each in gone if not each.partition.startswith("events_p")] == []
+
+
+def test_a_detach_that_was_interrupted_is_ended_although_the_policy_has_changed(
+    db, database, now, monkeypatch
+):
+    """Its rows are out of sight by then, and no other partition of the table could be detached."""
+    policies_without_raising_the_floor(db)
+    monkeypatch.setattr(removal, "_DETACH_PATIENCE", "200ms")
+    with connect(database, name="reader") as reader:
+        reader.execute("SELECT count(*) FROM events")
+        retention.remove_expired(db, now=now, run_id="r1")
+    [(pending,)] = db.execute("SELECT partition FROM time_partitions WHERE is_detaching").fetchall()
+    retention.write_policies(db, Retention(raw_events="30d"))
+    assert [each.partition for each in retention.preview(db, Retention(raw_events="30d"), now=now)] == [
+        pending
+    ]
+    [done] = retention.remove_expired(db, now=now, run_id="r2")
+    assert (done.partition, done.action) == (pending, "dropped")

@@ -16,7 +16,8 @@ from analytics_pipeline.storage.archive import Archive
 from analytics_pipeline.storage.event_indexes import index_closed_days
 from analytics_pipeline.storage.expired_rows import preview_expired_rows, remove_expired_rows
 from analytics_pipeline.storage.partitions import ensure_partitions
-from analytics_pipeline.storage.retention import Outcome, preview, remove_expired, write_policies
+from analytics_pipeline.storage.removal import Outcome
+from analytics_pipeline.storage.retention import preview, remove_expired, write_policies
 
 _RETRY = dg.RetryPolicy(max_retries=3, delay=10, backoff=dg.Backoff.EXPONENTIAL)
 
