@@ -174,8 +174,25 @@ def _save(
     """Archive a detached partition and prove it; what an earlier run wrote to the same place is only proved again."""
     folder = archive.folder(partition)
     row = connection.execute(_ARCHIVED, (partition.name,)).fetchone()
-    state, written_to, *noted = row or (None, None)
-    if state not in ("archived", "verified") or written_to != folder:
+    assert row is not None
+    state, written_to, *noted = row
+    is_written = state in ("archived", "verified")
+    held_once = None if noted[0] is None else Contents(noted[0], int(noted[1]))
+    count = _count(connection, partition)
+    if count is None:
+        if state == "verified":
+            return  # the run was killed when it had dropped the table
+        raise Held("somebody dropped its table before its archive was proved")
+    if held_once and not is_written and count != held_once.rows:
+        if count == 0:
+            return  # it was made anew after it was dropped: its archive must not become empty
+        raise Held(
+            f"it was made anew and has {count} events that its archive {written_to} does not have: empty it, or move "
+            "the files away and set archived_rows of its line in retention_removals to NULL"
+        )
+    if held_once and is_written and written_to == folder:
+        contents = held_once
+    else:
         if written_to != folder and archive.exists(partition):
             raise Held(f"{folder} holds files that were not written by this database: move them away")
         connection.execute(_BEGIN_ARCHIVE, {"archive": folder, "partition": partition.name})
@@ -184,9 +201,13 @@ def _save(
         fail_at(RunPoint.ARCHIVE_WRITTEN)
         connection.execute(_KEEP_ARCHIVE, {**contents._asdict(), "partition": partition.name})
         note("archived")
-    else:
-        contents = Contents(noted[0], int(noted[1]))
-    count = connection.execute(sql.SQL(_COUNT).format(sql.Identifier(partition.name))).fetchall()[0][0]
+    _prove(archive, partition, contents, count, note)
+
+
+def _prove(
+    archive: Archive, partition: Partition, contents: Contents, count: int, note: Callable[[str], object]
+) -> None:
+    """Read the archive back: it must be what was written, and as much as the table has."""
     try:
         found = archive.read(partition)
     except ArchiveFault:
@@ -195,7 +216,17 @@ def _save(
     if found != contents or found.rows != count:
         note("detached")
         raise Held(
-            f"its archive {folder} holds {found.rows} events instead of {count}, or others: it is written again"
+            f"its archive {archive.folder(partition)} holds {found.rows} events instead of {count}, or others: it is "
+            "written again"
         )
     fail_at(RunPoint.ARCHIVE_READ)
     note("verified")
+
+
+def _count(connection: Connection, partition: Partition) -> int | None:
+    """The rows of its table; None where there is no table any more."""
+    try:
+        [(count,)] = connection.execute(sql.SQL(_COUNT).format(sql.Identifier(partition.name))).fetchall()
+    except psycopg.errors.UndefinedTable:
+        return None
+    return int(count)

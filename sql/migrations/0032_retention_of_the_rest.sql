@@ -1,4 +1,30 @@
--- Removal by plain SQL that never fails as a whole, and no partitions of marts that retention would remove at once.
+-- Removal by plain SQL that never fails as a whole, and no partitions that retention has removed or would at once.
+
+-- Creates the partition of one UTC day of events, unless it is there, or was removed: nothing can land in it any more.
+-- CREATE … LIKE and ATTACH take no lock that blocks landings; the CHECK spares ATTACH its scan.
+CREATE OR REPLACE FUNCTION create_event_partition(day date) RETURNS boolean
+LANGUAGE plpgsql
+AS $$
+DECLARE
+    name text := 'events_p' || to_char(day, 'YYYYMMDD');
+    lower_bound text := to_char(day, 'YYYY-MM-DD') || ' 00:00:00+00';
+    upper_bound text := to_char(day + 1, 'YYYY-MM-DD') || ' 00:00:00+00';
+BEGIN
+    IF
+        to_regclass(format('%I', name)) IS NOT NULL
+        OR EXISTS (SELECT FROM frozen_days WHERE frozen_days.day = create_event_partition.day)
+    THEN
+        RETURN false;
+    END IF;
+    EXECUTE format('CREATE TABLE %I (LIKE events INCLUDING ALL)', name);
+    EXECUTE format(
+        'ALTER TABLE %I ADD CONSTRAINT in_range CHECK (timestamp >= %L AND timestamp < %L)', name, lower_bound, upper_bound
+    );
+    EXECUTE format('ALTER TABLE events ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)', name, lower_bound, upper_bound);
+    EXECUTE format('ALTER TABLE %I DROP CONSTRAINT in_range', name);
+    RETURN true;
+END
+$$;
 
 -- Creates the month's partitions of the marts that hold one time, but for those that retention would remove at once.
 CREATE OR REPLACE FUNCTION create_mart_partitions(at timestamptz) RETURNS integer

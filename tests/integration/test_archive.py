@@ -15,7 +15,7 @@ import pytest
 from analytics_pipeline.settings import Retention
 from analytics_pipeline.storage import archive as archiving
 from analytics_pipeline.storage import removal, retention
-from analytics_pipeline.storage.archive import Archive
+from analytics_pipeline.storage.archive import Archive, ArchiveFault
 from analytics_pipeline.storage.connection import Connection, connect
 from analytics_pipeline.storage.partitions import ensure_range
 from tests.integration.landed import Event, land
@@ -319,3 +319,52 @@ def test_the_preview_names_what_goes_and_changes_nothing(db, archive, now, uri):
     assert db.execute("SELECT count(*) FROM retention_removals").fetchone() == (0,)
     assert db.execute("SELECT * FROM retention_state").fetchall() == before
     assert [partition for partition, _ in run(db, now, archive)] == [each.partition for each in told]
+
+
+def remade(db: Connection, day: datetime) -> None:
+    """Its partition, as maintenance of earlier versions made it anew where raw_events was raised."""
+    db.execute("DELETE FROM frozen_days")
+    ensure_range(db, day, day)
+
+
+def test_a_day_that_was_removed_is_not_made_anew(db, archive, now):
+    run(db, now, archive)
+    ensure_range(db, now - 6 * DAY, now)
+    assert not set(expired(now)) & tables(db)
+
+
+def test_the_archive_of_a_day_that_was_made_anew_stays(db, archive, now, tmp_path):
+    rows = stored(db, now - 3 * DAY)
+    run(db, now, archive)
+    remade(db, now - 5 * DAY)
+    assert run(db, now, archive) == [(expired(now)[1], "dropped")]
+    assert archived(tmp_path) == rows
+    noted = db.execute("SELECT archived_rows, state FROM retention_removals ORDER BY lower_bound").fetchall()
+    assert noted == [(9, "dropped"), (8, "dropped"), (7, "dropped")]
+
+
+def test_events_of_a_day_that_was_made_anew_are_neither_lost_nor_do_they_replace_its_archive(
+    db, archive, now, tmp_path
+):
+    rows = stored(db, now - 3 * DAY)
+    run(db, now, archive)
+    remade(db, now - 5 * DAY)
+    db.execute("INSERT INTO events (event_type, timestamp) VALUES ('by.hand', %s)", (now - 5 * DAY,))
+    for _ in range(2):
+        [outcome] = retention.remove_expired(db, now=now, run_id="r", archive=archive)
+        assert (outcome.action, "made anew and has 1 events" in outcome.reason) == ("skipped", True)
+    assert archived(tmp_path) == rows
+    assert db.execute(f"SELECT event_type FROM {expired(now)[1]}").fetchall() == [("by.hand",)]
+
+
+def test_a_table_that_somebody_dropped_before_its_proof_is_told(db, archive, now, monkeypatch):
+    def unreadable(*_: object) -> None:
+        raise ArchiveFault("unreadable")
+
+    with monkeypatch.context() as spoiled:
+        spoiled.setattr(Archive, "read", unreadable)
+        assert {action for _, action in run(db, now, archive)} == {"skipped"}
+    db.execute(f"DROP TABLE {expired(now)[0]}")
+    outcomes = retention.remove_expired(db, now=now, run_id="r", archive=archive)
+    assert [each.action for each in outcomes] == ["skipped", "dropped", "dropped"]
+    assert outcomes[0].reason == "somebody dropped its table before its archive was proved"
