@@ -7,7 +7,7 @@ import dagster as dg
 import pytest
 
 from analytics_pipeline.defs.checks.every_metric import Range, chosen_hours, every_metric_equals_raw
-from analytics_pipeline.defs.maintenance.history import forget_runs
+from analytics_pipeline.defs.maintenance.history import forget_checks, forget_runs
 from analytics_pipeline.defs.partitions import day_key, hour_key
 from analytics_pipeline.rollups.catalog import BUILT_IN
 from analytics_pipeline.settings import settings
@@ -418,3 +418,17 @@ def test_runs_are_forgotten_and_what_they_materialized_is_not(db, definitions, i
     assert {level: set(materialized(instance, f"metric_rollups_{level}")) for level in LEVELS} == known
     found = materialized(instance, "metric_rollups_1h")[hour_key(now - timedelta(minutes=2))]
     assert found["events"] == 10
+
+
+def test_what_checks_found_is_forgotten_but_for_the_newest(db, definitions, instance, now):
+    """Deleting a run leaves it in Dagster's table, a line for each check every ten minutes."""
+    for _ in range(2):
+        assert run_checks(definitions, instance, {}).success
+    assert forget_checks(instance, before=now - HOUR) == 0
+    keys = {check.key for check in definitions.resolve_asset_graph().asset_checks}
+    known = {key: len(instance.event_log_storage.get_asset_check_execution_history(key, 9)) for key in keys}
+    ran = {key for key, count in known.items() if count == 2}
+    assert len(ran) >= 5
+    assert forget_checks(instance, before=now + HOUR) == len(ran)
+    left = [len(instance.event_log_storage.get_asset_check_execution_history(key, 9)) for key in ran]
+    assert set(left) == {1}

@@ -9,12 +9,13 @@ import dagster as dg
 
 from analytics_pipeline.defs.conventions import MAINTENANCE, OWNERS, RETENTION_POOL
 from analytics_pipeline.defs.events.assets import EVENTS
-from analytics_pipeline.defs.maintenance.history import forget_runs
+from analytics_pipeline.defs.maintenance.history import forget_checks, forget_runs
 from analytics_pipeline.defs.resources import Pipeline
 from analytics_pipeline.defs.rollups.reports import table
 from analytics_pipeline.storage.archive import Archive
 from analytics_pipeline.storage.event_indexes import index_closed_days
 from analytics_pipeline.storage.expired_rows import preview_expired_rows, remove_expired_rows
+from analytics_pipeline.storage.forgotten_rows import forget_rows, preview_forgotten_rows
 from analytics_pipeline.storage.partitions import ensure_partitions
 from analytics_pipeline.storage.removal import Outcome
 from analytics_pipeline.storage.retention import preview, remove_expired, write_policies
@@ -114,7 +115,8 @@ def _told(outcomes: list[Outcome]) -> dict[str, dg.MetadataValue[Any] | int]:
 @dg.asset(
     description=(
         "Old lines of the ledger with their dead letters, and the content of letters settled long ago, removed in "
-        "small transactions without breaking a balance. Run config `dry_run: true` counts what would go."
+        "small transactions without breaking a balance; old lines of the feed of restatements, and what is known of "
+        "rollups that are gone. Run config `dry_run: true` counts what would go."
     ),
     group_name=MAINTENANCE,
     owners=OWNERS,
@@ -129,8 +131,10 @@ def expired_rows(config: RetentionRun, pipeline: Pipeline) -> dg.MaterializeResu
     if not retention.cleanup_enabled and not config.dry_run:
         return dg.MaterializeResult(metadata={"skipped": "analytics.retention.cleanup_enabled is false"})
     carry_out = preview_expired_rows if config.dry_run else remove_expired_rows
+    forget = preview_forgotten_rows if config.dry_run else forget_rows
     with pipeline.connection("retention") as connection:
         done = carry_out(connection, retention, now=pipeline.now())
+        forgotten = forget(connection, retention, now=pipeline.now())
     return dg.MaterializeResult(
         metadata={
             "dry run": config.dry_run,
@@ -138,12 +142,19 @@ def expired_rows(config: RetentionRun, pipeline: Pipeline) -> dg.MaterializeResu
             "dead letters": done.dead_letters,
             "contents of dead letters": done.contents_erased,
             "held": ", ".join(done.held),
+            "restatements": forgotten.restatements,
+            "hours of abandoned backfills": forgotten.backfill_progress,
+            "gaps of days without rollups": forgotten.metric_gaps,
+            "versions of days without rollups": forgotten.rollup_days,
         }
     )
 
 
 @dg.asset(
-    description="Finished runs of Dagster older than dagster_runs, removed; their materializations stay known.",
+    description=(
+        "Finished runs of Dagster older than dagster_runs, and what checks found before, removed; what was "
+        "materialized last, and the newest finding of each check, stay known."
+    ),
     group_name=MAINTENANCE,
     owners=OWNERS,
     kinds={"dagster"},
@@ -151,6 +162,7 @@ def expired_rows(config: RetentionRun, pipeline: Pipeline) -> dg.MaterializeResu
 )
 def forgotten_runs(context: dg.AssetExecutionContext, pipeline: Pipeline) -> dg.MaterializeResult[None]:
     """Keep Dagster's tables from growing for ever."""
-    keep = pipeline.settings.analytics.retention.dagster_runs
-    forgotten = forget_runs(context.instance, before=pipeline.now() - keep)
-    return dg.MaterializeResult(metadata={**forgotten._asdict()})
+    before = pipeline.now() - pipeline.settings.analytics.retention.dagster_runs
+    forgotten = forget_runs(context.instance, before=before)
+    checks = forget_checks(context.instance, before=before)
+    return dg.MaterializeResult(metadata={**forgotten._asdict(), "findings of checks": checks})

@@ -1,13 +1,16 @@
 """Dagster's own history: runs go after a while, what they materialized stays known.
 
 A live merge a minute leaves about 40 kB: 60 MB a day, if nobody cleared it away.
-Belongs here: forgetting runs. Ticks are Dagster's own business (`retention` in dagster.yaml).
+Belongs here: forgetting runs, and what checks found. Ticks are Dagster's own business (`retention` in dagster.yaml).
 """
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 import dagster as dg
+import sqlalchemy as sa
+from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable
+from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 
 from analytics_pipeline.defs.conventions import FINISHED
 
@@ -46,3 +49,16 @@ def forget_runs(instance: dg.DagsterInstance, *, before: datetime, limit: int = 
                 kept += 1
         instance.delete_run(run_id)
     return Forgotten(len(runs), kept)
+
+
+def forget_checks(instance: dg.DagsterInstance, *, before: datetime) -> int:
+    """Delete what checks found before a time, but for the newest of each check; deleting a run leaves it behind."""
+    storage = instance.event_log_storage
+    if not isinstance(storage, SqlEventLogStorage):  # in the memory of a test
+        return 0
+    found = AssetCheckExecutionsTable.c
+    newest = sa.select(sa.func.max(found.id)).group_by(found.asset_key, found.check_name, found.partition)
+    old = found.create_timestamp < before.astimezone(UTC).replace(tzinfo=None)
+    with storage.index_connection() as connection:
+        done = connection.execute(AssetCheckExecutionsTable.delete().where(old, found.id.not_in(newest)))
+    return int(done.rowcount)
