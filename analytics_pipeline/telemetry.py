@@ -179,6 +179,17 @@ INBOX_OLDEST = Gauge(
     "Age of the oldest posted event that has not landed",
     multiprocess_mode="livemostrecent",
 )
+TABLE_BYTES = Gauge(
+    "analytics_table_bytes",
+    "Size of a table with its indexes, or of all that is partitioned by time under one name",
+    ["table"],
+    multiprocess_mode="livemostrecent",
+)
+RETENTION_OVERDUE = Gauge(
+    "analytics_retention_overdue_seconds",
+    "For how long the oldest partition should have been removed",
+    multiprocess_mode="livemostrecent",
+)
 DEFINITION_LOADS = Counter(
     "analytics_definition_loads_total", "Times that a process loaded the custom event definitions"
 )
