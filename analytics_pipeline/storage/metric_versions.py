@@ -39,8 +39,16 @@ UPDATE metric_versions SET superseded_at = clock_timestamp() WHERE metric_name =
 _REGISTER = """
 INSERT INTO metric_versions (metric_name, metric_id, kind, event_types, available_from) VALUES (%s, %s, %s, %s, %s)
 """
+# Of a day that begins before `served_until` it answers the whole 1d bucket, which is incomplete by itself only if the
+# version was superseded before the day was over.
 _LACKING = """
-SELECT metric_id, event_types, nullif(max(served_until), 'infinity') FROM metric_service
+SELECT
+    metric_id, event_types,
+    nullif(max(CASE WHEN day_end <= superseded_at THEN day_end ELSE served_until END), 'infinity')
+FROM metric_service
+CROSS JOIN LATERAL (
+    SELECT date_trunc('day', served_until + interval '1 day' - interval '1 microsecond', 'UTC') AS day_end
+) AS days
 WHERE metric_id <> ALL(%s) AND served_from < served_until GROUP BY metric_id, event_types
 """
 _NOTE = """

@@ -24,7 +24,8 @@ EDITED = replace(BUILT_IN.by_name[NAME], value="quantity")
 NEW = Catalog(tuple(EDITED if metric.name == NAME else metric for metric in BUILT_IN.metrics))
 BEFORE, AFTER = OLD.by_name[NAME].metric_id, EDITED.metric_id
 FLOOR = "SELECT raw_floor FROM retention_state"
-NOON = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0) - timedelta(days=1)
+PAST = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=2)
+"""A whole hour with another behind it; not longer ago, because each hour since is recomputed."""
 
 
 class Fleet:
@@ -98,7 +99,7 @@ def run_backfill(db: Connection, database: str, catalog: Catalog, hours: list[da
 
 
 def hours_until_now() -> list[datetime]:
-    return backfill.whole_hours(NOON, datetime.now(UTC) + timedelta(minutes=2))
+    return backfill.whole_hours(PAST, datetime.now(UTC) + timedelta(minutes=2))
 
 
 def settle(db: Connection) -> None:
@@ -116,23 +117,23 @@ def test_an_edited_metric_before_during_and_after_its_backfill(
     database: str, db: Connection, fleet: Fleet
 ) -> None:
     register(db, OLD)
-    fleet.land(OLD, NOON)
-    fleet.land(OLD, NOON + timedelta(hours=1))
+    fleet.land(OLD, PAST)
+    fleet.land(OLD, PAST + timedelta(hours=1))
     settle(db)
     assert register(db, NEW) == [NAME]
     following = metric_versions.reach(db, [AFTER])
     assert following is not None
     fleet.land(NEW, following)
-    before = {NOON: [("old", 20.0)], NOON + timedelta(hours=1): [("old", 20.0)]}
+    before = {PAST: [("old", 20.0)], PAST + timedelta(hours=1): [("old", 20.0)]}
     assert {at: found for at, found in served(database).items() if at in before} == before
     assert served(database, "1m")[following] == [("new", 2.0)]
 
-    recompute_hour(database, NOON, run_id="b", catalog=NEW, metric_ids=[AFTER])
+    recompute_hour(database, PAST, run_id="b", catalog=NEW, metric_ids=[AFTER])
     assert {at: found for at, found in served(database).items() if at in before} == before
 
-    assert run_backfill(db, database, NEW, [NOON]) == []  # a hole would be left behind it
-    assert served(database)[NOON] == [("old", 20.0)]
-    hours = backfill.whole_hours(NOON, max(hours_until_now()[-1], following) + timedelta(seconds=1))
+    assert run_backfill(db, database, NEW, [PAST]) == []  # a hole would be left behind it
+    assert served(database)[PAST] == [("old", 20.0)]
+    hours = backfill.whole_hours(PAST, max(hours_until_now()[-1], following) + timedelta(seconds=1))
     assert run_backfill(db, database, NEW, hours) == [NAME]
     found = served(database)
     assert [found[at] for at in before] == [[("new", 2.0)], [("new", 2.0)]]
@@ -141,7 +142,7 @@ def test_an_edited_metric_before_during_and_after_its_backfill(
 
 def test_an_old_ingest_beside_a_new_one(database: str, db: Connection, fleet: Fleet) -> None:
     register(db, OLD)
-    fleet.land(OLD, NOON)
+    fleet.land(OLD, PAST)
     register(db, NEW)
     now = metric_versions.reach(db, [AFTER])
     assert now is not None
@@ -156,10 +157,28 @@ def test_an_old_ingest_beside_a_new_one(database: str, db: Connection, fleet: Fl
     assert served(database, "1m")[now] == [("new", 2.0)]
 
     # The switch needs the list empty: a backfill reads what the old ingest left out.
-    hours = backfill.whole_hours(NOON, now + timedelta(seconds=1))
+    hours = backfill.whole_hours(PAST, now + timedelta(seconds=1))
     assert run_backfill(db, database, NEW, hours) == [NAME]
     assert all(metric_id != AFTER for metric_id, _ in gaps(database))
     assert served(database, "1m")[now] == [("new", 4.0)]
+
+
+def test_late_events_of_a_day_whose_start_an_earlier_definition_answers(
+    database: str, db: Connection, fleet: Fleet
+) -> None:
+    """A backfill from noon on leaves that day to the definition before it, which sees no later landings."""
+    noon = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0) - timedelta(days=1)
+    register(db, OLD)
+    fleet.land(OLD, noon - timedelta(hours=1))
+    fleet.land(OLD, noon + timedelta(hours=1))
+    register(db, NEW)
+    switched = "UPDATE metric_versions SET available_from = %s WHERE metric_id = %s"
+    db.execute(switched, (noon, AFTER))  # as if all hours since had been backfilled
+    fleet.land(NEW, noon + timedelta(hours=1))
+    assert served(database, "1d")[noon.replace(hour=0)] == [("old", 40.0)]
+    assert gaps(database) == {(BEFORE, noon + timedelta(hours=1))}
+    fleet.land(NEW, datetime.now(UTC) - timedelta(seconds=1))  # today is all the new one's
+    assert len(gaps(database)) == 1
 
 
 def test_a_gap_that_a_landing_notes_during_a_recompute_stays(
@@ -167,14 +186,14 @@ def test_a_gap_that_a_landing_notes_during_a_recompute_stays(
 ) -> None:
     register(db, OLD)
     register(db, NEW)
-    fleet.land(OLD, NOON)
+    fleet.land(OLD, PAST)
 
     def meanwhile(_connection: Connection) -> None:
-        fleet.land(OLD, NOON + timedelta(minutes=1))
+        fleet.land(OLD, PAST + timedelta(minutes=1))
 
-    recompute_hour(database, NOON, run_id="b", catalog=NEW, metric_ids=[AFTER], in_transaction=meanwhile)
-    assert gaps(database) == {(AFTER, NOON)}
-    recompute_hour(database, NOON, run_id="b", catalog=NEW, metric_ids=[AFTER])
+    recompute_hour(database, PAST, run_id="b", catalog=NEW, metric_ids=[AFTER], in_transaction=meanwhile)
+    assert gaps(database) == {(AFTER, PAST)}
+    recompute_hour(database, PAST, run_id="b", catalog=NEW, metric_ids=[AFTER])
     assert gaps(database) == set()
     assert (
         value(
@@ -205,26 +224,26 @@ def test_a_metric_is_registered_while_no_landing_is_in_flight(database: str, db:
 
 def test_a_deployment_that_is_rolled_back(database: str, db: Connection, fleet: Fleet) -> None:
     register(db, OLD)
-    fleet.land(OLD, NOON)
+    fleet.land(OLD, PAST)
     register(db, NEW)
-    fleet.land(NEW, NOON)
-    assert gaps(database) == {(BEFORE, NOON)}  # the old one answers for that time, and did not see it
+    fleet.land(NEW, PAST)
+    assert gaps(database) == {(BEFORE, PAST)}  # the old one answers for that time, and did not see it
     assert register(db, OLD) == [NAME]
     again = metric_versions.reach(db, [BEFORE])
     assert again is not None
     fleet.land(OLD, again)
     assert served(database, "1m")[again] == [("old", 20.0)]
-    assert served(database)[NOON] == [("old", 20.0)]
-    hours = backfill.whole_hours(NOON, again + timedelta(seconds=1))
+    assert served(database)[PAST] == [("old", 20.0)]
+    hours = backfill.whole_hours(PAST, again + timedelta(seconds=1))
     assert run_backfill(db, database, OLD, hours) == [NAME]
-    assert served(database)[NOON] == [("old", 40.0)]
+    assert served(database)[PAST] == [("old", 40.0)]
     assert all(metric_id != BEFORE for metric_id, _ in gaps(database))
 
 
 def test_a_new_metric_mid_stream(database: str, db: Connection, fleet: Fleet) -> None:
     """An automatic one is registered the same way; without events of its type it is complete from the beginning."""
     register(db, OLD)
-    fleet.land(OLD, NOON)
+    fleet.land(OLD, PAST)
     prices = replace(EDITED, name="test.price", value="price")
     never = replace(EDITED, name="test.never", event_types=("my.signal",))
     more = Catalog((*OLD.metrics, prices, never))
@@ -237,10 +256,10 @@ def test_a_new_metric_mid_stream(database: str, db: Connection, fleet: Fleet) ->
     )
     assert begin["test.price"] > datetime.now(UTC) - timedelta(seconds=1)
     assert begin["test.never"] == value(database, FLOOR)
-    fleet.land(OLD, NOON + timedelta(hours=1))
-    assert gaps(database) == {(prices.metric_id, NOON + timedelta(hours=1))}
-    fleet.land(OLD, NOON, "my.signal")
-    assert (never.metric_id, NOON) in gaps(database)
+    fleet.land(OLD, PAST + timedelta(hours=1))
+    assert gaps(database) == {(prices.metric_id, PAST + timedelta(hours=1))}
+    fleet.land(OLD, PAST, "my.signal")
+    assert (never.metric_id, PAST) in gaps(database)
 
 
 def test_the_api_says_which_definition_a_point_is_from(database: str, db: Connection, fleet: Fleet) -> None:
@@ -255,21 +274,21 @@ def test_the_api_says_which_definition_a_point_is_from(database: str, db: Connec
         ]
 
     register(db, OLD)
-    fleet.land(OLD, NOON)
+    fleet.land(OLD, PAST)
     with running(settings_for(database)) as api:
-        api.soon(lambda: points("1h", NOON), [{"value": 20.0}])
+        api.soon(lambda: points("1h", PAST), [{"value": 20.0}])
         register(db, NEW)
-        api.soon(lambda: points("1h", NOON), [{"value": 20.0, "predecessor": True}])
+        api.soon(lambda: points("1h", PAST), [{"value": 20.0, "predecessor": True}])
         following = metric_versions.reach(db, [AFTER])
         assert following is not None
         fleet.land(NEW, following)
         api.soon(lambda: points("1m", following), [{"value": 2.0}])
         fleet.land(OLD, following)
         api.soon(lambda: points("1m", following), [{"value": 2.0, "incomplete": True}])
-        fleet.land(NEW, NOON)  # late, and the definition that answers for it does not see it
-        api.soon(lambda: points("1h", NOON), [{"value": 20.0, "incomplete": True, "predecessor": True}])
+        fleet.land(NEW, PAST)  # late, and the definition that answers for it does not see it
+        api.soon(lambda: points("1h", PAST), [{"value": 20.0, "incomplete": True, "predecessor": True}])
 
-        hours = backfill.whole_hours(NOON, following + timedelta(seconds=1))
+        hours = backfill.whole_hours(PAST, following + timedelta(seconds=1))
         assert run_backfill(db, database, NEW, hours) == [NAME]
-        api.soon(lambda: points("1h", NOON), [{"value": 4.0}])
+        api.soon(lambda: points("1h", PAST), [{"value": 4.0}])
         api.soon(lambda: points("1m", following), [{"value": 4.0}])
