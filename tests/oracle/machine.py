@@ -3,19 +3,21 @@
 Belongs here: the steps, and what must hold after each. Does not belong here: what numbers have to be (`naive`),
 what arrives (`streams`), how work is ended in the middle (`faults`).
 
-Everything but Kafka is real: decoding, landing, inbox, merging, recomputing, closing of buckets, retention. Time is
-what the machine says: midnights of 2024, and the clock two hours after them.
+Everything but Kafka is real: decoding, landing, inbox, merging, recomputing, closing of buckets, retention, metrics
+that are edited and edited back. Time is what the machine says: midnights of 2024, and the clock around them.
 """
 
 import asyncio
+import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from uuid import UUID
 
 import psycopg
 import pyarrow as pa
+import pyarrow.compute as pc
 from hypothesis import note
 from hypothesis import strategies as st
 
@@ -25,16 +27,18 @@ from analytics_pipeline.events.limits import Limits
 from analytics_pipeline.events.messages import Message, PlainMessage, RawBatch
 from analytics_pipeline.failpoints import FailPoint
 from analytics_pipeline.rollups import levels
-from analytics_pipeline.rollups.catalog import BUILT_IN, REGISTER_ID
+from analytics_pipeline.rollups.catalog import BUILT_IN, REGISTER_ID, Catalog
 from analytics_pipeline.rollups.compare import compare_rows
 from analytics_pipeline.rollups.deltas import compute_deltas
 from analytics_pipeline.rollups.schema import LEVELS
-from analytics_pipeline.storage import buckets, inbox, recompute, retention, rollups
+from analytics_pipeline.storage import backfill, buckets, inbox, recompute, retention, rollups
+from analytics_pipeline.storage.connection import connection
 from analytics_pipeline.storage.landing import Lander
 from analytics_pipeline.storage.offsets import Claim, Span
 from analytics_pipeline.storage.partitions import ensure_range
-from tests.oracle import faults, naive
-from tests.oracle.streams import EDGES, END, batches
+from tests.oracle import edits, faults, naive
+from tests.oracle.releases import CATALOGS, Releases
+from tests.oracle.streams import EDGES, END, PLACES, batches
 from tests.oracle.world import World
 from tests.unit.rollups.events import SCHEMA
 
@@ -69,6 +73,7 @@ def _during(statements: int, *points: FailPoint) -> st.SearchStrategy[Fault]:
 # About as many statements as each of these sends.
 _DURING_LANDING, _DURING_MERGE, _DURING_RECOMPUTE = _during(12, *POINTS), _during(48), _during(60)
 _DURING_REMOVAL, _DURING_CLEAN_UP = _during(30), _during(1)
+_DURING_EDIT, _DURING_BACKFILL = _during(20), _during(160)
 _WEIGHTS = {
     "rest": 1,
     "land": 10,
@@ -78,20 +83,30 @@ _WEIGHTS = {
     "close": 2,
     "retain": 1,
     "clean_up": 1,
+    "edit": 3,
+    "backfill": 3,
 }
 KINDS = [kind for kind, weight in _WEIGHTS.items() for _ in range(weight)]
 """What the next step is drawn from; the first is what a failure shrinks to."""
 
-_IDS = [*BUILT_IN.by_id, REGISTER_ID]
-_METRICS = st.none() | st.sets(st.sampled_from(_IDS), min_size=1)
+_METRICS = {
+    catalog: st.none() | st.sets(st.sampled_from([*catalog.by_id, REGISTER_ID]), min_size=1)
+    for catalog in CATALOGS
+}
+_EDITED_METRICS = st.none() | st.sampled_from(edits.NAMES)
+_QUESTIONS, _LAST_QUESTIONS = 3, 12
+"""To the API after each step, and at the end of a life."""
 _GONE_AFTER = timedelta(days=30)
 _TRUTH = """
 SELECT uuid_send(id), event_type, user_id, session_id, coalesce(properties, '{}')::text, timestamp, is_late
 FROM oracle.truth ORDER BY md5(id::text || timestamp::text)
 """
 
-_ENDED = ("land", "post", "merge", "recompute", "retain", "clean up")
-NEEDED = {*_ENDED, *(f"{kind}, ended" for kind in _ENDED), "recompute, refused", "close", "settle"}
+_ENDED = ("land", "post", "merge", "recompute", "retain", "clean up", "edit", "backfill")
+_SEEN = ("incomplete", "answered by an edit", "answered by what was before", "edited back")
+NEEDED = {
+    *_ENDED, *(f"{kind}, ended" for kind in _ENDED), *_SEEN, "preview", "recompute, refused", "close", "settle",
+}  # fmt: skip
 """Kinds of steps without which a run proves too little."""
 
 steps_done: Counter[str] = Counter()
@@ -104,17 +119,23 @@ class Oracle:
     def __init__(self, world: World, data: st.DataObject) -> None:
         self.world = world
         self.draw = data.draw
-        self.lander = Lander(world.conninfo, name="landing-oracle")
+        self.catalog = BUILT_IN
+        self.lander = self._new_lander()
         self.logs: dict[int, list[Message]] = {0: [], 1: []}
         self.claims: dict[int, Claim] = {}
         self.floor: datetime | None = None
+        self.releases = Releases()
 
     def begin(self) -> None:
         """Empty tables, and the partitions of the two days around a midnight."""
         self.world.renew()
         self.edge = EDGES[self.draw(st.sampled_from(sorted(EDGES)), "edge")]
         self.now = self.edge + END
+        self.clock = self.edge - HOUR
+        self.chance = random.Random(self.draw(st.integers(0, 999), "questions to the API"))
         ensure_range(self.world.main, self.edge - DAY, self.edge)
+        edits.register(self.world.conninfo, BUILT_IN, self.clock)
+        self.releases.start(self.world.main, BUILT_IN)
         self._start_landing()
 
     def step(self) -> None:
@@ -125,16 +146,18 @@ class Oracle:
         self._check()
 
     def end(self) -> None:
-        """After a merge of everything: a preview finds nothing, and raw in another order has the same bytes."""
+        """After a merge of everything, and a backfill of what is missing: raw in another order has the same bytes."""
         main = self.world.main
         for pending in rollups.pending_hours(main):
             self._merge_hour(pending.hour, 500)
-        self._check()
-        preview = recompute.recompute_hour(self.world.conninfo, self.edge, run_id=RUN, write=False)
-        assert preview.differences == [], "a preview finds a difference after a merge of everything"
-        fresh = self._fresh()
+        newest = self.releases.started[-1]
+        for hour, missed in self.releases.missed_of(newest).items():
+            self._recompute_hour(hour, newest, missed)
+        self._check(_LAST_QUESTIONS)
+        ids = sorted(self.releases.complete())
+        fresh = self._fresh(ids)
         for level in list(LEVELS)[1 if self.floor else 0 :]:
-            settled = recompute.settled_rows(main, level, self.edge - DAY, self.edge + DAY, _IDS)
+            settled = recompute.settled_rows(main, level, self.edge - DAY, self.edge + DAY, ids)
             assert compare_rows(settled, levels.roll_up(fresh, level), level) == [], f"{level}: other bytes"
         steps_done["settle"] += 1
 
@@ -155,6 +178,7 @@ class Oracle:
             for draft in self.draw(batches(self.edge), f"partition {number}"):
                 log.append(PlainMessage(draft.content, len(log), int(draft.reached.timestamp() * 1000)))
         is_ahead = self.draw(st.booleans(), "deltas ahead")
+        self.catalog = self._draw_release()
         self._do("land", lambda: self._land_logs(is_ahead), _DURING_LANDING)
 
     def _post(self) -> None:
@@ -167,6 +191,7 @@ class Oracle:
                 await inbox.append(opened, [entry], process_id=POSTER, now=self.now)
 
         asyncio.run(append())
+        self.catalog = self._draw_release()
         self._do("post", self._land_inbox, _DURING_LANDING)
 
     def _merge(self) -> None:
@@ -179,8 +204,35 @@ class Oracle:
     def _recompute(self) -> None:
         """All metrics of an hour, or some."""
         hour = self.edge + self.draw(st.sampled_from([0, -1, 1, -2]), "hour") * HOUR
-        metrics = self.draw(_METRICS, "metrics")
-        self._do("recompute", lambda: self._recompute_hour(hour, metrics), _DURING_RECOMPUTE)
+        catalog = self._draw_release()
+        metrics = self.draw(_METRICS[catalog], "metrics")
+        is_preview = self.draw(st.integers(0, 3), "preview") == 3
+        self._do(
+            "preview" if is_preview else "recompute",
+            lambda: self._recompute_hour(hour, catalog, metrics, write=not is_preview),
+            _DURING_RECOMPUTE,
+        )
+
+    def _edit(self) -> None:
+        """An ingest process of the other release starts: its definitions are what the names mean from now on."""
+        catalog = self.releases.next
+        self.clock = max(self.clock, self.edge + self.draw(st.sampled_from(PLACES), "clock"))
+        self._do("edit", lambda: edits.register(self.world.conninfo, catalog, self.clock), _DURING_EDIT)
+        self.releases.start(self.world.main, catalog)
+        if len(self.releases.started) > 2:
+            steps_done["edited back"] += 1
+
+    def _backfill(self) -> None:
+        """Of all metrics, or of an edited one, from some hour until now, or not quite."""
+        catalog = self._draw_release()
+        name = self.draw(_EDITED_METRICS, "metric")
+        first = self.draw(st.sampled_from([-1, 0, -2, 1]), "first")
+        last = self.draw(st.sampled_from([1, 1, 0]), "last")
+        hours = [self.edge + number * HOUR for number in range(first, last + 1)]
+        hours = [hour for hour in hours if self.floor is None or hour >= self.floor]
+        if hours:
+            ids = None if name is None else {catalog.by_name[name].metric_id}
+            self._do("backfill", lambda: self._backfill_hours(hours, catalog, ids), _DURING_BACKFILL)
 
     def _close(self) -> None:
         """Buckets become final; what lands in them later restates them."""
@@ -202,15 +254,24 @@ class Oracle:
 
     # --- what must hold
 
-    def _check(self) -> None:
+    def _check(self, questions: int = _QUESTIONS) -> None:
         main = self.world.main
         naive.keep_truth(main)
         self._note_what_went()
         naive.expect(main)
+        kinds = edits.answer(main)
+        if len(self.releases.started) > 1:
+            steps_done.update(kinds)
         mistakes = naive.mistakes(main)
+        self.world.reads.reload()
+        times = [self.edge - DAY, self.edge + DAY, *(self.edge + place for place in PLACES)]
+        for _ in range(questions):
+            catalog = self.chance.choice(self.releases.started)
+            asked = self.world.reads.ask_something(main, catalog, self.chance, times)
+            mistakes += self.world.reads.mistakes(main, catalog, asked)
         assert not mistakes, "\n".join(map(str, mistakes))
 
-    def _fresh(self) -> pa.Table:
+    def _fresh(self, ids: Collection[str]) -> pa.Table:
         """Deltas of raw in another order, 19 events at a time."""
         rows = self.world.main.execute(_TRUTH).fetchall()
         columns = zip(*rows, strict=True) if rows else [[]] * len(SCHEMA)
@@ -218,8 +279,15 @@ class Oracle:
             [pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=True)],
             schema=SCHEMA,
         )
-        parts = [compute_deltas(events.slice(at, 19), BUILT_IN) for at in range(0, max(len(rows), 1), 19)]
-        return pa.concat_tables(parts)
+        left, found = set(ids), [compute_deltas(events.slice(0, 0), BUILT_IN)]
+        for catalog in self.releases.known:
+            wanted = left & {*catalog.by_id, REGISTER_ID}
+            left -= wanted
+            for at in range(0, len(rows), 19):
+                deltas = compute_deltas(events.slice(at, 19), catalog)
+                chosen = pc.is_in(deltas.column("metric_id"), pa.array(wanted, pa.string()))
+                found.append(deltas.filter(chosen))
+        return pa.concat_tables(found)
 
     # --- how
 
@@ -241,9 +309,16 @@ class Oracle:
             self.world.main.close()
             self._start_landing()
 
+    def _new_lander(self) -> Lander:
+        return Lander(self.world.conninfo, name="landing-oracle", catalog=lambda: self.catalog)
+
+    def _draw_release(self) -> Catalog:
+        known = self.releases.known
+        return known[self.draw(st.integers(0, len(known) - 1), "release")]
+
     def _start_landing(self) -> None:
         self.lander.close()
-        self.lander = Lander(self.world.conninfo, name="landing-oracle")
+        self.lander = self._new_lander()
         self.world.wait_for_the_dead()
         for number in self.logs:
             self.claims[number] = self.lander.claim((SOURCE, number), lambda _known: 0)
@@ -266,24 +341,43 @@ class Oracle:
         self.lander.land_inbox(100, lambda messages: self._decode([RawBatch("http", 0, messages)]))
 
     def _decode(self, raw: list[RawBatch]) -> Decoded:
-        return decode_batches(raw, now=self.now, limits=LIMITS)
+        decoded = decode_batches(raw, now=self.now, limits=LIMITS)
+        self.releases.note_landed(self.catalog, decoded.events)
+        return decoded
 
     def _merge_hour(self, hour: datetime, most: int) -> None:
         merged = rollups.merge_hour(self.world.main, hour, run_id=RUN, max_batches=most)
         assert merged is not None, "nobody else holds the hour"
 
-    def _recompute_hour(self, hour: datetime, metrics: set[str] | None) -> None:
+    def _recompute_hour(
+        self, hour: datetime, catalog: Catalog, metrics: Collection[str] | None, *, write: bool = True
+    ) -> None:
         """What was served is right, so a recompute finds no difference."""
         ids = None if metrics is None else sorted(metrics)
         try:
-            done = recompute.recompute_hour(self.world.conninfo, hour, run_id=RUN, metric_ids=ids)
+            done = recompute.recompute_hour(
+                self.world.conninfo, hour, run_id=RUN, catalog=catalog, metric_ids=ids, write=write
+            )
         except ConfigurationError:
             assert self.floor is not None, "refused though its raw events are there"
             assert hour < self.floor, "refused though its raw events are there"
             steps_done["recompute, refused"] += 1
         else:
             assert self.floor is None or hour >= self.floor, "recomputed from raw events that are gone"
-            assert done.differences == [], "a recompute finds other numbers than were served"
+            self.releases.note_recomputed([done], catalog, ids)
+
+    def _backfill_hours(
+        self, hours: list[datetime], catalog: Catalog, metrics: Collection[str] | None
+    ) -> None:
+        with connection(self.world.conninfo, name="backfill", autocommit=True) as opened:
+            planned = backfill.plan(opened, hours, catalog=catalog, metric_ids=metrics)
+            self.releases.note_recomputed(
+                backfill.carry_out(
+                    opened, self.world.conninfo, planned, run_id=RUN, before_hour=lambda: None
+                ),
+                catalog,
+                metrics,
+            )
 
     def _keep_raw(self, age: timedelta) -> None:
         """Raw events, and the minutes with their states, for so long; all else for ever."""

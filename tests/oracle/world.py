@@ -4,7 +4,8 @@ Belongs here: making it as it was. Does not belong here: what a life does to it 
 """
 
 from analytics_pipeline.storage.connection import connect
-from tests.oracle import naive
+from tests.oracle import edits, naive
+from tests.oracle.reads import Reads
 from tests.waiting import wait_for
 
 
@@ -15,10 +16,13 @@ class World:
         self.conninfo = conninfo
         self.main = connect(conninfo, name="oracle", autocommit=True)
         self.main.execute(naive.CREATE)
+        edits.create(self.main)
+        self.reads = Reads(conninfo)
         self.empty = [table for table in self._tables() if not self._holds_rows(table)]
 
     def close(self) -> None:
         """Leave the database."""
+        self.reads.close()
         self.main.close()
 
     def renew(self) -> None:
@@ -49,7 +53,7 @@ class World:
             self.main = connect(self.conninfo, name="oracle", autocommit=True)
         others = (
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-            " AND backend_type = 'client backend'"
+            " AND backend_type = 'client backend' AND application_name <> 'analytics-api-read'"
         )
         wait_for(lambda: self.main.execute(others).fetchall()[0][0] == 0, message="the dead are gone")
 

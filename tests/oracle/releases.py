@@ -1,0 +1,81 @@
+"""Releases whose processes run side by side, and what their landings leave out, as a test knows it.
+
+Belongs here: which catalogs have been started, and in which hours a recompute may find something new. Does not belong
+here: what a point says of that (`edits`, from the product's own tables).
+"""
+
+from collections.abc import Collection, Iterable
+from datetime import datetime
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from analytics_pipeline.rollups.catalog import BUILT_IN, REGISTER_ID, Catalog
+from analytics_pipeline.storage.connection import Connection
+from analytics_pipeline.storage.recompute import RecomputeResult
+from tests.oracle import edits
+from tests.oracle.edits import EDITED
+
+CATALOGS = (BUILT_IN, EDITED)
+
+
+def every_id(catalogs: Iterable[Catalog]) -> set[str]:
+    """The metrics of any of these."""
+    return {metric_id for catalog in catalogs for metric_id in catalog.by_id}
+
+
+class Releases:
+    """`started` holds the catalog of each ingest process in order; any of them may still run.
+
+    `missed` are metrics, by id, and hours: some landing there may have left them out.
+    """
+
+    def __init__(self) -> None:
+        self.started: list[Catalog] = []
+        self.missed: set[tuple[str, datetime]] = set()
+
+    @property
+    def known(self) -> list[Catalog]:
+        """Each once."""
+        return list(dict.fromkeys(self.started))
+
+    @property
+    def next(self) -> Catalog:
+        """The one that a person deploys now: the edits, or back."""
+        return CATALOGS[self.started[-1] is BUILT_IN]
+
+    def start(self, main: Connection, catalog: Catalog) -> None:
+        """A process has started, unless it ended before its metrics were registered."""
+        if edits.is_in_force(main, catalog):
+            self.started.append(catalog)
+
+    def note_landed(self, catalog: Catalog, events: pa.Table) -> None:
+        """A landing by this catalog may have stored these."""
+        hours = set(pc.floor_temporal(events.column("timestamp"), unit="hour").to_pylist())
+        lacking = every_id(CATALOGS) - catalog.by_id.keys()
+        self.missed |= {(metric_id, hour) for metric_id in lacking for hour in hours}
+
+    def note_recomputed(
+        self, results: Iterable[RecomputeResult], catalog: Catalog, metrics: Collection[str] | None
+    ) -> None:
+        """Only what a landing left out may differ from what was served."""
+        for done in results:
+            for difference in done.differences:
+                selection = catalog.resolve(difference.metric_name)
+                key = (selection.metric.metric_id if selection else REGISTER_ID, done.hour)
+                assert key in self.missed, f"a recompute finds another number than was served: {difference}"
+            if done.is_written:
+                ids = catalog.by_id if metrics is None else metrics
+                self.missed -= {(metric_id, done.hour) for metric_id in ids}
+
+    def missed_of(self, catalog: Catalog) -> dict[datetime, set[str]]:
+        """By hour, which of its metrics."""
+        found: dict[datetime, set[str]] = {}
+        for metric_id, hour in self.missed:
+            if metric_id in catalog.by_id:
+                found.setdefault(hour, set()).add(metric_id)
+        return found
+
+    def complete(self) -> set[str]:
+        """The metrics of all that have started, and the register, that are nowhere left out."""
+        return {*every_id(self.started), REGISTER_ID} - {metric_id for metric_id, _ in self.missed}
