@@ -4,6 +4,7 @@ import json
 import random
 import uuid
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -28,12 +29,17 @@ OLD = OLD_DAY + timedelta(hours=7)
 KEEP = Retention(raw_events="1d")
 """Lets go of `OLD_DAY` and keeps `DAY`."""
 LIMITS = Limits(raw_retention=timedelta(days=9))
+_MINUTES = (0, 1, 4, 14, 30, 59)
+"""In one bucket of 5m, in several, at both ends of an hour. Not all: a recompute costs what its series cost."""
 
 
 def sent(hour: datetime, seed: int, count: int = 24) -> list[dict[str, Any]]:
-    """Events anywhere in an hour; the same seed gives the same ones."""
+    """Events in some minutes of an hour; the same seed gives the same ones."""
     chance = random.Random(seed)
-    return [_event(chance, hour + timedelta(seconds=chance.randrange(3600))) for _ in range(count)]
+    return [
+        _event(chance, hour + timedelta(minutes=chance.choice(_MINUTES), seconds=chance.randrange(60)))
+        for _ in range(count)
+    ]
 
 
 def _event(chance: random.Random, at: datetime) -> dict[str, Any]:
@@ -96,7 +102,7 @@ class Actors:
         return self.lander(name).land_inbox(1000, decoded)
 
     def merge(self, name: str, hour: datetime) -> MergeResult | None:
-        with self._connection(name) as opened:
+        with self.connected(name) as opened:
             return rollups.merge_hour(opened, hour, run_id=name)
 
     def recompute(self, hour: datetime, *, write: bool = True) -> RecomputeResult:
@@ -105,7 +111,7 @@ class Actors:
 
     def backfill(self, name: str, hours: Sequence[datetime]) -> int:
         """Of all metrics; recomputes on connections named `recompute`. How many hours it did."""
-        with self._connection(name) as opened:
+        with self.connected(name) as opened:
             planned = backfill.plan(opened, hours)
             results = backfill.carry_out(
                 opened, self.conninfo, planned, run_id=name, before_hour=lambda: None
@@ -113,22 +119,23 @@ class Actors:
             return len(list(results))
 
     def finalize(self, name: str, now: datetime = NOW) -> int:
-        with self._connection(name) as opened:
+        with self.connected(name) as opened:
             caught_up(opened)
             return buckets.finalize_buckets(opened, now=now, grace=timedelta(seconds=30), run_id=name)
 
     def retain(self, name: str) -> list[tuple[str, str]]:
         """By the asset; what became of each partition of events."""
-        with self._connection(name) as opened:
+        with self.connected(name) as opened:
             outcomes = retention.remove_expired(opened, now=NOW, run_id=name)
         return [(each.partition, each.action) for each in outcomes if each.partition.startswith("events_p")]
 
     def cleanup(self, name: str) -> list[tuple[str, str, str | None]]:
         """By plain SQL; partition, action and reason."""
-        with self._connection(name) as opened:
+        with self.connected(name) as opened:
             return opened.execute("SELECT partition, action, reason FROM cleanup_old_data()").fetchall()
 
-    def _connection(self, name: str) -> Any:
+    def connected(self, name: str) -> AbstractContextManager[Connection]:
+        """A connection of that name."""
         return connection(self.conninfo, name=name, autocommit=True)
 
 

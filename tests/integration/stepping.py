@@ -54,7 +54,8 @@ class Steps:
 class Doing:
     """Something in a thread of its own; `result()` waits for what it returned or raises what it raised."""
 
-    def __init__(self, name: str, do: Callable[[], Any]) -> None:
+    def __init__(self, name: str, do: Callable[[], Any], limit: float = LIMIT) -> None:
+        self._limit = limit
         self._found: list[Any] = []
         self._errors: list[BaseException] = []
         self._thread = threading.Thread(target=self._run, args=(do,), name=name, daemon=True)
@@ -71,7 +72,7 @@ class Doing:
         return not self._thread.is_alive()
 
     def result(self) -> Any:
-        self._thread.join(LIMIT)
+        self._thread.join(self._limit)
         assert self.has_ended, f"{self._thread.name} hangs"
         if self._errors:
             raise self._errors[0]
