@@ -98,12 +98,17 @@ def database(postgres: Postgres, template_database: str) -> Iterator[str]:
 def fresh_database(postgres: Postgres, template: str) -> Iterator[str]:
     """Connection string of a copy of a database to which nobody is connected; it is dropped afterwards."""
     name = f"test_{next(_numbers)}"
+    create = sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {} STRATEGY FILE_COPY").format(
+        sql.Identifier(name), sql.Identifier(template), sql.Identifier(postgres.user)
+    )
     with psycopg.connect(postgres.superuser_conninfo(), autocommit=True) as connection:
-        connection.execute(
-            sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {} STRATEGY FILE_COPY").format(
-                sql.Identifier(name), sql.Identifier(template), sql.Identifier(postgres.user)
-            )
-        )
+        try:
+            # Files that share their blocks until one is written: 20 ms instead of 80.
+            connection.execute("SET file_copy_method = clone")
+            connection.execute(create)
+        except psycopg.Error:  # a PostgreSQL before 18, or a file system that cannot
+            connection.execute("RESET ALL")
+            connection.execute(create)
         yield make_conninfo(postgres.conninfo(), dbname=name)
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 

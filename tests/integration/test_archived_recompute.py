@@ -59,7 +59,7 @@ def archived(
         with connect(conninfo, name="test", autocommit=True) as connection:
             ensure_range(connection, DAY, NOW)
             for number, hour in enumerate([*HOURS, NEXT + timedelta(hours=3)]):
-                land(connection, batch(200, seed=number, start=hour), number)
+                land(connection, batch(200, seed=number, start=hour, minutes=16), number)
                 rollups.merge_hour(connection, hour, run_id="live")
             retention.write_policies(connection, keep)
             archive = Archive(f"file://{folder}", conninfo)

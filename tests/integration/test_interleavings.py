@@ -73,23 +73,27 @@ NEEDS_HOUR = {"recompute", "preview", "backfill"}
 NEEDS_DAY = {"merge of the next hour", "recompute of the next hour"}
 STOPPED = [(held, moment) for held, moments in MOMENTS.items() for moment in moments]
 AT_SOME = {
-    "inbox": {
+    "merge": {RunPoint.DELTAS_TAKEN, RunPoint.HOUR_LOCKED, RunPoint.SNAPSHOT_TAKEN, RunPoint.ROWS_REPLACED},
+    "merge of the next hour": {*HOLDS_DAY, RunPoint.SNAPSHOT_READ},
+    "landing": {
         RunPoint.LEVELS_WRITTEN,
+        RunPoint.HOUR_LOCKED,
         RunPoint.SNAPSHOT_TAKEN,
-        RunPoint.SNAPSHOT_READ,
         RunPoint.ROWS_REPLACED,
     },
+    "inbox": {RunPoint.DELTAS_TAKEN, RunPoint.SNAPSHOT_READ, RunPoint.ROWS_REPLACED},
+    "finalize": {RunPoint.LEVELS_WRITTEN, RunPoint.SNAPSHOT_READ, RunPoint.ROWS_REPLACED},
     "recompute": {RunPoint.LEVELS_WRITTEN, RunPoint.SNAPSHOT_READ, RunPoint.ROWS_REPLACED},
     "recompute of the next hour": {RunPoint.LEVELS_WRITTEN, RunPoint.SNAPSHOT_READ, RunPoint.ROWS_REPLACED},
     "preview": {RunPoint.LEVELS_WRITTEN, RunPoint.ROWS_REPLACED},
     "backfill": {RunPoint.DELTAS_TAKEN},
 }
-"""Those that take longer, or differ little from another, are tried at some moments only; the rest at all."""
+"""What holds or has written the same differs little from one moment to the next: each is tried at some moments."""
 CASES = [
     pytest.param(held, moment, other, id=f"{held} at {moment}, {other}")
     for held, moment in STOPPED
     for other in OTHERS
-    if moment in AT_SOME.get(other, {moment})
+    if moment in AT_SOME[other]
 ]
 
 

@@ -1,5 +1,6 @@
 """Merge and recompute against real Postgres: settled + pending = truth, at every level and moment."""
 
+import functools
 import itertools
 import threading
 from collections.abc import Iterator
@@ -12,12 +13,14 @@ from analytics_pipeline.rollups.schema import LEVELS
 from analytics_pipeline.storage import buckets, recompute, rollups
 from analytics_pipeline.storage.connection import Connection, connect
 from tests.integration.rollup_data import land, live, settled
-from tests.unit.rollups.events import batch
+from tests.unit.rollups import events
 from tests.waiting import wait_for
 
 DAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=1)
 HOUR = DAY + timedelta(hours=10)
 NEXT = DAY + timedelta(hours=11)
+batch = functools.partial(events.batch, minutes=16)
+"""Events in a few buckets of every level: what is settled costs by its series."""
 STATES = """
 SELECT interval, time_bucket, metric_id, dimension_set, dimensions::text, state FROM metric_states
 ORDER BY 1, 2, 3, 4, 5
