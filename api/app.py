@@ -121,11 +121,11 @@ def create_app(
 
 def _services(settings: Settings, clock: Clock, is_stopping: Callable[[], bool]) -> Services:
     definitions = ActiveDefinitions(is_enabled=settings.custom_events.enabled)
-    service = MetricService()
+    versions = MetricService()
     keyring = Keyring(clock)
     listeners = {
         "custom_events": definitions.reload,
-        CHANNEL: service.reload,
+        CHANNEL: versions.reload,
         api_keys.CHANNEL: keyring.reload,
     }
     database = Database(settings, listeners=listeners)
@@ -134,10 +134,13 @@ def _services(settings: Settings, clock: Clock, is_stopping: Callable[[], bool])
     query = settings.analytics.query
     builders: dict[str, Builder] = {
         metrics.PATH: partial(
-            metrics.question, max_points=query.max_points, catalog=definitions.catalog, versions_of=service.of
+            metrics.question,
+            max_points=query.max_points,
+            catalog=definitions.catalog,
+            versions_of=versions.of,
         ),
-        dashboard.PATH: partial(dashboard.question, catalog=definitions.catalog),
-        events.STATS_PATH: events.statistics_question,
+        dashboard.PATH: partial(dashboard.question, catalog=definitions.catalog, versions=versions),
+        events.STATS_PATH: partial(events.statistics_question, versions=versions),
     }
     inbox = InboxCommitter(
         database,
@@ -159,6 +162,7 @@ def _services(settings: Settings, clock: Clock, is_stopping: Callable[[], bool])
         inbox=inbox,
         poster=Poster(inbox, definitions.current, clock, settings),
         definitions=definitions,
+        versions=versions,
         limits=Limits.of(settings),
         ledger=Ledger(),
         streams=Streams(

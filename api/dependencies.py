@@ -19,6 +19,7 @@ from api.events.committer import InboxCommitter
 from api.events.posting import Poster
 from api.health_checks import Health
 from api.keyring import Keyring
+from api.metrics.service import MetricService
 from api.operations.repository import Ledger
 from api.reads import CachedReads
 from api.redis_line import RedisLine
@@ -40,6 +41,7 @@ class Services:
     inbox: InboxCommitter
     poster: Poster
     definitions: ActiveDefinitions
+    versions: MetricService
     limits: Limits
     ledger: Ledger
     streams: Streams

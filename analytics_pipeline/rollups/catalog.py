@@ -22,6 +22,8 @@ class Kind(StrEnum):
     """A histogram with logarithmic bins: any quantile within 0.5 %."""
     DISTINCT = "distinct"
     """The 1,024 smallest hashes: exact up to there, ±3.1 % (1σ) above."""
+    ENDS = "ends"
+    """The first and the last value, by (timestamp, id) of their events."""
     REGISTER = "register"
     """Not a metric: events, late events and set hash of each bucket."""
 
@@ -39,19 +41,37 @@ class Aggregation(StrEnum):
     P99 = "p99"
     DISTINCT = "distinct"
     RATIO = "ratio"
+    FIRST = "first"
+    LAST = "last"
+    OHLC = "ohlc"
+    """Four values at once: first, max, min and last, called open, high, low and close."""
+    SKIPPED = "skipped"
+    """Events whose value could not be added up: text where a number belongs, or more than 1e18. Of every value."""
 
 
 STATE_VERSION = 2
 """Raised when the bytes or the arithmetic of a state change; part of every `metric_id`."""
 
-TEXT_FIELDS = ("symbol", "strategy_id")
+TEXT_FIELDS = ("symbol", "strategy_id", "account_id", "asset", "severity")
 """Properties that are used as dimension or counted as distinct values."""
 
-NUMBER_FIELDS = ("price", "quantity", "latency_ms")
+NUMBER_FIELDS = (
+    "price",
+    "quantity",
+    "latency_ms",
+    "commission",
+    "pnl",
+    "signal_strength",
+    "volume",
+    "bid",
+    "ask",
+    "balance",
+)
 """Properties that are used in values; text in their place is skipped."""
 
 _COUNTED = (Aggregation.COUNT,)
-_VALUED = (Aggregation.COUNT, Aggregation.SUM, Aggregation.AVG, Aggregation.MIN, Aggregation.MAX)
+_SUMMED = (Aggregation.SUM, Aggregation.COUNT, Aggregation.AVG, Aggregation.MIN, Aggregation.MAX)
+_AVERAGED = (Aggregation.AVG, Aggregation.COUNT, Aggregation.MIN, Aggregation.MAX)
 
 
 @dataclass(frozen=True)
@@ -68,10 +88,13 @@ class Metric:
         ratio: event types of numerator and denominator, instead of a value: `count` is how often the second
             came, `sum` 100 × how often the first did, so that their quotient is a percentage.
         property_name: the one property that is the value, of automatic metrics; they have no dimensions.
-        dimension_sets: which groupings are kept; the empty one is the total.
+        dimension_sets: which groupings are kept; the empty one is the total. Without it there is no total, because
+            adding up its series would mean nothing.
         kind: the state beside count, sum, min and max.
         aggregations: what may be asked for; the first is the default.
         name_by_dimension: whether rows of a dimension set carry `<name>.<dimension value>` as their name.
+        is_carried: whether the last value of each series holds until the next one, so that the sum of these is the
+            total, and the value of a part of the dimensions; no such sum is stored.
         declared_at: file and line of the declaration, for those who have to mend it.
     """
 
@@ -86,9 +109,20 @@ class Metric:
     kind: Kind = Kind.VALUE
     aggregations: tuple[Aggregation, ...] = _COUNTED
     name_by_dimension: bool = False
+    is_carried: bool = False
     declared_at: str = field(
         default_factory=declarations.place_of_caller, init=False, compare=False, repr=False
     )
+
+    @property
+    def has_total(self) -> bool:
+        """Whether a total is stored."""
+        return () in self.dimension_sets
+
+    @property
+    def is_summed(self) -> bool:
+        """Whether it adds up a value of events, which some may have in a form that cannot be."""
+        return self.property_name is not None or (self.value is not None and self.kind is not Kind.DISTINCT)
 
     @property
     def default_aggregation(self) -> Aggregation:
@@ -168,16 +202,33 @@ class Catalog:
         return None
 
 
+_QUOTE = "quote"
 _BY_SYMBOL_AND_STRATEGY = ((), ("symbol",), ("strategy_id",))
 
 
-def _orders(what: str) -> Metric:
+def _count(name: str, description: str, event_type: str) -> Metric:
     return Metric(
-        name=f"trading.orders_{what}",
-        description=f"Orders {what}.",
+        name=name,
+        description=description,
         unit="1",
-        event_types=(f"order.{what}",),
+        event_types=(event_type,),
         dimension_sets=_BY_SYMBOL_AND_STRATEGY,
+    )
+
+
+def _orders(what: str) -> Metric:
+    return _count(f"trading.orders_{what}", f"Orders {what}.", f"order.{what}")
+
+
+def _of_fills(name: str, description: str, value: str) -> Metric:
+    return Metric(
+        name=name,
+        description=description,
+        unit=_QUOTE,
+        event_types=("order.filled",),
+        value=value,
+        dimension_sets=_BY_SYMBOL_AND_STRATEGY,
+        aggregations=_SUMMED,
     )
 
 
@@ -223,8 +274,10 @@ _DECLARED: tuple[Metric, ...] = (
         event_types=("order.filled",),
         value="price * quantity",
         dimension_sets=_BY_SYMBOL_AND_STRATEGY,
-        aggregations=(Aggregation.SUM, Aggregation.COUNT, Aggregation.AVG, Aggregation.MIN, Aggregation.MAX),
+        aggregations=_SUMMED,
     ),
+    _of_fills("trading.realized_pnl", "Profit and loss that filled orders realized.", "pnl"),
+    _of_fills("trading.commission", "Commission of filled orders.", "commission"),
     _percent("trading.order_fill_rate", "Orders filled per order placed.", "order.filled", "order.placed"),
     _percent("trading.error_rate", "Orders rejected per order placed.", "order.rejected", "order.placed"),
     Metric(
@@ -246,6 +299,79 @@ _DECLARED: tuple[Metric, ...] = (
             Aggregation.P99,
         ),
     ),
+    _count("trading.positions_opened", "Positions opened.", "position.opened"),
+    _count("trading.positions_closed", "Positions closed.", "position.closed"),
+    _count("strategies.signals", "Signals of strategies.", "signal.generated"),
+    Metric(
+        name="strategies.signal_strength",
+        description="Strength of the signals of strategies.",
+        unit="1",
+        event_types=("signal.generated",),
+        value="signal_strength",
+        dimension_sets=_BY_SYMBOL_AND_STRATEGY,
+        aggregations=_AVERAGED,
+    ),
+    Metric(
+        name="market.price",
+        description="Market price of a symbol.",
+        unit="quote",
+        event_types=("market.data.update",),
+        value="price",
+        dimension_sets=(("symbol",),),
+        kind=Kind.ENDS,
+        aggregations=(
+            Aggregation.LAST,
+            Aggregation.FIRST,
+            Aggregation.MIN,
+            Aggregation.MAX,
+            Aggregation.AVG,
+            Aggregation.COUNT,
+            Aggregation.OHLC,
+        ),
+    ),
+    Metric(
+        name="market.volume",
+        description="Market volume of a symbol.",
+        unit="base",
+        event_types=("market.data.update",),
+        value="volume",
+        dimension_sets=(("symbol",),),
+        aggregations=_SUMMED,
+    ),
+    Metric(
+        name="market.spread",
+        description="Ask − bid of a symbol.",
+        unit="quote",
+        event_types=("market.data.update",),
+        value="ask - bid",
+        dimension_sets=(("symbol",),),
+        aggregations=_AVERAGED,
+    ),
+    Metric(
+        name="accounts.balance",
+        description="Balance of an account in an asset.",
+        unit="asset",
+        event_types=("balance.updated",),
+        value="balance",
+        dimension_sets=(("account_id", "asset"),),
+        kind=Kind.ENDS,
+        aggregations=(
+            Aggregation.LAST,
+            Aggregation.FIRST,
+            Aggregation.MIN,
+            Aggregation.MAX,
+            Aggregation.AVG,
+            Aggregation.COUNT,
+        ),
+        is_carried=True,
+    ),
+    Metric(
+        name="alerts.triggered",
+        description="Alerts.",
+        unit="1",
+        event_types=("alert.triggered",),
+        dimension_sets=((), ("severity",)),
+    ),
     _distinct("users.active", "Distinct users that caused an event.", "user_id"),
     _distinct("sessions.active", "Distinct sessions that caused an event.", "session_id"),
     _distinct("strategies.active", "Distinct strategies named by an event.", "strategy_id"),
@@ -254,6 +380,9 @@ _DECLARED: tuple[Metric, ...] = (
 
 BUILT_IN = Catalog(_DECLARED)
 """The catalog that every process has, before anybody defines events of their own."""
+
+SKIPPED = "_skipped"
+"""The dimension set of a metric's count of events whose value could not be added up."""
 
 REGISTER_ID = "register"
 REGISTER_NAME = "_register"

@@ -14,6 +14,7 @@ _ERROR = {
     Kind.QUANTILE: f"quantiles within {states.RELATIVE_ERROR * 100:g} %, the others exact",
     Kind.DISTINCT: f"exact up to {states.DISTINCT_SIZE:,} distinct values in a bucket, "
     f"±{100 / (states.DISTINCT_SIZE - 2) ** 0.5:.1f} % (1σ) above",
+    Kind.ENDS: "exact; each value is rounded once, to 1e-9",
 }
 _HEAD = """\
 # Catalog of metrics

@@ -84,6 +84,7 @@ _POINTS: dict[Aggregation, _Point] = {
     Aggregation.SUM: lambda _count, total, _state: _number(total),
     Aggregation.AVG: _quotient,
     Aggregation.RATIO: _quotient,
+    Aggregation.LAST: lambda _count, _sum, state: states.ends_values(state)[1] if state else None,
     Aggregation.DISTINCT: lambda _count, _sum, state: states.distinct_count(state) if state else None,
 }
 

@@ -32,6 +32,7 @@ _KEPT = {
     "value": _VALUED,
     "quantile": (*_VALUED, "p50", "p95", "p99"),
     "distinct": (*_COUNTED, "distinct"),
+    "ends": (*_VALUED, "first", "last", "ohlc"),
 }
 """Which aggregations can be had of a metric with a value, by what its kind keeps."""
 
@@ -176,8 +177,15 @@ def _dimensions(metric: "Metric", known: Sequence[str]) -> Iterator[str]:
             yield f"its dimension set {one} names {name} twice: once is enough"
     for names in _twice([tuple(sorted(set(one))) for one in sets]):
         yield f"its dimension_sets have {names} twice: once is enough"
-    if () not in sets:
-        yield "its dimension_sets lack the total: add (), which is what is shown when nobody groups"
+    if not sets:
+        yield "it has no dimension_sets: write ((),) for the total alone"
+    if metric.is_carried and (metric.kind.value != "ends" or len(sets) != 1 or not sets[0]):
+        yield (
+            "its last values are carried, so it must be of the kind ends and have one dimension set, "
+            "without the total"
+        )
+    if () not in sets and metric.property_name is not None:
+        yield "a metric of one property has nothing but the total: leave dimension_sets out"
     has_groups = any(sets)
     if has_groups and metric.kind.value == "distinct":
         yield "distinct values are counted in total alone: leave dimension_sets out"

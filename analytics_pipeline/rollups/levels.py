@@ -4,6 +4,8 @@ Belongs here: grouping and combining of rows of one series, and the values deriv
 Does not belong here: reading or writing Postgres (`storage.rollups`), computing states of events (`deltas`).
 """
 
+from typing import NamedTuple
+
 import pyarrow as pa
 
 from analytics_pipeline.rollups import states
@@ -72,11 +74,25 @@ def roll_up_all(deltas: pa.Table) -> dict[str, pa.Table]:
     return found
 
 
-def derived(kind: str, state: bytes | None) -> tuple[float | None, float | None, float | None, int | None]:
-    """What the table shows of a state: p50, p95, p99 and the distinct count."""
+class Derived(NamedTuple):
+    """What the table shows of a state."""
+
+    p50: float | None = None
+    p95: float | None = None
+    p99: float | None = None
+    distinct_count: int | None = None
+    first: float | None = None
+    last: float | None = None
+
+
+def derived(kind: str, state: bytes | None) -> Derived:
+    """What the table shows of a state of this kind, if there is one."""
     if state is None or kind == Kind.REGISTER:
-        return None, None, None, None
+        return Derived()
     if kind == Kind.DISTINCT:
-        return None, None, None, states.distinct_count(state)
+        return Derived(distinct_count=states.distinct_count(state))
+    if kind == Kind.ENDS:
+        first, last = states.ends_values(state)
+        return Derived(first=first, last=last)
     p50, p95, p99 = (states.quantile_value(state, quantile) for quantile in (0.5, 0.95, 0.99))
-    return p50, p95, p99, None
+    return Derived(p50, p95, p99)

@@ -7,26 +7,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-import duckdb
 import msgspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from analytics_pipeline.rollups.catalog import Catalog, Metric
-from analytics_pipeline.rollups.facts import MINUTE, number_of
-from analytics_pipeline.rollups.plan import rounded
+from analytics_pipeline.rollups.facts import MINUTE, Integers, number_of
+from analytics_pipeline.rollups.values import Floats, add_up, decimal, rounded
 
 _read = msgspec.json.Decoder(dict[str, Any]).decode
-_SUMS = f"""
-    SELECT place, minute, count(v), sum(v), min(v)::DOUBLE, max(v)::DOUBLE
-    FROM (SELECT place, minute, {rounded("value")} AS v FROM measured)
-    WHERE v IS NOT NULL
-    GROUP BY place, minute
-"""  # noqa: S608  (constants of ours)
 
 
 class PropertySum(NamedTuple):
-    """One metric in one minute (µs since 1970)."""
+    """One metric in one minute (µs since 1970): its numbers, if `events` have some, and how many were skipped."""
 
     metric: Metric
     minute: int
@@ -34,6 +28,7 @@ class PropertySum(NamedTuple):
     total: Decimal
     least: float
     most: float
+    skipped: int
 
 
 class Measured:
@@ -47,31 +42,31 @@ class Measured:
                 self._of_type.setdefault(event_type, []).append((place, metric.property_name or ""))
         self._types = pa.array(list(self._of_type), pa.string())
 
-    def sums(self, db: duckdb.DuckDBPyConnection, events: pa.Table) -> Iterator[PropertySum]:
+    def sums(self, events: pa.Table) -> Iterator[PropertySum]:
         """Add up what the events of these types have; values are rounded and skipped as everywhere.
 
         Args:
-            db: an engine of this thread.
             events: event_type, properties (JSON text) and timestamp (µs UTC).
         """
         if not self._metrics:
             return
         wanted = events.filter(pc.is_in(events.column("event_type"), self._types))
-        if wanted.num_rows == 0:
-            return
-        db.register("measured", self._measured(wanted))
-        try:
-            rows = db.execute(_SUMS).fetchall()
-        finally:
-            db.unregister("measured")
-        for place, *numbers in rows:
-            yield PropertySum(self._metrics[place], *numbers)
+        places, minutes, numbers = self._measured(wanted)
+        starts, minute = np.unique(minutes, return_inverse=True)
+        groups, size = places * len(starts) + minute, len(self._metrics) * len(starts)
+        values = rounded(numbers, np.zeros(len(numbers), bool))
+        sums = add_up(values, groups[values.where], size)
+        skipped = np.bincount(groups[values.skipped], minlength=size)
+        for group in np.flatnonzero(sums.counts + skipped).tolist():
+            place, minute_of = divmod(group, len(starts))
+            yield PropertySum(
+                self._metrics[place], int(starts[minute_of]), int(sums.counts[group]), decimal(sums.totals[group]),
+                float(sums.least[group]), float(sums.most[group]), int(skipped[group]),
+            )  # fmt: skip
 
-    def _measured(self, events: pa.Table) -> pa.Table:
-        """A row for each number: place of its metric, minute, value."""
-        places: list[int] = []
-        minutes: list[int] = []
-        values: list[float] = []
+    def _measured(self, events: pa.Table) -> tuple[Integers, Integers, Floats]:
+        """Of each property that is there: the place of its metric, its minute, the number, infinite if it is none."""
+        found: list[tuple[int, int, float]] = []
         columns = (
             events.column("event_type").to_pylist(),
             events.column("properties").to_pylist(),
@@ -79,17 +74,12 @@ class Measured:
         )
         for event_type, text, at in zip(*columns, strict=True):
             properties = _properties(text)
-            for place, value in _numbers(properties, self._of_type[event_type]):
-                places.append(place)
-                minutes.append(at - at % MINUTE)
-                values.append(value)
-        return pa.table(
-            {
-                "place": pa.array(places, pa.int32()),
-                "minute": pa.array(minutes, pa.int64()),
-                "value": pa.array(values, pa.float64()),
-            }
-        )
+            minute = at - at % MINUTE
+            found += [
+                (place, minute, number) for place, number in _numbers(properties, self._of_type[event_type])
+            ]
+        places, minutes, numbers = zip(*found, strict=True) if found else ((), (), ())
+        return np.array(places, np.int64), np.array(minutes, np.int64), np.array(numbers, np.float64)
 
 
 def _numbers(properties: Mapping[str, Any], wanted: Sequence[tuple[int, str]]) -> Iterator[tuple[int, float]]:

@@ -1,4 +1,4 @@
-"""Mergeable states: quantile histograms, distinct sets, set hashes; each merge is order-independent.
+"""Mergeable states: quantile histograms, distinct sets, first and last values, set hashes; no merge depends on order.
 
 Belongs here: encoding, merging and reading of state bytes, vectorised over numpy.
 Does not belong here: which metric has which state (`catalog`), or SQL (`deltas`).
@@ -78,6 +78,13 @@ def quantile_value(state: bytes, quantile: float) -> float:
     return math.copysign(2 * _GAMMA ** (abs(key) - BIN_OFFSET) / (_GAMMA + 1), key)
 
 
+def quantile_keys(values: npt.NDArray[np.float64]) -> Keys:
+    """The signed bin of each value, 0 or of a magnitude from 1e-9 to 1e18."""
+    magnitude = np.abs(values)
+    bins = np.ceil(np.log(np.where(magnitude == 0, 1, magnitude)) / LN_GAMMA) + BIN_OFFSET
+    return np.where(magnitude == 0, 0, np.copysign(bins, values)).astype(np.int16)
+
+
 def _collapse(keys: Keys, counts: Counts) -> tuple[Keys, Counts]:
     if not len(keys):
         return keys, counts
@@ -118,6 +125,40 @@ def distinct_count(state: bytes) -> int:
     return round((DISTINCT_SIZE - 1) / (int(hashes[-1]) / 2**64))
 
 
+def end_pack(at: int, event_id: bytes, value: float) -> bytes:
+    """Encode a value, the time (µs since 1970) and the id (16 bytes) of its event: bytes order as (time, id) do.
+
+    The value is text, so that SQL can read it too.
+    """
+    return struct.pack(">Q", at + (1 << 63)) + event_id + repr(value).encode()
+
+
+_VALUE_FROM = 24
+
+
+def ends_pack(first: bytes, last: bytes) -> bytes:
+    """Encode the first and the last value (`end_pack`)."""
+    return struct.pack("B", len(first)) + first + last
+
+
+def ends_unpack(state: bytes) -> tuple[bytes, bytes]:
+    """Decode to the first and the last value, each with its time and id."""
+    second = 1 + state[0]
+    return state[1:second], state[second:]
+
+
+def ends_merge(states: Sequence[bytes]) -> bytes:
+    """Keep the first of the first and the last of the last, by (time, id)."""
+    firsts, lasts = zip(*map(ends_unpack, states), strict=True)
+    return ends_pack(min(firsts), max(lasts))
+
+
+def ends_values(state: bytes) -> tuple[float, float]:
+    """The first and the last value."""
+    first, last = ends_unpack(state)
+    return float(first[_VALUE_FROM:]), float(last[_VALUE_FROM:])
+
+
 def register_pack(set_hash: int) -> bytes:
     """Encode a set hash, 0 ≤ hash < 2^128."""
     return set_hash.to_bytes(16, "big")
@@ -133,7 +174,12 @@ def register_value(state: bytes) -> int:
     return int.from_bytes(state, "big")
 
 
-MERGE = {"quantile": quantile_merge, "distinct": distinct_merge, "register": register_merge}
+MERGE = {
+    "quantile": quantile_merge,
+    "distinct": distinct_merge,
+    "ends": ends_merge,
+    "register": register_merge,
+}
 """How states of each kind are merged."""
 
 

@@ -37,7 +37,8 @@ _CREATE_STAGE = """
 CREATE TEMP TABLE IF NOT EXISTS rollup_stage (
     time_bucket timestamptz, metric_id text, metric_name text, dimension_set text, dimensions jsonb, kind text,
     count bigint, sum numeric, min double precision, max double precision, state bytea,
-    p50 double precision, p95 double precision, p99 double precision, distinct_count bigint
+    p50 double precision, p95 double precision, p99 double precision, distinct_count bigint,
+    first double precision, last double precision
 ) ON COMMIT DELETE ROWS
 """
 _COPY_STAGE = "COPY rollup_stage FROM STDIN"
@@ -48,11 +49,11 @@ WHERE interval = %s AND time_bucket = ANY(%s) AND metric_id = ANY(%s)
 _UPSERT_ROWS = """
 INSERT INTO metric_aggregations AS settled (
     metric_name, interval, time_bucket, count, sum, avg, min, max, p50, p95, p99, dimensions,
-    metric_id, dimension_set, sum_exact, distinct_count
+    metric_id, dimension_set, sum_exact, distinct_count, first, last
 )
 SELECT
     metric_name, %s, time_bucket, count, sum, sum / nullif(count, 0), min, max, p50, p95, p99, dimensions,
-    metric_id, dimension_set, sum, distinct_count
+    metric_id, dimension_set, sum, distinct_count, first, last
 FROM rollup_stage WHERE kind <> 'register'
 ON CONFLICT (metric_name, dimension_set, time_bucket, dimensions, metric_id, interval) DO UPDATE SET
     count = settled.count + excluded.count,
@@ -62,7 +63,8 @@ ON CONFLICT (metric_name, dimension_set, time_bucket, dimensions, metric_id, int
     min = least(settled.min, excluded.min),
     max = greatest(settled.max, excluded.max),
     p50 = excluded.p50, p95 = excluded.p95, p99 = excluded.p99,
-    distinct_count = excluded.distinct_count
+    distinct_count = excluded.distinct_count,
+    first = excluded.first, last = excluded.last
 """
 _UPSERT_STATES = """
 INSERT INTO metric_states (metric_id, interval, time_bucket, dimension_set, dimensions, kind, state)

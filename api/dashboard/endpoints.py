@@ -10,11 +10,12 @@ from analytics_pipeline.events.reach import Reach
 from analytics_pipeline.rollups.catalog import Catalog
 from api.access import READ
 from api.cache import Answer, Question
-from api.dashboard.repository import read_dashboard
+from api.dashboard.repository import Parts, read_dashboard
 from api.dashboard.schemas import Dashboard, DashboardAnswer, Windows
 from api.database import Database
 from api.dependencies import ServicesDependency
 from api.documentation import errors
+from api.metrics.service import MetricService
 from api.reads import answer_read
 from api.times import days_of, format_time
 
@@ -38,16 +39,22 @@ async def get_dashboard(request: Request, services: ServicesDependency) -> Respo
 
 
 def question(
-    _query_string: bytes, now: datetime, _reach: Reach, *, catalog: Callable[[], Catalog]
+    _query_string: bytes,
+    now: datetime,
+    _reach: Reach,
+    *,
+    catalog: Callable[[], Catalog],
+    versions: MetricService,
 ) -> Question:
     """The one question there is, at this second."""
-    windows, metrics = Windows(now), catalog()
+    windows = Windows(now)
+    read = Parts.of(catalog(), versions, windows)
 
     async def ask(database: Database) -> Answer:
-        body = _body(windows, await read_dashboard(database, windows, metrics))
+        body = _body(windows, await read_dashboard(database, windows, read))
         return Answer(body, body)
 
-    return Question(f"{windows.canonical}\n{metrics.version}", *days_of(windows.hour, windows.end), ask, True)
+    return Question(f"{windows.canonical}\n{read}", *days_of(windows.hour, windows.end), ask, True)
 
 
 def _body(windows: Windows, found: Dashboard) -> bytes:

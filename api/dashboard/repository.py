@@ -4,12 +4,17 @@ Belongs here: the SQL and the merging of states. Does not belong here: windows (
 It costs the same whatever the rate of events: no raw event is read.
 """
 
+from collections.abc import Iterable
+from datetime import datetime
+from typing import NamedTuple
+
 from psycopg.sql import SQL
 
 from analytics_pipeline.rollups import states
-from analytics_pipeline.rollups.catalog import Catalog
+from analytics_pipeline.rollups.catalog import Catalog, Kind
 from api.dashboard.schemas import Dashboard, Windows
 from api.database import Database
+from api.metrics.service import MetricService, Served, cut, has_state
 
 _EVENTS = "events.count"
 _PLACED = "trading.orders_placed"
@@ -35,32 +40,65 @@ FROM (
     FROM rollup_deltas
     WHERE metric_name = ANY(%(summed)s) AND dimension_set = '' AND minute >= %(hour)s AND minute < %(end)s
 ) AS minutes
-WHERE metric_id = ANY(%(summed_ids)s)
+INNER JOIN unnest(%(summed_ids)s::text[], %(summed_from)s::timestamptz[], %(summed_until)s::timestamptz[])
+    AS served (metric_id, first, until) USING (metric_id)
+WHERE minute >= served.first AND minute < served.until
 GROUP BY metric_id
 UNION ALL
 SELECT metric_id, NULL, NULL, NULL, state
-FROM metric_states
-WHERE metric_id = ANY(%(distinct_ids)s) AND dimension_set = '' AND interval = '1m'
-    AND time_bucket >= %(active)s AND time_bucket < %(end)s
-UNION ALL
-SELECT metric_id, NULL, NULL, NULL, state
-FROM rollup_deltas
-WHERE metric_name = ANY(%(distinct)s) AND metric_id = ANY(%(distinct_ids)s) AND dimension_set = ''
-    AND minute >= %(active)s AND minute < %(end)s AND state IS NOT NULL
+FROM (
+    SELECT metric_id, time_bucket AS minute, state
+    FROM metric_states
+    WHERE metric_id = ANY(%(distinct_ids)s) AND dimension_set = '' AND interval = '1m'
+        AND time_bucket >= %(active)s AND time_bucket < %(end)s
+    UNION ALL
+    SELECT metric_id, minute, state
+    FROM rollup_deltas
+    WHERE metric_name = ANY(%(distinct)s) AND metric_id = ANY(%(distinct_ids)s) AND dimension_set = ''
+        AND minute >= %(active)s AND minute < %(end)s AND state IS NOT NULL
+) AS minutes
+INNER JOIN unnest(%(distinct_ids)s::text[], %(distinct_from)s::timestamptz[], %(distinct_until)s::timestamptz[])
+    AS served (metric_id, first, until) USING (metric_id)
+WHERE minute >= served.first AND minute < served.until
 """)
 
 
-async def read_dashboard(database: Database, windows: Windows, catalog: Catalog) -> Dashboard:
+class Parts(NamedTuple):
+    """Which versions of which metrics the dashboard reads: `summed` in its hour, `distinct` in its five minutes."""
+
+    custom: tuple[str, ...]
+    summed: tuple[tuple[str, Served], ...]
+    distinct: tuple[tuple[str, Served], ...]
+
+    @classmethod
+    def of(cls, catalog: Catalog, versions: MetricService, windows: Windows) -> "Parts":
+        """Those of this moment."""
+
+        def parts(names: Iterable[str], first: datetime) -> tuple[tuple[str, Served], ...]:
+            return tuple(
+                (name, part)
+                for name in names
+                for part in cut(versions.of(catalog.by_name[name]), first, windows.end, 60)
+                if name not in _DISTINCT or has_state(part, Kind.DISTINCT)
+            )
+
+        custom = tuple(metric.name for metric in catalog.automatic)
+        return cls(custom, parts((*_SUMMED, *custom), windows.hour), parts(_DISTINCT, windows.active))
+
+
+async def read_dashboard(database: Database, windows: Windows, read: Parts) -> Dashboard:
     """All numbers of the dashboard, from one snapshot."""
-    custom = [metric.name for metric in catalog.automatic]
-    summed, distinct = [*_SUMMED, *custom], list(_DISTINCT)
-    ids = {name: catalog.by_name[name].metric_id for name in (*summed, *distinct)}
-    names = {metric_id: name for name, metric_id in ids.items()}
+    names = {part.metric_id: name for name, part in (*read.summed, *read.distinct)}
+    summed = [*_SUMMED, *read.custom]
     parameters = {
         "summed": summed,
-        "summed_ids": [ids[name] for name in summed],
-        "distinct": distinct,
-        "distinct_ids": [ids[name] for name in distinct],
+        "summed_ids": [part.metric_id for _, part in read.summed],
+        "summed_from": [part.first for _, part in read.summed],
+        "summed_until": [part.end for _, part in read.summed],
+        "distinct": list(_DISTINCT),
+        "distinct_ids": [part.metric_id for _, part in read.distinct],
+        "distinct_from": [part.first for _, part in read.distinct],
+        "distinct_until": [part.end for _, part in read.distinct],
         "hour": windows.hour,
         "active": windows.active,
         "rate": windows.rate,
@@ -78,7 +116,9 @@ async def read_dashboard(database: Database, windows: Windows, catalog: Catalog)
         if state is not None:
             sets[name].append(state)
         else:
-            counts[name], sums[name], recent[name] = count, total or 0.0, recent_count or 0
+            counts[name] += count
+            sums[name] += total or 0.0
+            recent[name] += recent_count or 0
     return Dashboard(
         active_users=_distinct(sets[_USERS]),
         events=recent[_EVENTS],
@@ -88,7 +128,7 @@ async def read_dashboard(database: Database, windows: Windows, catalog: Catalog)
         active_strategies=_distinct(sets[_STRATEGIES]),
         total_volume=sums[_VOLUME],
         average_latency=sums[_LATENCY] / counts[_LATENCY] if counts[_LATENCY] else 0.0,
-        custom={name: sums[name] / counts[name] for name in custom if counts[name]},
+        custom={name: sums[name] / counts[name] for name in read.custom if counts[name]},
     )
 
 

@@ -14,8 +14,9 @@ from api.documentation import errors
 from api.events import schemas
 from api.events.listing import PARAMETERS, Format, read_event_list
 from api.events.reading import EventReader
-from api.events.repository import count_events
+from api.events.repository import COUNTED, count_events
 from api.events.rows import media_type
+from api.metrics.service import MetricService
 from api.parameters import openapi_parameters
 from api.patient_response import PatientResponse
 from api.principal import principal_of, reach_of
@@ -71,7 +72,7 @@ async def get_events(request: Request, services: ServicesDependency) -> Response
         accept=request.headers.get("accept", ""),
         reach=reach_of(request),
     )
-    reader = EventReader(services.database, query.max_scanned)
+    reader = EventReader(services.database, query.max_scanned, services.versions)
     if wanted.format is not Format.JSON:
         return PatientResponse(
             reader.stream(wanted),
@@ -94,7 +95,9 @@ async def get_statistics(request: Request, services: ServicesDependency) -> Resp
     return await answer_read(request, services.reads, STATS_PATH)
 
 
-def statistics_question(query_string: bytes, now: datetime, reach: Reach) -> Question:
+def statistics_question(
+    query_string: bytes, now: datetime, reach: Reach, *, versions: MetricService
+) -> Question:
     """The cacheable question behind a query string.
 
     Raises:
@@ -102,9 +105,10 @@ def statistics_question(query_string: bytes, now: datetime, reach: Reach) -> Que
         BadRequest: it makes no sense.
     """
     wanted = schemas.read_statistics(query_string, now=now, reach=reach)
+    served = versions.of(COUNTED)
 
     async def ask(database: Database) -> Answer:
-        counts = await count_events(database, wanted)
+        counts = await count_events(database, wanted, served)
         content = {
             "start_time": format_time(wanted.start),
             "end_time": format_time(wanted.end),
@@ -114,7 +118,9 @@ def statistics_question(query_string: bytes, now: datetime, reach: Reach) -> Que
         body = orjson.dumps(content)
         return Answer(body, body)
 
-    return Question(wanted.canonical, *days_of(wanted.start, wanted.end), ask, wanted.end == now)
+    return Question(
+        f"{wanted.canonical}\n{served}", *days_of(wanted.start, wanted.end), ask, wanted.end == now
+    )
 
 
 def _json(content: object) -> Response:

@@ -13,9 +13,10 @@ from api.errors import BadRequest
 from api.events.cursors import Row
 from api.events.listing import EventList, Filters, Total
 from api.events.pages import Page, count_matching, estimate_matching, read_page
-from api.events.repository import count_events
+from api.events.repository import COUNTED, count_events
 from api.events.rows import encoder, json_rows
 from api.events.schemas import Statistics
+from api.metrics.service import MetricService
 from api.times import format_time
 
 _CHUNK = 5_000
@@ -29,10 +30,12 @@ class EventReader:
     Attributes:
         database: read from.
         most_seen: how many events one search without an index may look at.
+        versions: of the metric that counts events.
     """
 
     database: Database
     most_seen: int
+    versions: MetricService
 
     async def page(self, wanted: EventList) -> dict[str, Any]:
         """The answer to one page.
@@ -89,7 +92,9 @@ class EventReader:
 
     async def _total(self, filters: Filters, how: Total) -> dict[str, Any]:
         if filters.is_counted_by_rollups:
-            counts = await count_events(self.database, Statistics(filters.start, filters.end, filters.reach))
+            served = self.versions.of(COUNTED)
+            wanted = Statistics(filters.start, filters.end, filters.reach)
+            counts = await count_events(self.database, wanted, served)
             of_types = [counts.get(name, 0) for name in filters.types] if filters.types else counts.values()
             return {"value": sum(of_types), "is_exact": True}
         if how is Total.EXACT:

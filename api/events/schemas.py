@@ -51,11 +51,6 @@ class Statistics:
         return (self.start, first), (last, self.end)
 
     @property
-    def tiles(self) -> list[Tile]:
-        """The whole minutes, as few buckets as possible: days where they are whole, hours and minutes at the ends."""
-        return _tiles(*self.whole, (("1d", 86_400), ("1h", 3_600), ("1m", 60)))
-
-    @property
     def canonical(self) -> str:
         """One text for every way to ask the same."""
         return f"stats\n{format_time(self.start)}\n{format_time(self.end)}"
@@ -77,17 +72,21 @@ def read_statistics(query_string: bytes, *, now: datetime, reach: Reach = EVERYT
     return Statistics(*Query(query_string, STATS_PARAMETERS).range(now), reach)
 
 
-def _tiles(start: datetime, end: datetime, levels: tuple[tuple[str, int], ...]) -> list[Tile]:
+_LEVELS = (("1d", 86_400), ("1h", 3_600), ("1m", 60))
+
+
+def tiles(start: datetime, end: datetime, levels: tuple[tuple[str, int], ...] = _LEVELS) -> list[Tile]:
+    """Whole minutes, as few buckets as possible: days where they are whole, hours and minutes at the ends."""
     if start >= end:
         return []
     (interval, seconds), *finer = levels
     first, last = ceil_time(start, seconds), floor_time(end, seconds)
     if first >= last:
-        return _tiles(start, end, tuple(finer)) if finer else []
+        return tiles(start, end, tuple(finer)) if finer else []
     middle = [Tile(interval, first, last)]
     if not finer:
         return middle
-    return _tiles(start, first, tuple(finer)) + middle + _tiles(last, end, tuple(finer))
+    return tiles(start, first, tuple(finer)) + middle + tiles(last, end, tuple(finer))
 
 
 class PostedEvent(BaseModel):

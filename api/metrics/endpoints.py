@@ -15,7 +15,8 @@ from api.dependencies import ServicesDependency
 from api.documentation import errors
 from api.errors import invalid_parameter
 from api.metrics import schemas
-from api.metrics.repository import Point, read_points
+from api.metrics.points import Point
+from api.metrics.repository import read_points
 from api.metrics.service import Served
 from api.parameters import openapi_parameters
 from api.reads import answer_read
@@ -75,7 +76,7 @@ def question(
             )
         return _answer(series, points)
 
-    return Question(series.canonical, *days_of(series.start, series.end), ask, series.end == now)
+    return Question(series.canonical, *days_of(series.data_from, series.end), ask, series.end == now)
 
 
 def _answer(series: schemas.Series, points: list[Point]) -> Answer:
@@ -90,6 +91,7 @@ def _answer(series: schemas.Series, points: list[Point]) -> Answer:
                 "value": point.value,
                 "dimensions": orjson.Fragment(point.dimensions if series.is_grouped else "{}"),
             }
+            | (point.ohlc._asdict() if point.ohlc else {})
             | ({"incomplete": True} if point.is_incomplete else {})
             | ({"predecessor": True} if point.is_predecessor else {})
             for point in points

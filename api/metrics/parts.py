@@ -6,9 +6,10 @@ Belongs here: choosing those series, or saying why there are none. Does not belo
 from analytics_pipeline.events.reach import Reach
 from analytics_pipeline.rollups.catalog import Aggregation, Metric, dimension_set_name
 from api.errors import Forbidden
+from api.metrics.points import ENDS
 
 _BY_TYPE = "event_type"
-_NEEDS_STATES = frozenset({Aggregation.P50, Aggregation.P95, Aggregation.P99, Aggregation.DISTINCT})
+_NEEDS_STATES = ENDS | {Aggregation.P50, Aggregation.P95, Aggregation.P99, Aggregation.DISTINCT}
 
 
 def visible_set(

@@ -11,13 +11,13 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from analytics_pipeline.events.reach import EVERYTHING, Reach
-from analytics_pipeline.rollups.catalog import Aggregation, Catalog, Metric, dimension_set_name
+from analytics_pipeline.rollups.catalog import SKIPPED, Aggregation, Catalog, Metric, dimension_set_name
 from analytics_pipeline.rollups.schema import LEVELS
 from api.errors import invalid_parameter
 from api.metrics.parts import visible_set
 from api.metrics.service import Served, always, cut
 from api.parameters import END_TIME, START_TIME, Parameter, Query
-from api.times import ceil_time, format_time
+from api.times import EPOCH, ceil_time, format_time
 
 METRIC_NAME = Parameter(
     "metric_name",
@@ -39,7 +39,7 @@ AGGREGATION = Parameter(
 )
 GROUP_BY = Parameter(
     "group_by",
-    "A declared dimension of the metric: one point per bucket and value instead of the total.",
+    "A declared dimension of the metric, or several with commas: one point per bucket and value instead of the total.",
     "symbol",
 )
 TIME_ZONE = Parameter("time_zone", "Zone of the buckets; this version knows UTC.", "UTC")
@@ -62,6 +62,9 @@ class Series:
         aggregation: what a point is.
         dimension_set: '' for the total, else the stored name of the grouping.
         is_grouped: whether points carry dimensions.
+        carried: the dimensions that are kept of series whose last values are carried forward and summed; None where
+            a point is what is stored.
+        carried_until: no value is carried into buckets that start then or later.
         served: the versions of the metric.
         reach: only rows of series that are in it.
     """
@@ -74,6 +77,8 @@ class Series:
     aggregation: str
     dimension_set: str
     is_grouped: bool
+    carried: tuple[str, ...] | None = None
+    carried_until: datetime | None = None
     served: tuple[Served, ...] = ()
     reach: Reach = EVERYTHING
 
@@ -93,6 +98,11 @@ class Series:
         return ceil_time(self.end, LEVELS[self.interval])
 
     @property
+    def data_from(self) -> datetime:
+        """From when on events matter to the points."""
+        return self.start if self.carried is None else EPOCH
+
+    @property
     def canonical(self) -> str:
         """One text for every way to ask the same."""
         parts = (
@@ -103,6 +113,8 @@ class Series:
             self.aggregation,
             *map(str, self.parts),
         )
+        if self.carried is not None and self.carried_until is not None:
+            parts = (*parts, "carried", ",".join(self.carried), format_time(self.carried_until))
         return "\n".join(("metrics", *parts, self.dimension_set if self.is_grouped else ""))
 
 
@@ -140,19 +152,33 @@ def read_series(
     if selection is None:
         return Series(None, name, interval, start, end, aggregation or Aggregation.COUNT.value, "", False)
     metric = selection.metric
-    chosen = _aggregation(metric, aggregation)
-    dimension_set = _dimension_set(metric, group_by) if group_by else selection.dimension_set
+    aggregation = _aggregation(metric, aggregation)
+    asked = _names(group_by)
+    carried = _carried(metric, aggregation, asked)
+    has_total = metric.has_total or aggregation == Aggregation.SKIPPED.value
+    if carried is None and asked is None and not selection.dimension_set and not has_total:
+        raise invalid_parameter("group_by", f"this metric has no total: group by {_groupings(metric)}")
+    if aggregation == Aggregation.SKIPPED.value:
+        if asked is not None:
+            raise invalid_parameter("group_by", "what is skipped is counted in total alone")
+        dimension_set = SKIPPED
+    elif carried is not None:
+        dimension_set = dimension_set_name(metric.dimension_sets[0])
+    else:
+        dimension_set = selection.dimension_set if asked is None else _dimension_set(metric, asked)
     return Series(
         metric=metric,
         metric_name=name,
         interval=interval,
         start=start,
         end=end,
-        aggregation=chosen,
+        aggregation=aggregation,
         dimension_set=visible_set(
-            metric, name, chosen, dimension_set, is_grouped=group_by is not None, reach=reach
+            metric, name, aggregation, dimension_set, is_grouped=group_by is not None, reach=reach
         ),
         is_grouped=group_by is not None,
+        carried=carried,
+        carried_until=None if carried is None else min(end, now),
         served=versions_of(metric),
         reach=reach,
     )
@@ -161,26 +187,49 @@ def read_series(
 def _aggregation(metric: Metric, asked: str | None) -> str:
     if asked is None:
         return metric.default_aggregation.value
-    allowed = [one.value for one in metric.aggregations]
+    allowed = [
+        one.value for one in (*metric.aggregations, *([Aggregation.SKIPPED] if metric.is_summed else []))
+    ]
     if asked not in allowed:
         raise invalid_parameter("aggregation", f"this metric has {', '.join(allowed)}")
     return asked
 
 
-def _dimension_set(metric: Metric, asked: str) -> str:
-    name = dimension_set_name(tuple(part.strip() for part in asked.split(",")))
-    allowed = [dimension_set_name(dimensions) for dimensions in metric.dimension_sets if dimensions]
-    if name not in allowed:
-        known = f"has {', '.join(allowed)}" if allowed else "has no dimensions"
-        raise invalid_parameter("group_by", f"this metric {known}")
+def _names(group_by: str | None) -> tuple[str, ...] | None:
+    return None if group_by is None else tuple(sorted(part.strip() for part in group_by.split(",")))
+
+
+def _carried(metric: Metric, aggregation: str, asked: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    """Which dimensions are kept, where last values are summed; None where what is stored is asked for."""
+    if not metric.is_carried or aggregation != Aggregation.LAST.value:
+        return None
+    kept, [stored] = asked or (), metric.dimension_sets
+    return kept if set(kept) < set(stored) else None
+
+
+def _dimension_set(metric: Metric, asked: tuple[str, ...]) -> str:
+    name = dimension_set_name(asked)
+    if name not in [dimension_set_name(dimensions) for dimensions in metric.dimension_sets if dimensions]:
+        known = _groupings(metric)
+        raise invalid_parameter(
+            "group_by", f"this metric has {known}" if known else "this metric has no dimensions"
+        )
     return name
+
+
+def _groupings(metric: Metric) -> str:
+    return ", ".join(dimension_set_name(dimensions) for dimensions in metric.dimension_sets if dimensions)
 
 
 class DataPoint(BaseModel):
     """One bucket."""
 
     timestamp: datetime = Field(description="Start of the bucket.", examples=["2026-01-31T12:00:00Z"])
-    value: float = Field(examples=[4500])
+    value: float = Field(description="With `ohlc`, the same as `close`.", examples=[4500])
+    open: float | None = Field(default=None, description="Only with `ohlc`: the first value.")
+    high: float | None = Field(default=None, description="Only with `ohlc`: the largest.")
+    low: float | None = Field(default=None, description="Only with `ohlc`: the smallest.")
+    close: float | None = Field(default=None, description="Only with `ohlc`: the last.")
     dimensions: dict[str, Any] = Field(description="Empty for totals.", examples=[{"symbol": "BTCUSDT"}])
     incomplete: bool | None = Field(
         default=None, description="Only if true: events are missing until a backfill has read them."

@@ -1,14 +1,17 @@
 """Numbers of the API: settled + pending, at every interval, the same as SQL on raw events."""
 
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import count
 
+import psycopg
 import pytest
 
 from tests.integration.api_support import Api, event, iso, land, running, settings_for, settle
 
-LEVELS = ("1m", "5m", "15m", "1h", "1d")
+LEVEL_SECONDS = {"1m": 60, "5m": 300, "15m": 900, "1h": 3600, "1d": 86_400}
+LEVELS = tuple(LEVEL_SECONDS)
 
 
 @pytest.fixture
@@ -54,6 +57,103 @@ def points(api: Api, name: str, day: datetime, interval: str, **more: str) -> li
     )["result"]  # fmt: skip
     assert result["total_count"] == len(result["data_points"])
     return result["data_points"]
+
+
+def quotes(at: datetime) -> list[dict]:
+    """Every other minute two prices at one time, so that the ids decide; balances now and then."""
+    found = []
+    for minute in range(-200, 180, 13):
+        when = at + timedelta(minutes=minute)
+        for symbol, price in (("BTCUSDT", minute + 0.5), ("BTCUSDT", -minute), ("ETHUSDT", minute)):
+            found.append(event("market.data.update", when, symbol=symbol, price=price))
+        account = f"acct-{minute % 3}"
+        asset = "BTC" if minute % 2 else "USDT"
+        found.append(event("balance.updated", when, account_id=account, asset=asset, balance=minute))
+    return found
+
+
+def ends(events: list[dict], event_type: str, field: str, names: tuple[str, ...]) -> dict[tuple, list[float]]:
+    """The values of each series, by time and id."""
+    found: dict[tuple, list[float]] = {}
+    for row in sorted(events, key=lambda row: (row["timestamp"], row["id"])):
+        if row["event_type"] == event_type:
+            said = json.loads(row["properties"])
+            found.setdefault((row["timestamp"], *(said[name] for name in names)), []).append(said[field])
+    return found
+
+
+@pytest.mark.parametrize("interval", LEVELS)
+def test_first_and_last_values_pending_settled_and_mixed(
+    api: Api, database: str, day: datetime, interval: str
+) -> None:
+    events = quotes(day)
+    land(database, events[::2])
+    settle(database)
+    land(database, events[1::2])
+    width = timedelta(seconds=LEVEL_SECONDS[interval])
+    prices: dict[tuple, list[float]] = {}
+    for (at, symbol), values in ends(events, "market.data.update", "price", ("symbol",)).items():
+        if at >= day:
+            prices.setdefault((iso(day + (at - day) // width * width), symbol), []).extend(values)
+    expected = [
+        (*series, values[0], max(values), min(values), values[-1])
+        for series, values in sorted(prices.items())
+    ]
+
+    def check() -> None:
+        found = points(api, "market.price", day, interval, group_by="symbol", aggregation="ohlc")
+        names = ("open", "high", "low", "close")
+        assert [
+            (point["timestamp"], point["dimensions"]["symbol"], *(point[name] for name in names))
+            for point in found
+        ] == expected
+        assert all(point["value"] == point["close"] for point in found)
+        for aggregation, place in (("first", 2), ("last", 5)):
+            found = points(api, "market.price", day, interval, group_by="symbol", aggregation=aggregation)
+            assert [point["value"] for point in found] == [row[place] for row in expected]
+        with psycopg.connect(database) as connection:
+            live = connection.execute(
+                "SELECT dimensions ->> 'symbol', first, max, min, last FROM metrics_live"
+                " WHERE metric_name = 'market.price' AND interval = %s AND time_bucket >= %s ORDER BY time_bucket, 1",
+                (interval, day),
+            ).fetchall()
+        assert live == [row[1:] for row in expected]
+
+    check()
+    settle(database)
+    check()
+
+
+@pytest.mark.parametrize("interval", LEVELS)
+def test_balances_are_carried_forward_and_summed(
+    api: Api, database: str, day: datetime, interval: str
+) -> None:
+    events = quotes(day)
+    land(database, events[::2])
+    settle(database)
+    land(database, events[1::2])
+    held: dict[tuple, float] = {}
+    updates = iter(sorted(ends(events, "balance.updated", "balance", ("account_id", "asset")).items()))
+    upcoming = next(updates, None)
+    totals, assets = [], []
+    width = timedelta(seconds=LEVEL_SECONDS[interval])
+    for number in range(timedelta(days=1) // width):
+        while upcoming is not None and upcoming[0][0] < day + (number + 1) * width:
+            held[upcoming[0][1:]] = upcoming[1][-1]
+            upcoming = next(updates, None)
+        totals.append(sum(held.values()))
+        assets.append(sum(value for (_, asset), value in held.items() if asset == "BTC"))
+
+    def check() -> None:
+        found = points(api, "accounts.balance", day, interval)
+        assert [point["value"] for point in found] == totals
+        assert {str(point["dimensions"]) for point in found} == {"{}"}
+        found = points(api, "accounts.balance", day, interval, group_by="asset")
+        assert [point["value"] for point in found if point["dimensions"]["asset"] == "BTC"] == assets
+
+    check()
+    settle(database)
+    check()
 
 
 @pytest.mark.parametrize("interval", LEVELS)
@@ -124,6 +224,24 @@ def test_points_are_whole_buckets_whose_start_lies_in_the_range(
     assert starts(tick, ten + tick) == [(iso(day + five), 2), (iso(day + ten), 1)]
     assert starts(five, five) == []
     assert starts(five, five + tick) == [(iso(day + five), 2)]
+
+
+def test_values_that_are_none_are_counted(api: Api, database: str, day: datetime) -> None:
+    said = [7, "7", True, 2e18, None, {"a": 1}]
+    fills = [
+        event("order.filled", day + timedelta(minutes=number), latency_ms=value)
+        for number, value in enumerate(said)
+    ]
+    land(database, fills[::2])
+    settle(database)
+    land(database, [*fills[1::2], event("order.filled", day)])
+    for _ in range(2):
+        assert [
+            point["value"] for point in points(api, "trading.order_latency", day, "1h", aggregation="skipped")
+        ] == [4]
+        assert [point["value"] for point in points(api, "trading.order_latency", day, "1h")] == [7]
+        assert points(api, "trading.commission", day, "1h", aggregation="skipped") == []
+        settle(database)
 
 
 def test_an_undefined_ratio_has_no_point(api: Api, database: str, day: datetime) -> None:

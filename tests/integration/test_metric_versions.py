@@ -22,6 +22,12 @@ NAME = "trading.total_volume"
 OLD = BUILT_IN
 EDITED = replace(BUILT_IN.by_name[NAME], value="quantity")
 NEW = Catalog(tuple(EDITED if metric.name == NAME else metric for metric in BUILT_IN.metrics))
+FEWER = Catalog(
+    tuple(
+        replace(metric, event_types=("order.filled",)) if metric.name == "events.count" else metric
+        for metric in NEW.metrics
+    )
+)
 BEFORE, AFTER = OLD.by_name[NAME].metric_id, EDITED.metric_id
 FLOOR = "SELECT raw_floor FROM retention_state"
 PAST = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=2)
@@ -39,7 +45,7 @@ class Fleet:
     def land(self, catalog: Catalog, at: datetime, event_type: str = "order.filled") -> None:
         """One event: price 10, quantity 2."""
         self.number += 1
-        partition = (OLD, NEW).index(catalog)
+        partition = (OLD, NEW, FEWER).index(catalog)
         if partition not in self._landers:
             lander = Lander(self.database, name=f"landing-{partition}", catalog=lambda: catalog)
             self._landers[partition] = [lander, claim(self.database, ("order.events", partition))]
@@ -292,3 +298,35 @@ def test_the_api_says_which_definition_a_point_is_from(database: str, db: Connec
         assert run_backfill(db, database, NEW, hours) == [NAME]
         api.soon(lambda: points("1h", PAST), [{"value": 4.0}])
         api.soon(lambda: points("1m", following), [{"value": 4.0}])
+
+
+def test_dashboard_and_statistics_read_each_minute_from_the_definition_that_answers_for_it(
+    database: str, db: Connection, fleet: Fleet
+) -> None:
+    now = datetime.now(UTC)
+
+    def shown() -> tuple[float, int, int]:
+        dashboard = api.get("/api/v1/dashboard/metrics")
+        counted = api.get("/api/v1/events/stats", start_time=iso(now - timedelta(hours=40)))
+        return (
+            dashboard["total_volume"],
+            dashboard["orders_filled"],
+            counted["by_type"].get("order.filled", 0),
+        )
+
+    register(db, OLD)
+    fleet.land(OLD, now - timedelta(hours=30))
+    fleet.land(OLD, now - timedelta(minutes=20))
+    with running(settings_for(database)) as api:
+        api.soon(shown, (20.0, 1, 2))
+        register(db, FEWER)
+        switched = (now - timedelta(minutes=15)).replace(second=0, microsecond=0)
+        db.execute(
+            "UPDATE metric_versions SET available_from = %s"
+            " WHERE superseded_at IS NULL AND metric_name IN ('events.count', 'trading.total_volume')",
+            (switched,),
+        )
+        fleet.land(FEWER, now - timedelta(minutes=10))
+        api.soon(shown, (22.0, 2, 3))
+        settle(db)
+        api.soon(shown, (22.0, 2, 3))

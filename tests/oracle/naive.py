@@ -33,6 +33,10 @@ CREATE FUNCTION oracle.number(properties jsonb, field text) RETURNS numeric LANG
 SELECT CASE jsonb_typeof(properties -> field) WHEN 'number' THEN (properties ->> field)::numeric END
 $$;
 
+CREATE FUNCTION oracle.has(properties jsonb, field text) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
+SELECT coalesce(jsonb_typeof(properties -> field) <> 'null', false)
+$$;
+
 CREATE FUNCTION oracle.label(properties jsonb, field text) RETURNS text LANGUAGE sql IMMUTABLE AS $$
 SELECT CASE jsonb_typeof(properties -> field)
     WHEN 'string' THEN left(properties ->> field, 255)
@@ -52,7 +56,8 @@ $$;
 -- One row per event and metric: what it adds to count and sum, the value and the text that it brings along.
 CREATE VIEW oracle.measured AS
 SELECT
-    truth.timestamp, truth.event_type, said.symbol, said.strategy_id,
+    truth.timestamp, truth.id, truth.event_type,
+    said.symbol, said.strategy_id, said.account_id, said.asset, said.severity,
     measure.metric, measure.grouped, measure.counted, measure.added, measure.value, measure.text,
     -- whole numbers made of whole numbers, which a float holds
     measure.value IS NULL OR (
@@ -64,9 +69,19 @@ CROSS JOIN LATERAL (
     SELECT
         oracle.label(properties, 'symbol') AS symbol,
         oracle.label(properties, 'strategy_id') AS strategy_id,
+        oracle.label(properties, 'account_id') AS account_id,
+        oracle.label(properties, 'asset') AS asset,
+        oracle.label(properties, 'severity') AS severity,
         oracle.rounded(oracle.number(properties, 'price') * oracle.number(properties, 'quantity')) AS volume,
         oracle.rounded(oracle.number(properties, 'quantity')) AS quantity,
         oracle.rounded(oracle.number(properties, 'latency_ms')) AS latency,
+        oracle.rounded(oracle.number(properties, 'pnl')) AS pnl,
+        oracle.rounded(oracle.number(properties, 'commission')) AS commission,
+        oracle.rounded(oracle.number(properties, 'signal_strength')) AS strength,
+        oracle.rounded(oracle.number(properties, 'price')) AS price,
+        oracle.rounded(oracle.number(properties, 'volume')) AS traded,
+        oracle.rounded(oracle.number(properties, 'ask') - oracle.number(properties, 'bid')) AS spread,
+        oracle.rounded(oracle.number(properties, 'balance')) AS balance,
         oracle.number(properties, 'price') % 1 = 0 AND oracle.number(properties, 'quantity') % 1 = 0 AS is_whole
 ) AS said
 CROSS JOIN LATERAL (
@@ -106,6 +121,78 @@ CROSS JOIN LATERAL (
         'trading.error_rate', '{"",symbol,strategy_id}', event_type IN ('order.placed', 'order.rejected'),
         (event_type = 'order.placed')::integer, 100 * (event_type = 'order.rejected')::integer, NULL, NULL
     ),
+    (
+        'trading.realized_pnl', '{"",symbol,strategy_id}', event_type = 'order.filled' AND pnl IS NOT NULL,
+        1, pnl, pnl, NULL
+    ),
+    (
+        'trading.commission', '{"",symbol,strategy_id}', event_type = 'order.filled' AND commission IS NOT NULL,
+        1, commission, commission, NULL
+    ),
+    ('trading.positions_opened', '{"",symbol,strategy_id}', event_type = 'position.opened', 1, NULL, NULL, NULL),
+    ('trading.positions_closed', '{"",symbol,strategy_id}', event_type = 'position.closed', 1, NULL, NULL, NULL),
+    ('strategies.signals', '{"",symbol,strategy_id}', event_type = 'signal.generated', 1, NULL, NULL, NULL),
+    (
+        'strategies.signal_strength', '{"",symbol,strategy_id}',
+        event_type = 'signal.generated' AND strength IS NOT NULL, 1, strength, strength, NULL
+    ),
+    (
+        'market.price', '{symbol}', event_type = 'market.data.update' AND price IS NOT NULL,
+        1, price, price, NULL
+    ),
+    (
+        'market.volume', '{symbol}', event_type = 'market.data.update' AND traded IS NOT NULL,
+        1, traded, traded, NULL
+    ),
+    (
+        'market.spread', '{symbol}', event_type = 'market.data.update' AND spread IS NOT NULL,
+        1, spread, spread, NULL
+    ),
+    (
+        'accounts.balance', '{"account_id,asset"}', event_type = 'balance.updated' AND balance IS NOT NULL,
+        1, balance, balance, NULL
+    ),
+    ('alerts.triggered', '{"",severity}', event_type = 'alert.triggered', 1, NULL, NULL, NULL),
+    -- something stands where the value belongs, and is none
+    (
+        'trading.total_volume', '{_skipped}',
+        event_type = 'order.filled' AND oracle.has(properties, 'price') AND oracle.has(properties, 'quantity')
+        AND volume IS NULL, 1, NULL, NULL, NULL
+    ),
+    (
+        'market.spread', '{_skipped}',
+        event_type = 'market.data.update' AND oracle.has(properties, 'ask') AND oracle.has(properties, 'bid')
+        AND spread IS NULL, 1, NULL, NULL, NULL
+    ),
+    (
+        'trading.order_latency', '{_skipped}',
+        event_type = 'order.filled' AND oracle.has(properties, 'latency_ms') AND latency IS NULL, 1, NULL, NULL, NULL
+    ),
+    (
+        'trading.realized_pnl', '{_skipped}',
+        event_type = 'order.filled' AND oracle.has(properties, 'pnl') AND pnl IS NULL, 1, NULL, NULL, NULL
+    ),
+    (
+        'trading.commission', '{_skipped}',
+        event_type = 'order.filled' AND oracle.has(properties, 'commission') AND commission IS NULL, 1, NULL, NULL, NULL
+    ),
+    (
+        'strategies.signal_strength', '{_skipped}',
+        event_type = 'signal.generated' AND oracle.has(properties, 'signal_strength') AND strength IS NULL,
+        1, NULL, NULL, NULL
+    ),
+    (
+        'market.price', '{_skipped}',
+        event_type = 'market.data.update' AND oracle.has(properties, 'price') AND price IS NULL, 1, NULL, NULL, NULL
+    ),
+    (
+        'market.volume', '{_skipped}',
+        event_type = 'market.data.update' AND oracle.has(properties, 'volume') AND traded IS NULL, 1, NULL, NULL, NULL
+    ),
+    (
+        'accounts.balance', '{_skipped}',
+        event_type = 'balance.updated' AND oracle.has(properties, 'balance') AND balance IS NULL, 1, NULL, NULL, NULL
+    ),
     ('users.active', '{""}', user_id IS NOT NULL, 1, NULL, NULL, user_id),
     ('sessions.active', '{""}', session_id IS NOT NULL, 1, NULL, NULL, session_id),
     ('strategies.active', '{""}', said.strategy_id IS NOT NULL, 1, NULL, NULL, said.strategy_id)
@@ -116,14 +203,16 @@ WHERE measure.applies;
 CREATE FUNCTION oracle.is_known(metric_name text) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
 SELECT metric_name ~ (
     '^(events\.count($|\.)|(users|sessions|strategies)\.active$'
-    || '|trading\.(orders_[a-z]+|total_volume|order_latency|order_fill_rate|error_rate)$)'
+    || '|trading\.(orders_[a-z]+|total_volume|order_latency|order_fill_rate|error_rate)$'
+    || '|trading\.(realized_pnl|commission|positions_[a-z]+)$|strategies\.signal'
+    || '|market\.(price|volume|spread)$|accounts\.balance$|alerts\.triggered$)'
 )
 $$;
 
 CREATE UNLOGGED TABLE oracle.expected (
     metric_name text, interval text, time_bucket timestamptz, dimension_set text, dimensions jsonb,
     count bigint, sum numeric, is_exact boolean, sum_off numeric, min numeric, max numeric,
-    p50 numeric, p95 numeric, p99 numeric, distinct_count bigint, largest numeric,
+    p50 numeric, p95 numeric, p99 numeric, distinct_count bigint, largest numeric, first numeric, last numeric,
     -- of edited metrics (`edits`): the definition that answers, and its marks
     metric_id text, is_incomplete boolean DEFAULT false, is_predecessor boolean DEFAULT false
 );
@@ -163,7 +252,8 @@ SELECT
     CASE WHEN is_exact THEN 0 ELSE 1e-9 * abs(sum) + 1e-9 * count + 4e-16 * magnitude END,
     min, max,
     ordered[floor(0.5 * (count - 1)) + 1], ordered[floor(0.95 * (count - 1)) + 1],
-    ordered[floor(0.99 * (count - 1)) + 1], nullif(texts, 0), largest
+    ordered[floor(0.99 * (count - 1)) + 1], nullif(texts, 0), largest,
+    in_order[1], in_order[count]
 FROM (
     SELECT
         metric, interval, to_timestamp(floor(extract(EPOCH FROM timestamp) / seconds) * seconds) AS time_bucket,
@@ -172,6 +262,8 @@ FROM (
         bool_and(is_exact) AS is_exact,
         sum(abs(added)) AS magnitude, max(abs(value)) AS largest,
         array_agg(value ORDER BY value) FILTER (WHERE starts_with(metric, 'trading.order_latency')) AS ordered,
+        array_agg(value ORDER BY timestamp, id)
+            FILTER (WHERE metric IN ('market.price', 'accounts.balance')) AS in_order,
         count(DISTINCT text) AS texts
     FROM oracle.measured
     CROSS JOIN LATERAL (
@@ -179,7 +271,10 @@ FROM (
         ('', '{}'::jsonb),
         ('event_type', jsonb_build_object('event_type', event_type)),
         ('symbol', jsonb_build_object('symbol', symbol)),
-        ('strategy_id', jsonb_build_object('strategy_id', strategy_id))
+        ('strategy_id', jsonb_build_object('strategy_id', strategy_id)),
+        ('account_id,asset', jsonb_build_object('account_id', account_id, 'asset', asset)),
+        ('severity', jsonb_build_object('severity', severity)),
+        ('_skipped', '{}')
     ) AS groups (dimension_set, dimensions)
     CROSS JOIN oracle.levels
     WHERE dimension_set = ANY(grouped)
@@ -198,7 +293,8 @@ WHERE register.interval = levels.interval AND time_bucket < register_from;
 """
 _COLUMNS = "metric_name, interval, time_bucket, dimension_set, dimensions"
 _LIVE = f"""
-SELECT {_COLUMNS}, expected.count, live.count, expected.sum, live.sum, expected.min, live.min, expected.max, live.max
+SELECT {_COLUMNS}, expected.count, live.count, expected.sum, live.sum, expected.min, live.min, expected.max, live.max,
+    expected.first, live.first, expected.last, live.last
 FROM oracle.expected
 FULL JOIN (SELECT * FROM metrics_live WHERE oracle.is_known(metric_name)) AS live USING ({_COLUMNS})
 WHERE expected.is_incomplete AND (live.count > expected.count OR live.metric_id <> expected.metric_id)
@@ -209,7 +305,10 @@ WHERE expected.is_incomplete AND (live.count > expected.count OR live.metric_id 
     OR abs(expected.sum::float8 / nullif(expected.count, 0) - live.avg) > 1e-9 * abs(live.avg) + expected.sum_off
     OR (expected.min IS NULL) <> (live.min IS NULL) OR (expected.max IS NULL) <> (live.max IS NULL)
     OR abs(expected.min::float8 - live.min) > CASE WHEN is_exact THEN 0 ELSE 1e-9 + 1e-9 * abs(live.min) END
-    OR abs(expected.max::float8 - live.max) > CASE WHEN is_exact THEN 0 ELSE 1e-9 + 1e-9 * abs(live.max) END)
+    OR abs(expected.max::float8 - live.max) > CASE WHEN is_exact THEN 0 ELSE 1e-9 + 1e-9 * abs(live.max) END
+    OR (expected.first IS NULL) <> (live.first IS NULL) OR (expected.last IS NULL) <> (live.last IS NULL)
+    OR abs(expected.first::float8 - live.first) > CASE WHEN is_exact THEN 0 ELSE 1e-9 + 1e-9 * abs(live.first) END
+    OR abs(expected.last::float8 - live.last) > CASE WHEN is_exact THEN 0 ELSE 1e-9 + 1e-9 * abs(live.last) END)
 """
 _REGISTER = """
 WITH live AS (
@@ -276,7 +375,7 @@ def mistakes(connection: Connection) -> list[Mistake]:
     if lost:
         found.append(Mistake("stored events above the floor that are gone", (lost,)))
     for what, query in (
-        ("metrics_live: expected and found count, sum, min, max", _LIVE),
+        ("metrics_live: expected and found count, sum, min, max, first, last", _LIVE),
         ("register: expected and found events, late events", _REGISTER),
         ("settled: expected and found quantile, distinct count", _DERIVED),
     ):

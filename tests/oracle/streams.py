@@ -54,6 +54,12 @@ _TYPES = (
     "order.rejected",
     "order.canceled",
     "user.login",
+    "market.data.update",
+    "balance.updated",
+    "signal.generated",
+    "position.opened",
+    "position.closed",
+    "alert.triggered",
     "custom.naïve",
     'quo"te',
 )
@@ -80,6 +86,15 @@ _LATENCIES = (
     "null",
     None,
 )
+_QUOTES = ("1", "2.5", "0.1", "3", "0", "-2", "4e-10", "12345.678901234", '"12"', "null", None)
+_MORE: dict[str, dict[str, tuple[str | None, ...]]] = {
+    "order.filled": {"pnl": _NUMBERS, "commission": _NUMBERS},
+    "market.data.update": {"volume": _NUMBERS, "bid": _QUOTES, "ask": _QUOTES},
+    "balance.updated": {"account_id": _STRATEGIES, "asset": _SYMBOLS[:4], "balance": _NUMBERS},
+    "signal.generated": {"signal_strength": _NUMBERS},
+    "alert.triggered": {"severity": _SYMBOLS},
+}
+"""What only some types say."""
 _DELAYS = (timedelta(0), timedelta(seconds=20), timedelta(minutes=5), timedelta(hours=3))
 
 
@@ -102,7 +117,8 @@ def drafts(draw: st.DrawFn, edge: datetime) -> Draft:
 
     at = edge + of(PLACES)
     number = draw(st.integers(0, 7))
-    fields = {"event_type": json.dumps(of(_TYPES))}
+    event_type = of(_TYPES)
+    fields = {"event_type": json.dumps(event_type)}
     reached = at + of(_DELAYS)
     if number < 7:
         fields["id"] = json.dumps(str(uuid.UUID(int=number + 1)))
@@ -116,6 +132,7 @@ def drafts(draw: st.DrawFn, edge: datetime) -> Draft:
         "price": of(_NUMBERS),
         "quantity": of(_NUMBERS),
         "latency_ms": of(_LATENCIES),
+        **{name: of(choices) for name, choices in _MORE.get(event_type, {}).items()},
     }
     parts = [f'"{name}":{text}' for name, text in said.items() if text is not None]
     fields["properties"] = "{" + ",".join(parts) + "}"

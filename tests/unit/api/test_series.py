@@ -7,6 +7,7 @@ import pytest
 from analytics_pipeline.rollups.catalog import BUILT_IN
 from api.errors import BadRequest
 from api.metrics.schemas import Series, read_series
+from api.times import EPOCH
 
 NOW = datetime(2026, 1, 31, 12, 34, 56, tzinfo=UTC)
 
@@ -70,6 +71,14 @@ def test_a_total_and_its_only_group_are_different_answers() -> None:
         ("metric_name=users.active&aggregation=p99", "aggregation", "distinct"),
         ("metric_name=trading.total_volume&group_by=user", "group_by", "symbol"),
         ("metric_name=users.active&group_by=symbol", "group_by", "has no dimensions"),
+        ("metric_name=market.price", "group_by", "no total: group by symbol"),
+        ("metric_name=market.price&aggregation=ohlc", "group_by", "no total: group by symbol"),
+        ("metric_name=trading.total_volume&aggregation=ohlc", "aggregation", "sum, count"),
+        ("metric_name=market.price&aggregation=skipped&group_by=symbol", "group_by", "total alone"),
+        ("metric_name=events.count&aggregation=skipped", "aggregation", "count"),
+        ("metric_name=accounts.balance&aggregation=max", "group_by", "no total: group by account_id,asset"),
+        ("metric_name=accounts.balance&aggregation=max&group_by=asset", "group_by", "account_id,asset"),
+        ("metric_name=accounts.balance&group_by=asset,user", "group_by", "account_id,asset"),
         ("metric_name=events.count&interval=1M", "interval", "1m, 5m, 15m, 1h, 1d"),
         ("metric_name=events.count&time_zone=Europe/Berlin", "time_zone", "UTC"),
         ("metric_name=events.count&start_time=2026-02-01T00:00:00Z", "start_time", "after"),
@@ -89,6 +98,26 @@ def test_the_number_of_buckets_is_capped() -> None:
     assert read(query, max_points=100).interval == "1m"
     with pytest.raises(BadRequest, match=r"query\.max_points"):
         read(query, max_points=99)
+
+
+@pytest.mark.parametrize(
+    ("group_by", "carried"),
+    [("", ()), ("&group_by=asset", ("asset",)), ("&group_by=asset,account_id", None)],
+)
+def test_last_values_are_carried_where_series_are_summed(
+    group_by: str, carried: tuple[str, ...] | None
+) -> None:
+    series = read(f"metric_name=accounts.balance{group_by}")
+    assert (series.aggregation, series.dimension_set) == ("last", "account_id,asset")
+    assert (series.carried, series.is_grouped) == (carried, bool(group_by))
+    assert series.data_from == (series.start if carried is None else EPOCH)
+
+
+def test_how_far_values_are_carried_is_part_of_the_question() -> None:
+    query = "metric_name=accounts.balance&start_time=2026-01-31T00:00:00Z&end_time=2026-02-02T00:00:00Z"
+    assert read(query).carried_until == NOW
+    later = read_series(query.encode(), now=NOW + timedelta(hours=1), max_points=1000, catalog=BUILT_IN)
+    assert later.canonical != read(query).canonical
 
 
 def test_an_unknown_metric_is_a_question_without_points() -> None:

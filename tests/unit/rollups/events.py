@@ -14,6 +14,8 @@ TYPES = (
     "order.rejected",
     "market.data.update",
     "user.login",
+    "balance.updated",
+    "alert.triggered",
 )
 
 
@@ -48,12 +50,20 @@ def _row(chance: random.Random, start: datetime, minutes: int) -> dict[str, obje
         properties["strategy_id"] = f"strategy-{chance.randrange(5)}"
     if event_type == "order.filled":
         properties["latency_ms"] = chance.choice([0, -1.5, round(chance.lognormvariate(1, 1), 3)])
+    if event_type == "balance.updated":
+        properties = {
+            "account_id": chance.choice(["acct-1", "acct-2", None]),
+            "asset": chance.choice(["USDT", "BTC"]),
+            "balance": chance.choice([-0.0, round(chance.uniform(-10, 1e6), 2), "12", 1e19]),
+        }
     return {
         "id": chance.randbytes(16),
         "event_type": event_type,
         "user_id": chance.choice([None, *(f"user-{n}" for n in range(30))]),
         "session_id": f"session-{chance.randrange(3000)}",
         "properties": json.dumps(properties),
-        "timestamp": int(start.timestamp() * 1e6) + chance.randrange(minutes * 60_000_000),
+        # Some at the very same time: then the id decides which is first.
+        "timestamp": int(start.timestamp() * 1e6)
+        + chance.randrange(minutes * 60) * chance.choice([1_000_000, 999_983]),
         "is_late": chance.random() < 0.02,
     }

@@ -7,7 +7,7 @@ import pytest
 
 from analytics_pipeline.rollups import automatic, levels
 from analytics_pipeline.rollups.automatic import with_automatic
-from analytics_pipeline.rollups.catalog import BUILT_IN, Aggregation
+from analytics_pipeline.rollups.catalog import BUILT_IN, SKIPPED, Aggregation
 from analytics_pipeline.rollups.deltas import compute_deltas
 from analytics_pipeline.rollups.schema import LEVELS
 from tests.unit.rollups.events import SCHEMA, START, batch
@@ -98,11 +98,13 @@ def test_their_sums_are_those_of_the_values_that_are_numbers():
     ]
     catalog, _ = with_automatic({"my.signal": SIGNAL})
     rows = levels.roll_up(compute_deltas(custom(texts), catalog), "1d").to_pylist()
-    found = {row["metric_name"]: row for row in rows if row["metric_name"].startswith("custom.")}
+    found = {row["metric_name"]: row for row in rows if row["dimension_set"] == ""}
     strength, rank = found["custom.my.signal.strength"], found["custom.my.signal.rank"]
     assert (strength["count"], strength["sum"]) == (3, Decimal("100.3"))
     assert (strength["min"], strength["max"]) == (0.1, 100.0)
     assert (rank["count"], rank["sum"]) == (1, Decimal(3))
+    skipped = {row["metric_name"]: row["count"] for row in rows if row["dimension_set"] == SKIPPED}
+    assert skipped == {"custom.my.signal.strength": 3, "custom.my.signal.rank": 3}
 
 
 def test_what_jsonb_prints_gives_the_same_bytes_as_what_a_producer_wrote():

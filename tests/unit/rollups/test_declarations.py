@@ -56,6 +56,15 @@ RIGHT: list[dict[str, Any]] = [
     {"dimension_sets": ((), ("symbol",)), "name_by_dimension": True},
     {"event_types": ("a", "b"), "ratio": ("b", "a"), "aggregations": (Aggregation.RATIO,)},
     {"event_types": ("Ü + 😀", "x" * 255)},
+    {"dimension_sets": (("symbol",),)},
+    {"value": "price", "kind": Kind.ENDS, "aggregations": (Aggregation.LAST, Aggregation.OHLC)},
+    {
+        "value": "price",
+        "kind": Kind.ENDS,
+        "dimension_sets": (("symbol", "strategy_id"),),
+        "aggregations": (Aggregation.LAST,),
+        "is_carried": True,
+    },
 ]
 
 
@@ -139,8 +148,15 @@ WRONG: list[tuple[dict[str, Any], str]] = [
         "its dimension_sets have ('strategy_id', 'symbol') twice",
     ),
     ({"dimension_sets": ((), ())}, "its dimension_sets have () twice"),
-    ({"dimension_sets": (("symbol",),)}, "its dimension_sets lack the total: add ()"),
-    ({"dimension_sets": ()}, "its dimension_sets lack the total: add ()"),
+    ({"dimension_sets": ()}, "it has no dimension_sets: write ((),) for the total alone"),
+    (
+        {"value": "price", "aggregations": (Aggregation.LAST,)},
+        "last cannot be had of the kind value: it has count, sum, avg, min, max",
+    ),
+    (
+        {"value": "price", "kind": Kind.ENDS, "aggregations": (Aggregation.LAST,), "is_carried": True},
+        "its last values are carried, so it must be of the kind ends and have one dimension set, without the total",
+    ),
     ({"dimension_sets": ("symbol",)}, 'its dimension_sets are no tuple of tuples: write ((), ("symbol",))'),
     (
         {"dimension_sets": ((), ("symbol",), ("strategy_id",)), "name_by_dimension": True},
@@ -206,7 +222,7 @@ def test_every_problem_is_told_at_once_with_its_own_line() -> None:
     with pytest.raises(ConfigurationError) as raised:
         Catalog((*BUILT_IN.metrics, *wrong))
     places = [problem.partition(": metric")[0] for problem in raised.value.problems]
-    assert places == [f"{__file__}:{here + line}" for line in (2, 3, 3, 4, 4)]
+    assert places == [f"{__file__}:{here + line}" for line in (2, 3, 4, 4)]
     assert raised.value.problems[-1].endswith(f"another has this name, at {__file__}:{here + 3}: rename one")
 
 
@@ -258,7 +274,7 @@ def test_where_it_stands_changes_neither_the_metric_nor_its_id() -> None:
 
 def test_every_aggregation_belongs_to_a_kind() -> None:
     kept = {aggregation for kind in Kind for aggregation in declarations.kept_by(kind)}
-    assert kept == {one.value for one in Aggregation if one is not Aggregation.RATIO}
+    assert kept == {one.value for one in Aggregation} - {Aggregation.RATIO, Aggregation.SKIPPED}
 
 
 def test_automatic_metrics_pass_whatever_their_event_type_and_property_are_called() -> None:

@@ -4,13 +4,14 @@ from dataclasses import replace
 from decimal import Decimal
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analytics_pipeline.errors import ConfigurationError, InvariantBroken
 from analytics_pipeline.rollups import levels, states
-from analytics_pipeline.rollups.catalog import BUILT_IN, REGISTER_ID, Aggregation, Catalog
+from analytics_pipeline.rollups.catalog import BUILT_IN, REGISTER_ID, SKIPPED, Aggregation, Catalog
 from analytics_pipeline.rollups.checks import check_rows
 from analytics_pipeline.rollups.compare import compare_rows
 from analytics_pipeline.rollups.deltas import compute_deltas
@@ -22,9 +23,15 @@ KEY = [
 ]
 
 
-def rows_of(events: pa.Table, metric_name: str, level: str = "1d") -> dict[str, dict]:
+def rows_of(
+    events: pa.Table, metric_name: str, level: str = "1d", *, skipped: bool = False
+) -> dict[str, dict]:
     found = levels.roll_up_all(compute_deltas(events, BUILT_IN))[level].to_pylist()
-    return {row["dimensions"]: row for row in found if row["metric_name"] == metric_name}
+    return {
+        row["dimensions"]: row
+        for row in found
+        if row["metric_name"] == metric_name and (row["dimension_set"] == SKIPPED) == skipped
+    }
 
 
 def properties_of(events: pa.Table) -> list[tuple[str, dict]]:
@@ -53,7 +60,7 @@ def test_volume_is_summed_in_decimals_and_skips_text():
     events = batch(3000, seed=2)
     expected, counted = Decimal(0), 0
     for event_type, found in properties_of(events):
-        price, quantity = number(found["price"]), number(found["quantity"])
+        price, quantity = number(found.get("price")), number(found.get("quantity"))
         if event_type == "order.filled" and price is not None and quantity is not None:
             expected += round(Decimal(price * quantity), 9)
             counted += 1
@@ -72,6 +79,20 @@ def test_fill_rate_is_a_ratio_of_sums():
     assert row["sum"] == 100 * kinds.count("order.filled")
 
 
+def test_a_batch_of_nothing_but_the_events_of_a_metric_keeps_each_in_its_minute():
+    events = batch(2000, seed=10)
+    is_order = pc.is_in(events.column("event_type"), pa.array(["order.placed", "order.filled"]))
+    minutes = defaultdict(lambda: [0, 0])
+    for row in events.filter(is_order).to_pylist():
+        minutes[row["timestamp"].replace(second=0, microsecond=0)][row["event_type"] == "order.filled"] += 1
+    found = levels.roll_up(compute_deltas(events.filter(is_order), BUILT_IN), "1m").to_pylist()
+    assert {
+        row["time_bucket"]: [row["count"], row["sum"] / 100]
+        for row in found
+        if row["metric_name"] == "trading.order_fill_rate" and row["dimensions"] == "{}"
+    } == minutes
+
+
 def test_latency_keeps_a_histogram_for_each_series():
     events = batch(3000, seed=4)
     values = sorted(
@@ -87,6 +108,21 @@ def test_latency_keeps_a_histogram_for_each_series():
         for key, part in rows_of(events, "trading.order_latency").items()
         if "symbol" in key
     ) == len(values)
+
+
+def test_first_and_last_are_those_of_time_and_id():
+    events = batch(3000, seed=7, minutes=2)
+    expected = defaultdict(list)
+    for row in events.to_pylist():
+        found = json.loads(row["properties"])
+        if row["event_type"] == "balance.updated" and found["balance"] not in ("12", 1e19):
+            key = json.dumps({name: found[name] for name in ("account_id", "asset")}, separators=(",", ":"))
+            expected[key].append((row["timestamp"], row["id"], found["balance"]))
+    assert any(sorted(one)[0][0] == sorted(one)[1][0] for one in expected.values()), "no id ever decides"
+    rows = rows_of(events, "accounts.balance")
+    assert rows.keys() == expected.keys()
+    for key, row in rows.items():
+        assert states.ends_values(row["state"]) == (min(expected[key])[2], max(expected[key])[2])
 
 
 def test_distinct_users_are_counted_exactly():
@@ -166,6 +202,9 @@ def test_hostile_properties_neither_fail_nor_count():
     events = pa.Table.from_pylist(rows, SCHEMA)
     assert rows_of(events, "trading.total_volume") == {}
     assert rows_of(events, "trading.orders_filled")["{}"]["count"] == len(hostile)
+    assert rows_of(events, "trading.total_volume", skipped=True)["{}"]["count"] == 4
+    assert rows_of(events, "trading.order_latency", skipped=True)["{}"]["count"] == 1
+    assert rows_of(events, "trading.commission", skipped=True) == {}
     check_rows(levels.roll_up(compute_deltas(events, BUILT_IN), "1m"))
 
 
@@ -183,7 +222,7 @@ def test_every_metric_has_a_name_an_id_and_a_description_of_its_own():
     metrics = BUILT_IN.metrics
     assert len(BUILT_IN.by_name) == len(BUILT_IN.by_id) == len(metrics)
     assert all(metric.description.endswith(".") and metric.unit for metric in metrics)
-    assert all(() in metric.dimension_sets for metric in metrics)
+    assert all(metric.dimension_sets for metric in metrics)
 
 
 def test_a_catalog_with_a_name_twice_is_refused():

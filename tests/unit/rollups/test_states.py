@@ -96,3 +96,17 @@ def test_event_hashes_differ_for_every_part_of_the_identity():
     assert len(set(high.tolist())) == 3
     assert len(set(low.tolist())) == 3
     assert not set(high.tolist()) & set(low.tolist())
+
+
+ends = st.tuples(st.integers(-(2**62), 2**62), st.binary(min_size=16, max_size=16), st.floats(-1e18, 1e18))
+
+
+@given(st.lists(ends, min_size=1, max_size=12, unique_by=lambda end: end[:2]), st.randoms())
+def test_first_and_last_values_merge_to_the_same_bytes_in_any_order_and_grouping(values, chance):
+    parts = [states.ends_pack(states.end_pack(*value), states.end_pack(*value)) for value in values]
+    together = states.ends_merge(parts)
+    assert states.ends_values(together) == (min(values)[2], max(values)[2])
+    chance.shuffle(parts)
+    cut = chance.randrange(len(parts)) + 1
+    halves = [states.ends_merge(half) for half in (parts[:cut], parts[cut:]) if half]
+    assert states.ends_merge(halves) == together
