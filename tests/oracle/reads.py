@@ -32,8 +32,8 @@ _IS_KNOWN = "SELECT oracle.is_known(%s)"
 _TYPES = "SELECT DISTINCT event_type FROM oracle.truth ORDER BY 1"
 _EXPECTED = """
 SELECT
-    time_bucket, dimensions, count, sum, is_exact, sum_off, min, max, p50, p95, p99, distinct_count, largest,
-    is_incomplete, is_predecessor
+    time_bucket, dimensions, count, sum, is_exact, sum_off, min, max, p50, p95, p99, distinct_count, largest, first,
+    last, is_incomplete, is_predecessor
 FROM oracle.expected
 WHERE metric_name = %s AND interval = %s AND dimension_set = %s AND time_bucket >= %s AND time_bucket < %s
 """
@@ -41,8 +41,13 @@ WHERE metric_name = %s AND interval = %s AND dimension_set = %s AND time_bucket 
 
 _COMPARED = {
     Aggregation.COUNT, Aggregation.SUM, Aggregation.AVG, Aggregation.RATIO, Aggregation.MIN, Aggregation.MAX,
-    Aggregation.P50, Aggregation.P95, Aggregation.P99, Aggregation.DISTINCT,
+    Aggregation.P50, Aggregation.P95, Aggregation.P99, Aggregation.DISTINCT, Aggregation.FIRST, Aggregation.LAST,
+    Aggregation.OHLC,
 }  # fmt: skip
+
+
+_ONE_VALUE = (Aggregation.MIN, Aggregation.MAX, Aggregation.FIRST, Aggregation.LAST, Aggregation.OHLC)
+"""What one event says, as it says it."""
 
 
 class Question(NamedTuple):
@@ -105,7 +110,8 @@ class Reads:
             self._known[catalog] = [one for one in names if main.execute(_IS_KNOWN, (one,)).fetchall()[0][0]]
         name = chance.choice(self._known[catalog])
         metric = catalog.by_name[name]
-        group_by = chance.choice([None, *(dimension_set_name(one) for one in metric.dimension_sets if one)])
+        groups = [dimension_set_name(one) for one in metric.dimension_sets if one]
+        group_by = chance.choice([None, *groups] if metric.has_total else groups)
         if metric.name_by_dimension and group_by is not None:
             types = [event_type for [event_type] in main.execute(_TYPES).fetchall()]
             name, group_by = f"{name}.{chance.choice(types or ['order.filled'])}", None
@@ -164,7 +170,22 @@ def _text(dimensions: Any) -> str:
 
 
 def _is_right(aggregation: Aggregation, row: tuple[Any, ...], point: Point | None) -> bool:
-    count, total, is_exact, sum_off, smallest, largest, p50, p95, p99, distinct, magnitude, *marks = row
+    (
+        count,
+        total,
+        is_exact,
+        sum_off,
+        smallest,
+        largest,
+        p50,
+        p95,
+        p99,
+        distinct,
+        magnitude,
+        first,
+        last,
+        *marks,
+    ) = row
     is_incomplete, is_predecessor = marks
     if is_incomplete:  # events may be missing, never too many
         return point is None or (
@@ -182,6 +203,9 @@ def _is_right(aggregation: Aggregation, row: tuple[Any, ...], point: Point | Non
         Aggregation.P95: p95,
         Aggregation.P99: p99,
         Aggregation.DISTINCT: distinct,
+        Aggregation.FIRST: first,
+        Aggregation.LAST: last,
+        Aggregation.OHLC: last,
     }[aggregation]
     if expected is None or point is None:
         return expected is None and point is None
@@ -192,9 +216,16 @@ def _is_right(aggregation: Aggregation, row: tuple[Any, ...], point: Point | Non
         Aggregation.SUM: float(sum_off or 0),
         Aggregation.AVG: 1e-9 * abs(value) + float(sum_off or 0),
         Aggregation.RATIO: 1e-9 * abs(value) + float(sum_off or 0),
-        Aggregation.MIN: 0.0 if is_exact else 1e-9 + 1e-9 * abs(value),
-        Aggregation.MAX: 0.0 if is_exact else 1e-9 + 1e-9 * abs(value),
+        **dict.fromkeys(_ONE_VALUE, 0.0 if is_exact else 1e-9 + 1e-9 * abs(value)),
     }.get(aggregation, 0.0)
+    if aggregation is Aggregation.OHLC and (
+        point.ohlc is None
+        or any(
+            abs(one - float(other)) > allowed
+            for one, other in zip(point.ohlc, (first, largest, smallest, last), strict=True)
+        )
+    ):
+        return False
     if aggregation in (Aggregation.P50, Aggregation.P95, Aggregation.P99):
         is_in_last_bin = abs(value) * 7.7e8 < float(magnitude)
         allowed = float(magnitude) / 7.6e8 if is_in_last_bin else 0.0050001 * abs(value)
