@@ -20,6 +20,8 @@ class FailPoint(StrEnum):
 
     AFTER_CONSUME = "after_consume"
     AFTER_DECODE = "after_decode"
+    IN_ADMISSION = "in_admission"
+    """A UTC day is held to admit series that this process does not know yet; none is admitted."""
     BEFORE_COPY = "before_copy"
     MID_COPY = "mid_copy"
     """Half of the bytes of a COPY are sent: of events, dead letters or deltas."""

@@ -198,6 +198,15 @@ DEFINITIONS_ACTIVE = Gauge(
     "Custom event definitions in force",
     multiprocess_mode="livemostrecent",
 )
+METRIC_SERIES = Gauge(
+    "analytics_metric_series",
+    "Series with a place of their own in the present UTC day",
+    ["metric", "group_by"],
+    multiprocess_mode="livemostrecent",
+)
+METRIC_OTHER = Counter(
+    "analytics_metric_other_total", "Events counted under __other__", ["metric", "group_by"]
+)
 QUERY_DURATION = Histogram(
     "analytics_query_duration_seconds", "Database query duration", ["query"], buckets=LATENCY_BUCKETS
 )

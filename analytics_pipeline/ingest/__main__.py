@@ -43,6 +43,7 @@ from analytics_pipeline.settings import Settings, environment, settings
 from analytics_pipeline.storage.connection import connection
 from analytics_pipeline.storage.landing import Lander
 from analytics_pipeline.storage.migrations import check_schema
+from analytics_pipeline.storage.series import Admission
 from analytics_pipeline.storage.system_metrics import Reporter
 
 _log = structlog.get_logger(__name__)
@@ -128,8 +129,9 @@ def _tasks(settings: Settings, conninfo: str, listener: Listener) -> dict[str, T
     ingestion, limits = settings.analytics.ingestion, Limits.of(settings)
     # Connections of this process have one name, so that they never end each other.
     name = f"landing-{secrets.token_hex(4)}"
+    admission = Admission(conninfo)
     inbox = InboxWorker(
-        lander=Lander(conninfo, name=name, catalog=lambda: listener.catalog),
+        lander=Lander(conninfo, name=name, catalog=lambda: listener.catalog, admission=admission),
         definitions=lambda: listener.current,
         limits=limits,
         batch_size=ingestion.batch_size,
@@ -160,7 +162,9 @@ def _tasks(settings: Settings, conninfo: str, listener: Listener) -> dict[str, T
         capacity=capacity,
     )
     for number in range(ingestion.workers):
-        landings = LandingThread(Lander(conninfo, name=name, catalog=lambda: listener.catalog))
+        landings = LandingThread(
+            Lander(conninfo, name=name, catalog=lambda: listener.catalog, admission=admission)
+        )
         ownership = Ownership(
             landings,
             is_from_start=settings.kafka.auto_offset_reset == "earliest",

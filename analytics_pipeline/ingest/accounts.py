@@ -5,7 +5,7 @@ Does not belong here: names of series (`telemetry`), outcomes (`storage.landing`
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from weakref import WeakKeyDictionary
 
 import structlog
@@ -14,6 +14,7 @@ from analytics_pipeline.errors import AnalyticsError, MissingPartition
 from analytics_pipeline.events.reasons import Reason
 from analytics_pipeline.ingest.consumer import Partition
 from analytics_pipeline.ingest.stalls import Kind
+from analytics_pipeline.rollups.catalog import BUILT_IN, dimension_set_name
 from analytics_pipeline.storage.books import Waiting
 from analytics_pipeline.storage.landing import CommitUnknown, Landed, TimedOut
 from analytics_pipeline.storage.offsets import Moved, Span
@@ -36,6 +37,8 @@ from analytics_pipeline.telemetry import (
     LANDING_CONNECTIONS,
     LANDING_ROLLBACKS,
     LANDING_STEP_SECONDS,
+    METRIC_OTHER,
+    METRIC_SERIES,
     UNKNOWN_FIELDS,
 )
 
@@ -52,9 +55,13 @@ _OTHER_REASON = "environment"
 # A series of a reason that has not come yet says 0, so that an increase from nothing is an increase.
 for _reason in Reason:
     EVENTS_FAILED.labels(_reason.value)
+for _metric in BUILT_IN.metrics:
+    for _dimensions in filter(None, _metric.dimension_sets):
+        METRIC_OTHER.labels(_metric.name, dimension_set_name(_dimensions))
 
 _states: WeakKeyDictionary[object, Counter[str]] = WeakKeyDictionary()
 _stalled: WeakKeyDictionary[object, Counter[Kind]] = WeakKeyDictionary()
+_with_places: set[tuple[str, str]] = set()
 
 
 def landed(batch: Landed) -> None:
@@ -71,6 +78,8 @@ def landed(batch: Landed) -> None:
     FALLBACK_BATCHES.inc(batch.used_fallback)
     for step, seconds in batch.steps.items():
         LANDING_STEP_SECONDS.labels(step).inc(seconds)
+    for (metric, dimension_set), count in batch.others.items():
+        METRIC_OTHER.labels(metric, dimension_set).inc(count)
     for line in batch.lines:
         _log.debug(
             "batch landed",
@@ -140,3 +149,10 @@ def waiting(found: Waiting) -> None:
     INBOX_EVENTS.set(found.inbox_events)
     INBOX_OLDEST.set(found.inbox_age)
     LANDING_CONNECTIONS.set(found.landing_connections)
+
+
+def places(taken: Mapping[tuple[str, str], int]) -> None:
+    """Note how many series have a place today, by metric and dimension set; after midnight none."""
+    _with_places.update(taken)
+    for key in _with_places:
+        METRIC_SERIES.labels(*key).set(taken.get(key, 0))

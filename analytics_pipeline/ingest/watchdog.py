@@ -1,5 +1,5 @@
 """Looking after landing from outside: ending its connections, of any process, that are stuck inside a transaction,
-and noting what waits.
+and noting what waits and how many series there are.
 
 Belongs here: what every process may do for all, with a connection of its own. Does not belong here: the partitions of
 this process (`freshness`).
@@ -13,7 +13,7 @@ import structlog
 
 from analytics_pipeline.errors import EnvironmentFault
 from analytics_pipeline.ingest import accounts
-from analytics_pipeline.storage import books
+from analytics_pipeline.storage import books, series
 from analytics_pipeline.storage.backends import end_stuck
 from analytics_pipeline.storage.connection import connection
 
@@ -33,6 +33,7 @@ def run(conninfo: str, stop: threading.Event) -> None:
                         return
                     if number % _NOTE_EVERY == 0:
                         accounts.waiting(books.waiting(opened))
+                        accounts.places(series.taken_today(opened))
                     if ended := end_stuck(opened):
                         _log.warning("ended stuck landing connections", pids=ended)
         except (EnvironmentFault, psycopg.Error) as error:

@@ -69,6 +69,9 @@ NUMBER_FIELDS = (
 )
 """Properties that are used in values; text in their place is skipped."""
 
+SERIES_LIMIT = 1_000
+"""The budget of a metric that declares none. Ids do not tell it: raise `STATE_VERSION` with it."""
+
 _COUNTED = (Aggregation.COUNT,)
 _SUMMED = (Aggregation.SUM, Aggregation.COUNT, Aggregation.AVG, Aggregation.MIN, Aggregation.MAX)
 _AVERAGED = (Aggregation.AVG, Aggregation.COUNT, Aggregation.MIN, Aggregation.MAX)
@@ -95,6 +98,7 @@ class Metric:
         name_by_dimension: whether rows of a dimension set carry `<name>.<dimension value>` as their name.
         is_carried: whether the last value of each series holds until the next one, so that the sum of these is the
             total, and the value of a part of the dimensions; no such sum is stored.
+        series_limit: its cardinality budget, the most series of a dimension set in a UTC day; see `cardinality`.
         declared_at: file and line of the declaration, for those who have to mend it.
     """
 
@@ -110,6 +114,7 @@ class Metric:
     aggregations: tuple[Aggregation, ...] = _COUNTED
     name_by_dimension: bool = False
     is_carried: bool = False
+    series_limit: int = SERIES_LIMIT
     declared_at: str = field(
         default_factory=declarations.place_of_caller, init=False, compare=False, repr=False
     )
@@ -140,6 +145,7 @@ class Metric:
             self.kind.value,
             self.name_by_dimension,
             *(() if self.property_name is None else (self.property_name,)),
+            *(() if self.series_limit == SERIES_LIMIT else (self.series_limit,)),
         )
         return hashlib.sha256(repr((STATE_VERSION, self.name, *parts)).encode()).hexdigest()[:16]
 

@@ -97,6 +97,8 @@ def _shapes(metric: "Metric") -> Iterator[str]:
         yield 'its dimension_sets are no tuple of tuples: write ((), ("symbol",)), with the commas'
     if not isinstance(metric.kind, Kind):
         yield "its kind is none of Kind: write Kind.VALUE, or another of its members"
+    if not isinstance(metric.series_limit, int) or isinstance(metric.series_limit, bool):
+        yield "its series_limit is no whole number: write 500, say, or leave it out"
     if not _is_tuple(metric.aggregations, Aggregation):
         yield "its aggregations are no tuple of Aggregation: write (Aggregation.SUM,), with the comma"
 
@@ -186,6 +188,8 @@ def _dimensions(metric: "Metric", known: Sequence[str]) -> Iterator[str]:
         )
     if () not in sets and metric.property_name is not None:
         yield "a metric of one property has nothing but the total: leave dimension_sets out"
+    if metric.series_limit < 1:
+        yield f"its series_limit is {metric.series_limit}: a group has at least 1 series in a UTC day"
     has_groups = any(sets)
     if has_groups and metric.kind.value == "distinct":
         yield "distinct values are counted in total alone: leave dimension_sets out"

@@ -12,6 +12,7 @@ Errors of `Lander`:
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -27,6 +28,7 @@ from analytics_pipeline.events.messages import DeadLetter, Message
 from analytics_pipeline.events.reasons import Reason
 from analytics_pipeline.events.schema import EVENTS_SCHEMA, check_events
 from analytics_pipeline.failpoints import FailPoint, fail_at
+from analytics_pipeline.rollups.cardinality import others_in
 from analytics_pipeline.rollups.catalog import BUILT_IN, Catalog
 from analytics_pipeline.rollups.deltas import compute_deltas
 from analytics_pipeline.storage import (
@@ -43,6 +45,7 @@ from analytics_pipeline.storage.copying import Cursor
 from analytics_pipeline.storage.event_rows import EventRows, is_row_fault
 from analytics_pipeline.storage.offsets import Claim, Moved, Partition, Span
 from analytics_pipeline.storage.refusals import dead_event, split_at_floor
+from analytics_pipeline.storage.series import Admission
 from analytics_pipeline.telemetry import LANDING_RETRIES
 
 Result = TypeVar("Result")
@@ -76,6 +79,8 @@ class Landed:
     seconds: float = 0.0
     steps: dict[str, float] = field(default_factory=dict)
     """Seconds by step of the transaction."""
+    others: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """Events counted under `__other__`, by metric and dimension set."""
 
 
 class Replay(Protocol):
@@ -122,15 +127,21 @@ class Lander:
     """One landing connection; not for use by several threads.
 
     Connects when needed, and again after a failure. Name and timeouts are those that `backends` knows. The catalog
-    is asked for at each batch.
+    is asked for at each batch. The landers of a process share one `admission`.
     """
 
     def __init__(
-        self, conninfo: str, *, name: str, catalog: Callable[[], Catalog] = lambda: BUILT_IN
+        self,
+        conninfo: str,
+        *,
+        name: str,
+        catalog: Callable[[], Catalog] = lambda: BUILT_IN,
+        admission: Admission | None = None,
     ) -> None:
         self._conninfo = conninfo
         self._name = name
         self._catalog = catalog
+        self._admission = admission or Admission(conninfo)
         self._connection: Connection | None = None
         self._backend: Backend | None = None
         self._uncertain: Backend | None = None
@@ -164,6 +175,7 @@ class Lander:
 
     def close(self) -> None:
         """Close the connection; an open transaction rolls back."""
+        self._admission.close()
         if self._connection is not None:
             self._connection.close()
 
@@ -230,6 +242,10 @@ class Lander:
         catalog = self._catalog()
         return Deltas(compute_deltas(events, catalog), catalog)
 
+    def _within_budget(self, deltas: Deltas) -> Deltas:
+        """Those that may be written: what is new in them has been admitted, by a transaction of its own."""
+        return deltas._replace(rows=self._admission.within_budget(deltas.rows, deltas.catalog.by_id))
+
     def land(self, spans: Sequence[Span], decoded: Decoded, deltas: Deltas | None = None) -> Landed:
         """Land a batch of messages from Kafka.
 
@@ -241,7 +257,9 @@ class Lander:
         Raises:
             See the module.
         """
-        landed = self._transact(lambda _cursor: _Work(spans, decoded, deltas), spans)
+        # Before the transaction where that is possible: nobody who is slow to admit holds it up.
+        ready = None if deltas is None else self._within_budget(deltas)
+        landed = self._transact(lambda _cursor: _Work(spans, decoded, ready), spans)
         assert landed is not None
         return landed
 
@@ -384,7 +402,7 @@ class Lander:
             deltas = work.deltas
             is_as_expected = stored.rows.num_rows == work.decoded.events.num_rows
             if deltas is None or not is_as_expected or deltas.catalog.version != self._catalog().version:
-                deltas = self._compute(stored.rows)
+                deltas = self._within_budget(self._compute(stored.rows))
             hours = ledger.write_deltas(cursor, batch_id, deltas.rows)
             laps.done("deltas")
 
@@ -426,6 +444,7 @@ class Lander:
             unknown_fields=work.decoded.unknown_fields,
             used_fallback=used_fallback or self._rows.expects_duplicates,
             steps=laps.seconds,
+            others=others_in(deltas.rows, deltas.catalog.by_id),
         )
 
 

@@ -26,6 +26,7 @@ from analytics_pipeline.storage.archived_events import Archives, in_chunks, kept
 from analytics_pipeline.storage.connection import Connection, connection
 from analytics_pipeline.storage.metric_versions import Gap
 from analytics_pipeline.storage.restatements import Reason, restating
+from analytics_pipeline.storage.series import Admission
 
 HOUR_LEVELS = [level for level, seconds in LEVELS.items() if seconds <= 3600]
 
@@ -168,6 +169,7 @@ def recompute_hour(
     ids = every_id(catalog, metric_ids)
     with (
         connection(conninfo, name="recompute", autocommit=True) as main,
+        Admission(conninfo, writes=write) as admission,
         rollups.hour_lock(main, hour, wait=True),
     ):
         archived: Iterable[pa.Table] | None = None
@@ -184,7 +186,7 @@ def recompute_hour(
             writable = [level for level in HOUR_LEVELS if level in left.levels]
             with_states = left.with_states
         fail_at(RunPoint.HOUR_LOCKED)
-        snapshot = _read(main, conninfo, hour, catalog, ids, archived)
+        snapshot = _read(main, conninfo, hour, catalog, ids, admission, archived)
         fail_at(RunPoint.SNAPSHOT_READ)
         check_rows(snapshot.after)
         changes = {
@@ -227,6 +229,7 @@ def _read(
     hour: datetime,
     catalog: Catalog,
     ids: list[str],
+    admission: Admission,
     archived: Iterable[pa.Table] | None,
 ) -> _Snapshot:
     """Read pending deltas, settled rows and raw events of one snapshot; the hour's lock is held already."""
@@ -242,15 +245,18 @@ def _read(
         fail_at(RunPoint.SNAPSHOT_TAKEN)
         if archived is None:
             archived = _raw_events(conninfo, str(exported[0] if exported else ""), hour)
-        computed, events, late = minutes_of(archived, catalog, ids)
+        computed, events, late = minutes_of(archived, catalog, ids, admission)
     return _Snapshot(batches, gaps, settled, pending, computed, events, late)
 
 
-def minutes_of(chunks: Iterable[pa.Table], catalog: Catalog, ids: Sequence[str]) -> tuple[pa.Table, int, int]:
+def minutes_of(
+    chunks: Iterable[pa.Table], catalog: Catalog, ids: Sequence[str], admission: Admission
+) -> tuple[pa.Table, int, int]:
     """Rows of 1m of these metrics, computed chunk by chunk; with them, how many events there are, and how many late."""
     found = levels.LEVEL_SCHEMA.empty_table()
+    wanted = {metric_id: catalog.by_id[metric_id] for metric_id in ids if metric_id in catalog.by_id}
     for chunk in chunks:
-        minutes = levels.roll_up(compute_deltas(chunk, catalog), "1m")
+        minutes = levels.roll_up(admission.within_budget(compute_deltas(chunk, catalog), wanted), "1m")
         found = levels.roll_up(pa.concat_tables([found, minutes]), "1m")
     events, late = buckets.register_totals(found)
     return found.filter(pc.is_in(found.column("metric_id"), pa.array(ids))), events, late

@@ -26,6 +26,7 @@ from analytics_pipeline.storage.recompute import (
     replace_rows,
     settled_rows,
 )
+from analytics_pipeline.storage.series import Admission
 
 _LEVEL = "1d"
 _HOURS = 24
@@ -65,7 +66,11 @@ def recompute_day(
     """
     ids = every_id(catalog, metric_ids)
     hours = [day + timedelta(hours=number) for number in range(_HOURS)]
-    with connection(conninfo, name="recompute", autocommit=True) as main, ExitStack() as held:
+    with (
+        connection(conninfo, name="recompute", autocommit=True) as main,
+        Admission(conninfo, writes=write) as admission,
+        ExitStack() as held,
+    ):
         for hour in hours:
             held.enter_context(rollups.hour_lock(main, hour, wait=True))
         left = kept(main, day)
@@ -78,7 +83,9 @@ def recompute_day(
         rows, events, late = levels.LEVEL_SCHEMA.empty_table(), 0, 0
         for hour in hours:
             before_hour()
-            minutes, of_hour, late_of_hour = minutes_of(archives.events(archived, hour), catalog, ids)
+            minutes, of_hour, late_of_hour = minutes_of(
+                archives.events(archived, hour), catalog, ids, admission
+            )
             check_rows(minutes)
             rows = levels.roll_up(pa.concat_tables([rows, levels.roll_up(minutes, _LEVEL)]), _LEVEL)
             events, late = events + of_hour, late + late_of_hour

@@ -7,6 +7,7 @@ import orjson
 from fastapi import APIRouter, Request, Response
 
 from analytics_pipeline.events.reach import Reach
+from analytics_pipeline.rollups.cardinality import OTHER
 from analytics_pipeline.rollups.catalog import Catalog, Metric
 from api.access import READ_PART
 from api.cache import Answer, Question
@@ -102,6 +103,8 @@ def _answer(series: schemas.Series, points: list[Point]) -> Answer:
     rest: dict[str, object] = {"result": result}
     if series.metric is None:
         rest["warnings"] = [schemas.UNKNOWN]
+    elif series.is_grouped and any(f'"{OTHER}"' in point.dimensions for point in points):
+        rest["warnings"] = [schemas.BEYOND_BUDGET]
     return Answer(
         *(orjson.dumps({"cached": cached} | rest, option=orjson.OPT_UTC_Z) for cached in (False, True)),
     )

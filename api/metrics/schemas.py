@@ -47,6 +47,7 @@ PARAMETERS = (METRIC_NAME, INTERVAL, START_TIME, END_TIME, AGGREGATION, GROUP_BY
 
 _LONGEST_NAME = 520
 UNKNOWN = "The catalog has no metric of this name."
+BEYOND_BUDGET = "There were more values than the metric's budget of series: the rest is counted as __other__."
 
 
 @dataclass(frozen=True, slots=True)

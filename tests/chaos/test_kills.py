@@ -52,7 +52,7 @@ def test_sigkill_at_every_fail_point(rig: Rig, rounds: int) -> None:
     with rig.load:
         for passage in range(1, rounds + 1):
             for point in rig.rng.sample(list(FailPoint), len(FailPoint)):
-                is_rare = point in (FailPoint.IN_ON_ASSIGN, FailPoint.IN_ON_REVOKE)
+                is_rare = point in (FailPoint.IN_ON_ASSIGN, FailPoint.IN_ON_REVOKE, FailPoint.IN_ADMISSION)
                 rig.faults.plan(point)
                 process = rig.process(rig.configure(workers=1))
                 process.start(point, passage=1 if is_rare else passage)

@@ -19,6 +19,7 @@ from analytics_pipeline import cli
 from analytics_pipeline.defs.partitions import hour_key
 from analytics_pipeline.errors import ConfigurationError
 from analytics_pipeline.local_stack.postgres import Postgres
+from analytics_pipeline.rollups.catalog import BUILT_IN
 from analytics_pipeline.rollups.schema import LEVELS
 from analytics_pipeline.settings import Retention, environment, settings
 from analytics_pipeline.storage import archived_events, backfill, retention, rollups
@@ -294,6 +295,32 @@ def test_a_day_without_hours_is_recomputed_whole_and_only_so(db, database):
     assert found.differences == preview.differences
     assert {one.interval for one in found.differences} == {"1d"}
     assert state(db) == truth
+
+
+@pytest.mark.parametrize("is_whole", [False, True])
+def test_an_archived_day_keeps_to_its_verdicts(db, database, is_whole):
+    """All places of event types but two went to others when the day landed."""
+    metric = BUILT_IN.by_name["events.count"]
+    level, kept = "1d" if is_whole else "1h", ("order.placed", "user.login")
+    counts = (
+        "SELECT dimensions ->> 'event_type', sum(count)::bigint FROM metric_aggregations WHERE metric_id = %s"
+        " AND dimension_set = 'event_type' AND interval = %s AND time_bucket < %s GROUP BY 1"
+    )
+    before = dict(db.execute(counts, (metric.metric_id, level, NEXT)).fetchall())
+    for kinds in (kept, tuple(map(str, range(metric.series_limit - 2)))):
+        db.execute(
+            "INSERT INTO metric_series SELECT %s, %s, 'event_type', jsonb_build_object('event_type', kind)"
+            " FROM unnest(%s::text[]) AS kind",
+            (DAY, metric.metric_id, list(kinds)),
+        )
+    if is_whole:
+        let_levels_go(db, "1m", "5m", "15m", "1h")
+    recomputed(db, database, EVERY_HOUR if is_whole else HOURS)
+    expected = {kind: before[kind] for kind in kept}
+    assert dict(db.execute(counts, (metric.metric_id, level, NEXT)).fetchall()) == {
+        **expected,
+        "__other__": sum(before.values()) - sum(expected.values()),
+    }
 
 
 def test_the_command_names_a_whole_day_and_lists_its_differences(db, database, tmp_path, monkeypatch, capsys):

@@ -263,6 +263,7 @@ def test_the_books_balance_and_each_check_sees_its_own_damage(db, definitions, i
             "every_metric_equals_raw",
             "is_fresh",
             "deltas_are_merged",
+            "cardinality",
         ),
         True,
     )
@@ -283,7 +284,9 @@ def test_the_books_balance_and_each_check_sees_its_own_damage(db, definitions, i
         "SELECT partition FROM time_partitions WHERE parent = 'events' AND lower_bound > now()"
     ).fetchall():
         db.execute(f"DROP TABLE {row[0]}")
+    count_as_other(db, now)
     assert check(definitions, instance) == {
+        "cardinality": False,
         "ledger_is_conserved": False,
         "partitions_are_ahead": False,
         "dead_letter_ratio": False,
@@ -292,6 +295,32 @@ def test_the_books_balance_and_each_check_sees_its_own_damage(db, definitions, i
         "is_fresh": False,
         "deltas_are_merged": False,
     }
+
+
+def count_as_other(db: Connection, at: datetime) -> str:
+    """Five of the events of a day, of a metric whose name is returned."""
+    metric = BUILT_IN.by_name["trading.orders_filled"]
+    db.execute(
+        "INSERT INTO metric_aggregations (metric_name, interval, time_bucket, count, metric_id, dimension_set,"
+        """ dimensions) VALUES (%s, '1d', %s, 5, %s, 'symbol', '{"symbol": "__other__"}')""",
+        (metric.name, at.replace(hour=0, minute=0, second=0, microsecond=0), metric.metric_id),
+    )
+    return metric.name
+
+
+def test_series_beyond_their_budget_are_a_warning(db, definitions, instance, now):
+    land(db, trade(now - 24 * HOUR, hours=1))
+    merge(definitions, instance)
+    count_as_other(db, now - 48 * HOUR)  # long over
+    assert judged(definitions, instance)["cardinality"].passed
+    name = count_as_other(db, now - 24 * HOUR)
+    found = judged(definitions, instance)["cardinality"]
+    assert (found.passed, found.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert found.metadata["largest share of __other__"].value == 0.5
+    assert found.metadata["budgets exceeded"].value == 1
+    first = found.metadata["series"].value.records[0].data
+    assert (first["metric"], first["group by"], first["budget"]) == (name, "symbol", 1000)
+    assert (first["events"], first["under __other__"]) == (10, 5)
 
 
 def test_a_delta_that_waits_long_is_a_warning(db, definitions, instance, now):

@@ -12,6 +12,7 @@ from analytics_pipeline.defs.events.assets import EVENTS
 from analytics_pipeline.defs.maintenance.history import forget_checks, forget_runs
 from analytics_pipeline.defs.resources import Pipeline
 from analytics_pipeline.defs.rollups.reports import table
+from analytics_pipeline.storage import series
 from analytics_pipeline.storage.archive import Archive
 from analytics_pipeline.storage.event_indexes import index_closed_days
 from analytics_pipeline.storage.expired_rows import preview_expired_rows, remove_expired_rows
@@ -115,8 +116,8 @@ def _told(outcomes: list[Outcome]) -> dict[str, dg.MetadataValue[Any] | int]:
 @dg.asset(
     description=(
         "Old lines of the ledger with their dead letters, and the content of letters settled long ago, removed in "
-        "small transactions without breaking a balance; old lines of the feed of restatements, and what is known of "
-        "rollups that are gone. Run config `dry_run: true` counts what would go."
+        "small transactions without breaking a balance; old lines of the feed of restatements, places of series "
+        "without rows, and what is known of rollups that are gone. Run config `dry_run: true` counts what would go."
     ),
     group_name=MAINTENANCE,
     owners=OWNERS,
@@ -132,15 +133,18 @@ def expired_rows(config: RetentionRun, pipeline: Pipeline) -> dg.MaterializeResu
         return dg.MaterializeResult(metadata={"skipped": "analytics.retention.cleanup_enabled is false"})
     carry_out = preview_expired_rows if config.dry_run else remove_expired_rows
     forget = preview_forgotten_rows if config.dry_run else forget_rows
+    forget_places = series.count_expired if config.dry_run else series.remove_expired
     with pipeline.connection("retention") as connection:
         done = carry_out(connection, retention, now=pipeline.now())
         forgotten = forget(connection, retention, now=pipeline.now())
+        places = forget_places(connection)
     return dg.MaterializeResult(
         metadata={
             "dry run": config.dry_run,
             "ledger lines": done.ledger_lines,
             "dead letters": done.dead_letters,
             "contents of dead letters": done.contents_erased,
+            "places of series": places,
             "held": ", ".join(done.held),
             "restatements": forgotten.restatements,
             "hours of abandoned backfills": forgotten.backfill_progress,

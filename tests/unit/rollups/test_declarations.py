@@ -65,6 +65,7 @@ RIGHT: list[dict[str, Any]] = [
         "aggregations": (Aggregation.LAST,),
         "is_carried": True,
     },
+    {"dimension_sets": SYMBOL, "series_limit": 1},
 ]
 
 
@@ -157,6 +158,9 @@ WRONG: list[tuple[dict[str, Any], str]] = [
         {"value": "price", "kind": Kind.ENDS, "aggregations": (Aggregation.LAST,), "is_carried": True},
         "its last values are carried, so it must be of the kind ends and have one dimension set, without the total",
     ),
+    ({"series_limit": 0}, "its series_limit is 0: a group has at least 1 series in a UTC day"),
+    ({"series_limit": "many"}, "its series_limit is no whole number: write 500, say, or leave it out"),
+    ({"series_limit": True}, "its series_limit is no whole number"),
     ({"dimension_sets": ("symbol",)}, 'its dimension_sets are no tuple of tuples: write ((), ("symbol",))'),
     (
         {"dimension_sets": ((), ("symbol",), ("strategy_id",)), "name_by_dimension": True},
