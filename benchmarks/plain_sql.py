@@ -5,8 +5,12 @@ Does not belong here: timing.
 
 All sums come from one scan, grouped so finely that every metric and level follows from its few thousand rows; exact
 percentiles from a sort of the values they need, once read; exact distinct counts from the distinct values of each
-minute. Scans run in parallel workers, with room to sort in memory. Unlike the product, sums are in double precision
-and no state is kept: what is late means doing all of it again.
+minute; first and last values by looking up the times that one scan found. Scans run in parallel workers, with room to
+sort in memory. Unlike the product, sums are in double precision and no state is kept: what is late means doing all of
+it again.
+
+Tuned, the one scan evaluates each value once and not once per aggregate, behind the fence `OFFSET 0`: what somebody
+writes who reads plans and knows that trick.
 """
 
 import re
@@ -24,7 +28,8 @@ _TABLE = """
 CREATE TABLE plain_rollups (
     metric_name text, interval text, time_bucket timestamptz, dimension_set text, dimensions jsonb,
     count bigint, sum double precision, avg double precision, min double precision, max double precision,
-    p50 double precision, p95 double precision, p99 double precision, distinct_count bigint
+    p50 double precision, p95 double precision, p99 double precision, distinct_count bigint,
+    first double precision, last double precision
 )
 """
 _COLUMNS = "metric_name, interval, time_bucket, dimension_set, dimensions, count, sum, avg, min, max"
@@ -43,37 +48,46 @@ WHERE plain.count IS DISTINCT FROM ours.count
     OR plain.count > 1000 AND greatest(
         abs(plain.p50 - ours.p50) / plain.p50, abs(plain.p95 - ours.p95) / plain.p95
     ) > 0.02
+    OR (plain.first IS NULL) <> (ours.first IS NULL)
+    OR abs(plain.first - ours.first) > 1e-9 * abs(plain.first) + 1e-9
+    OR abs(plain.last - ours.last) > 1e-9 * abs(plain.last) + 1e-9
     OR abs(plain.distinct_count - ours.distinct_count) > 0.15 * plain.distinct_count
     OR plain.distinct_count <= 1024 AND plain.distinct_count <> ours.distinct_count
 """
 
 
-def statements(metrics: Sequence[Metric], hour: datetime) -> Iterator[str]:
+def statements(metrics: Sequence[Metric], hour: datetime, *, is_tuned: bool) -> Iterator[str]:
     """Everything that fills `plain_rollups` with these metrics of one hour, at 1m, 5m, 15m and 1h."""
     yield from _SETTINGS
     yield _TABLE
     span = f"timestamp >= '{hour.isoformat()}' AND timestamp < '{(hour + timedelta(hours=1)).isoformat()}'"
     summed = [metric for metric in metrics if metric.kind is not Kind.DISTINCT]
     values = sorted({(metric.value, metric.event_types) for metric in summed if metric.value is not None})
-    yield _fine_sums(values, span)
+    yield (_tuned_sums if is_tuned else _fine_sums)(values, span)
     for metric in summed:
         place = values.index((metric.value, metric.event_types)) if metric.value is not None else None
         is_quantile = metric.kind is Kind.QUANTILE
         if is_quantile:
             yield _values(metric, span)
+        if metric.kind is Kind.ENDS:
+            yield _ends(metric, span)
         for level in _INTERVALS:
             for dimensions in metric.dimension_sets:
                 yield _level_of_sums(metric, dimensions, level, place)
             if is_quantile:
                 yield _level_of_percentiles(metric, level)
+            if metric.kind is Kind.ENDS:
+                yield _level_of_ends(metric, level)
     for metric in metrics:
         if metric.kind is Kind.DISTINCT:
             yield from _distinct(metric, span)
 
 
-def run(connection: psycopg.Connection, metrics: Sequence[Metric], hour: datetime) -> None:
+def run(
+    connection: psycopg.Connection, metrics: Sequence[Metric], hour: datetime, *, is_tuned: bool = False
+) -> None:
     """Run them, in one transaction."""
-    for statement in statements(metrics, hour):
+    for statement in statements(metrics, hour, is_tuned=is_tuned):
         connection.execute(statement.encode())
     connection.commit()
 
@@ -105,6 +119,30 @@ def _fine_sums(values: Sequence[tuple[str, tuple[str, ...]]], span: str) -> str:
     return f"""
         CREATE TEMP TABLE plain_sums ON COMMIT DROP AS
         SELECT {groups}, count(*) AS events{sums} FROM events WHERE {span} GROUP BY {numbers}
+    """
+
+
+def _tuned_sums(values: Sequence[tuple[str, tuple[str, ...]]], span: str) -> str:
+    texts = ", ".join(f"{_field(name)} AS {name}" for name in TEXT_FIELDS)
+    computed = "".join(
+        f", CASE {_where(types).replace('WHERE', 'WHEN', 1)} THEN {_expression(value)} END AS v{place}"
+        if types
+        else f", {_expression(value)} AS v{place}"
+        for place, (value, types) in enumerate(values)
+    )
+    sums = "".join(
+        f""", count(v{place}) AS count_{place}, sum(v{place}) AS sum_{place},
+            min(v{place}) AS min_{place}, max(v{place}) AS max_{place}"""
+        for place in range(len(values))
+    )
+    return f"""
+        CREATE TEMP TABLE plain_sums ON COMMIT DROP AS
+        SELECT {", ".join(_FINE)}, count(*) AS events{sums}
+        FROM (
+            SELECT date_trunc('minute', timestamp) AS minute, event_type, {texts}{computed}
+            FROM events WHERE {span} OFFSET 0
+        ) AS evaluated
+        GROUP BY {", ".join(_FINE)}
     """
 
 
@@ -171,6 +209,46 @@ def _level_of_percentiles(metric: Metric, level: str) -> str:
         WHERE plain.metric_name = '{metric.name}' AND plain.interval = '{level}'
             AND plain.time_bucket = found.bucket AND plain.dimension_set = found.dimension_set
             AND plain.dimensions = found.dimensions
+    """
+
+
+def _ends(metric: Metric, span: str) -> str:
+    """Of each minute and series, its first and last value: looked up by time, once the times are known."""
+    [dimensions] = metric.dimension_sets
+    texts = "".join(f", {_field(name)} AS {name}" for name in dimensions)
+    names = "".join(f", {name}" for name in dimensions)
+    value = _expression(metric.value or "")
+    return f"""
+        CREATE TEMP TABLE "plain_{metric.metric_id}" ON COMMIT DROP AS
+        SELECT minute{names}, {_end(metric, "first_at", "id")} AS first, {_end(metric, "last_at", "id DESC")} AS last
+        FROM (
+            SELECT date_trunc('minute', timestamp) AS minute{texts},
+                min(timestamp) AS first_at, max(timestamp) AS last_at
+            FROM events {_where(metric.event_types, span, f"{value} IS NOT NULL")}
+            GROUP BY {", ".join(str(number + 1) for number in range(1 + len(dimensions)))}
+        ) AS found
+    """
+
+
+def _end(metric: Metric, at: str, order: str) -> str:
+    value = _expression(metric.value or "")
+    same = [f"{_field(name)} IS NOT DISTINCT FROM found.{name}" for name in metric.dimension_sets[0]]
+    kept = _where(metric.event_types, f"timestamp = found.{at}", f"{value} IS NOT NULL", *same)
+    return f"(SELECT {value} FROM events {kept} ORDER BY {order} LIMIT 1)"
+
+
+def _level_of_ends(metric: Metric, level: str) -> str:
+    [dimensions] = metric.dimension_sets
+    names = "".join(f", {name}" for name in dimensions)
+    return f"""
+        UPDATE plain_rollups AS plain SET first = found.first, last = found.last
+        FROM (
+            SELECT {_bucket(level)} AS bucket, {_jsonb(dimensions)} AS dimensions,
+                (array_agg(first ORDER BY minute))[1] AS first, (array_agg(last ORDER BY minute DESC))[1] AS last
+            FROM "plain_{metric.metric_id}" GROUP BY 1{names}
+        ) AS found
+        WHERE plain.metric_name = '{metric.name}' AND plain.interval = '{level}'
+            AND plain.time_bucket = found.bucket AND plain.dimensions = found.dimensions
     """
 
 

@@ -9,11 +9,14 @@ import resource
 import sys
 import time
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from adbc_driver_postgresql import dbapi
 
-from analytics_pipeline.storage.recompute import _EVENTS, recompute_hour
+from analytics_pipeline.rollups.checks import check_rows
+from analytics_pipeline.rollups.levels import LEVEL_SCHEMA
+from analytics_pipeline.storage.raw_events import events_of
+from analytics_pipeline.storage.recompute import recompute_hour
 
 
 def recompute(conninfo: str, hour: datetime) -> int:
@@ -24,12 +27,13 @@ def recompute(conninfo: str, hour: datetime) -> int:
 def read(conninfo: str, hour: datetime) -> int:
     """The same rows and columns into Arrow, each batch dropped as soon as it is there; events."""
     with dbapi.connect(conninfo, autocommit=True) as opened, opened.cursor() as cursor:
-        cursor.execute(_EVENTS.format(first=hour.isoformat(), last=(hour + timedelta(hours=1)).isoformat()))
+        cursor.execute(events_of(hour))
         return sum(batch.num_rows for batch in cursor.fetch_record_batch())
 
 
 def main(what: Callable[[str, datetime], int], conninfo: str, hour: datetime) -> None:
     """Run it and print what it cost."""
+    check_rows(LEVEL_SCHEMA.empty_table())  # loads what it needs when it is first called
     cpu, began = time.process_time(), time.time()
     events = what(conninfo, hour)
     ended = time.time()

@@ -1,9 +1,9 @@
 """What rollups cost: `make bench-rollup`.
 
 Starts a Postgres of its own (settings of `make up`, fsync on) and measures: recompute of an hour from raw events,
-against plain SQL and against the bare read of the same rows, in the same run; live merges by event rate; one late event
-by its age; a 1d bucket by the events behind it; WAL and sizes after 24 simulated hours. Prints a table; --json writes
-every figure. What is measured and how: docs/benchmarks.md.
+against plain SQL and against the bare read of the same rows, in the same run; its memory by events; live merges by
+event rate; one late event by its age; a 1d bucket by the events behind it; WAL and sizes after 24 simulated hours.
+Prints a table; --json writes every figure. What is measured and how: docs/benchmarks.md.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from benchmarks.costs import machine
 from benchmarks.servers import Servers
 
 EVENTS, QUICK_EVENTS = 3_000_000, 300_000
-PARTS = ("recompute", "merge", "late", "day", "size")
+PARTS = ("recompute", "memory", "merge", "late", "day", "size")
 SEED = 20_251
 
 
@@ -57,6 +57,9 @@ def _measure(part: str, servers: Servers, arguments: argparse.Namespace) -> dict
             return recomputing.measure(
                 servers, hour, events=arguments.events, seed=seed, repeat=arguments.repeat
             )
+        case "memory":
+            sizes = recomputing.QUICK_SIZES if is_quick else recomputing.SIZES
+            return recomputing.memory(servers, hour, seed=seed, sizes=sizes)
         case "merge":
             rates = merging.QUICK_RATES if is_quick else merging.RATES
             return merging.by_rate(servers, hour, seed=seed, minutes=1 if is_quick else 5, rates=rates)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from benchmarks import recomputing
 from benchmarks.report import DISTURBED_FROM
 
 _GOALS = {"times_plain_sql": 2.0, "of_bare_read": 0.6, "merge_spread": 3.0, "merge_seconds": 1.0}
@@ -25,7 +26,7 @@ def _recompute(found: dict[str, Any]) -> list[str]:
     lines.append(
         f"{'':12}{'seconds':>9}{'events/s':>12}{'CPU s':>8}{'Postgres':>10}{'RSS':>9}  cores elsewhere"
     )
-    for name in ("recompute", "plain_sql", "read"):
+    for name in recomputing.RUNS:
         one = found[name]
         own = f"{one['cpu_seconds']:.2f}" if "cpu_seconds" in one else ""
         rss = f"{one['peak_rss_mb']:.0f} MB" if "peak_rss_mb" in one else ""
@@ -35,11 +36,20 @@ def _recompute(found: dict[str, Any]) -> list[str]:
             f"{rss:>9}  {one['cores_elsewhere']:.1f}{mark}"
         )
     times, share = found["times_plain_sql"], found["of_bare_read"]
-    lines.append(
+    lines += [
         f"{times:.2f} × plain SQL (goal ≥ {_GOALS['times_plain_sql']:g}), {share:.2f} of the bare read"
-        f" (goal ≥ {_GOALS['of_bare_read']:g})"
-    )
+        f" (goal ≥ {_GOALS['of_bare_read']:g}); {found['times_tuned_sql']:.2f} × tuned SQL",
+        f"of the CPU of plain SQL {found['cpu_of_plain_sql']:.2f}, of tuned SQL {found['cpu_of_tuned_sql']:.2f}",
+    ]
     return lines
+
+
+def _memory(found: dict[str, Any]) -> list[str]:
+    lines = ["recompute of an hour as it fills: events of the hour, events/s, the most memory of the process"]
+    return lines + [
+        f"{int(events):>11,} events{one['events_per_second']:>10,}{one['peak_rss_mb']:>8} MB"
+        for events, one in found.items()
+    ]
 
 
 def _merge(found: dict[str, Any]) -> list[str]:
@@ -90,4 +100,11 @@ def _cpu(one: dict[str, Any]) -> str:
     return f"{one['process_cpu_seconds']:>8.3f}{one['postgres_cpu_seconds']:>8.3f}{one['cpu_seconds']:>8.3f}"
 
 
-_PARTS = {"recompute": _recompute, "merge": _merge, "late": _late, "day": _day, "size": _size}
+_PARTS = {
+    "recompute": _recompute,
+    "memory": _memory,
+    "merge": _merge,
+    "late": _late,
+    "day": _day,
+    "size": _size,
+}

@@ -71,14 +71,19 @@ def copy_events(connection: psycopg.Connection, events: pa.Table) -> None:
         _EVENTS.copy(cursor, events)
 
 
-def fill(conninfo: str, hour: datetime, count: int, *, seed: int) -> None:
-    """Store the first `count` events of an hour at 10,000 events/s, and vacuum, as autovacuum would have by then."""
-    first = simulated(hour, min(count, _PER_MINUTE), PER_SECOND, seed=seed)
+def fill(conninfo: str, hour: datetime, count: int, *, seed: int, already: int = 0) -> None:
+    """Store the first `count` events of an hour at 10,000 events/s, and vacuum, as autovacuum would have by then.
+
+    Args:
+        already: how many of them are there from the call before: 0, or whole minutes.
+    """
     with psycopg.connect(conninfo, autocommit=True) as connection:
-        for begin in range(0, first.num_rows, _CHUNK):
-            copy_events(connection, first.slice(begin, _CHUNK))
+        if not already:
+            first = simulated(hour, min(count, _PER_MINUTE), PER_SECOND, seed=seed)
+            for begin in range(0, first.num_rows, _CHUNK):
+                copy_events(connection, first.slice(begin, _CHUNK))
         span = {"start": hour, "end": hour + timedelta(minutes=1)}
-        for number in range(1, -(-count // _PER_MINUTE)):
+        for number in range(max(1, already // _PER_MINUTE), -(-count // _PER_MINUTE)):
             rows = min(_PER_MINUTE, count - number * _PER_MINUTE)
             connection.execute(_REPEAT, {"number": number, "rows": rows, **span})
         connection.execute("VACUUM ANALYZE events")

@@ -78,24 +78,30 @@ class _Batch:
 
     def __init__(self, facts: Facts) -> None:
         self.facts = facts
+        self._parts: dict[tuple[str, ...], Part] = {}
         self._groups: dict[tuple[tuple[str, ...], tuple[str, ...]], Groups] = {}
         self._values: dict[tuple[tuple[str, ...], str], Values] = {}
+
+    def part(self, event_types: tuple[str, ...]) -> Part:
+        if event_types not in self._parts:
+            self._parts[event_types] = self.facts.of(event_types)
+        return self._parts[event_types]
 
     def groups(self, event_types: tuple[str, ...], dimensions: tuple[str, ...]) -> Groups:
         key = (event_types, dimensions)
         if key not in self._groups:
-            self._groups[key] = grouped(self.facts.of(event_types), dimensions)
+            self._groups[key] = grouped(self.part(event_types), dimensions)
         return self._groups[key]
 
     def values(self, event_types: tuple[str, ...], expression: str) -> Values:
         key = (event_types, expression)
         if key not in self._values:
-            self._values[key] = evaluate(self.facts.of(event_types), expression)
+            self._values[key] = evaluate(self.part(event_types), expression)
         return self._values[key]
 
 
 def _rows(metric: Metric, batch: _Batch) -> Iterator[_Row]:
-    part = batch.facts.of(metric.event_types)
+    part = batch.part(metric.event_types)
     if not len(part.rows):
         return
     for dimensions in metric.dimension_sets:

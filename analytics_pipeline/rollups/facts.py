@@ -69,12 +69,12 @@ class Facts:
         is_late: of each event.
         minutes: the minutes of the batch, ascending, int64 µs since 1970.
         minute: of each event, the place of its minute among these.
-        properties: of each event, an object with the fields of the catalog.
     """
 
     def __init__(self, events: pa.Table) -> None:
         """Take these columns of the events schema: id (fixed_size_binary(16)), event_type, user_id, session_id,
-        properties (JSON text), timestamp (µs UTC), is_late.
+        properties (JSON text), timestamp (µs UTC), is_late. Fields of the catalog that are columns
+        (`printed`) are taken from there.
         """
         self.at = events.column("timestamp").cast(pa.int64()).to_numpy()
         self.ids = _halves(events.column("id").combine_chunks())
@@ -84,8 +84,7 @@ class Facts:
         first = numbers.min(initial=0)
         places, self.minute = compact(numbers - first, int(numbers.max(initial=0) - first) + 1)
         self.minutes = (places + first) * MINUTE
-        self.properties = _declared(events.column("properties"))
-        self._parts: dict[tuple[str, ...], Part] = {}
+        self._events = events
         self._coded = {name: _coded(events.column(name).combine_chunks()) for name in _COLUMNS}
         types = self._coded["event_type"]
         order = np.argsort(types.codes, kind="stable")
@@ -94,13 +93,20 @@ class Facts:
             event_type: order[bounds[code] : bounds[code + 1]] for code, event_type in enumerate(types.values)
         }
 
-    def of(self, event_types: tuple[str, ...]) -> "Part":
-        """The events of these types, or all."""
-        if event_types not in self._parts:
-            self._parts[event_types] = self._part(event_types)
-        return self._parts[event_types]
+    @cached_property
+    def properties(self) -> Sequence[Any]:
+        """Of each event, an object with the fields of the catalog."""
+        return _declared(self._events.column("properties"))
 
-    def _part(self, event_types: tuple[str, ...]) -> "Part":
+    def column(self, name: str) -> pa.Array | None:
+        """A field of the catalog of every event, if the events came with it."""
+        return self._events.column(name).combine_chunks() if name in self._events.column_names else None
+
+    def of(self, event_types: tuple[str, ...]) -> "Part":
+        """The events of these types, or all; not kept here, because a part keeps its facts.
+
+        A circle of the two would wait for the collector, which counts objects and not the arrays that hang from them.
+        """
         if not event_types:
             return Part(self, np.arange(len(self.at)))
         nothing = np.empty(0, np.int64)
@@ -112,9 +118,10 @@ class Facts:
         The values may be of other events too.
         """
         if name not in self._coded:
-            if len(rows) * _FEW < len(self.at):
-                return _of(name, [self.properties[row] for row in rows.tolist()])
-            self._coded[name] = _of(name, self.properties)
+            column = self.column(name)
+            if column is None and len(rows) * _FEW < len(self.at):
+                return _coded(_text_field(name, [self.properties[row] for row in rows.tolist()]))
+            self._coded[name] = _coded(_text_field(name, self.properties) if column is None else _cut(column))
         codes, values = self._coded[name]
         return Coded(codes[rows], values)
 
@@ -146,7 +153,11 @@ class Part:
         that is no number.
         """
         if name not in self._numbers:
-            column = pa.array(map(attrgetter(name), self._properties), pa.float64())
+            column = self.facts.column(name)
+            if column is None:
+                column = pa.array(map(attrgetter(name), self._properties), pa.float64())
+            elif len(self.rows) < len(column):
+                column = column.take(pa.array(self.rows))
             self._numbers[name] = column.to_numpy(zero_copy_only=False)
         return self._numbers[name]
 
@@ -178,8 +189,8 @@ def _halves(ids: pa.Array) -> npt.NDArray[np.uint64]:
     return halves.astype(np.uint64)
 
 
-def _of(name: str, properties: Sequence[Any]) -> Coded:
-    return _coded(_cut(pa.array(map(attrgetter(name), properties), pa.string())))
+def _text_field(name: str, properties: Sequence[Any]) -> pa.Array:
+    return _cut(pa.array(map(attrgetter(name), properties), pa.string()))
 
 
 def _coded(column: pa.Array) -> Coded:
@@ -198,11 +209,12 @@ def _declared(properties: pa.ChunkedArray) -> Sequence[Any]:
     try:
         found: list[Any] = _read_all(b"".join((b"[", memoryview(joined.buffers()[2])[: length - 1], b"]")))
     except msgspec.MsgspecError:  # a property of another type, among thousands
-        return [_declared_one(text) for text in texts.to_pylist()]
+        return [declared_one(text) for text in texts.to_pylist()]
     return found
 
 
-def _declared_one(text: str | None) -> Any:
+def declared_one(text: str | None) -> Any:
+    """An object with the fields of the catalog, read from the properties of one event, whatever they are."""
     try:
         found = _read_any(text or "{}")
     except (

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from analytics_pipeline.errors import ConfigurationError
+from analytics_pipeline.rollups.printed import with_fields
 from analytics_pipeline.rollups.schema import LEVELS
 from analytics_pipeline.storage.archive import (
     READ_ROWS,
@@ -25,8 +26,8 @@ from analytics_pipeline.storage.connection import Connection
 
 COLUMNS = ["id", "event_type", "user_id", "session_id", "properties", "timestamp", "is_late"]
 """What `compute_deltas` wants."""
-CHUNK_ROWS = 200_000
-"""How many events are computed at a time, from raw and from an archive."""
+CHUNK_ROWS = 100_000
+"""How many events are computed at a time, from raw and from an archive: about as many as ADBC hands over at once."""
 
 _ARCHIVE = """
 SELECT archive, archived_rows, archived_hash FROM retention_removals
@@ -108,7 +109,14 @@ class Archives:
             ArchiveFault: a file is missing or damaged, or the archive cannot be reached.
         """
         end = hour + timedelta(hours=1)
-        return in_chunks(_batches(day.folder, hour.astimezone(UTC), end.astimezone(UTC)))
+        return map(with_fields, in_chunks(_batches(day.folder, hour.astimezone(UTC), end.astimezone(UTC))))
+
+
+def with_plain_ids(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The same rows; the first column, their ids, as fixed_size_binary(16)."""
+    ids = batch.column(0)
+    storage = ids.storage if isinstance(ids, pa.ExtensionArray) else ids
+    return batch.set_column(0, "id", storage.cast(pa.binary(16)))
 
 
 def in_chunks(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
@@ -157,10 +165,7 @@ def _within(batch: pa.RecordBatch, start: datetime, end: datetime) -> pa.RecordB
     """The rows of `[start, end)`, with ids as `compute_deltas` wants them."""
     at = batch.column("timestamp").cast(pa.int64()).to_numpy()
     wanted = (at >= _microseconds(start)) & (at < _microseconds(end))
-    ids = batch.column("id")
-    storage = ids.storage if isinstance(ids, pa.ExtensionArray) else ids
-    rows = batch.set_column(0, "id", storage.cast(pa.binary(16)))
-    return rows.filter(pa.array(wanted))
+    return with_plain_ids(batch).filter(pa.array(wanted))
 
 
 def _microseconds(at: datetime) -> int:

@@ -5,38 +5,34 @@ Does not belong here: arithmetic (`rollups`), merging (`storage.rollups`), decid
 that have no hours any more (`storage.recompute_day`).
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from adbc_driver_postgresql import dbapi
 
-from analytics_pipeline.errors import ConfigurationError, EnvironmentFault
+from analytics_pipeline.errors import ConfigurationError
 from analytics_pipeline.failpoints import RunPoint, fail_at
 from analytics_pipeline.rollups import levels, states
 from analytics_pipeline.rollups.catalog import BUILT_IN, REGISTER_ID, REGISTER_NAME, Catalog, Kind
 from analytics_pipeline.rollups.checks import check_rows
 from analytics_pipeline.rollups.compare import Difference, compare_rows
-from analytics_pipeline.rollups.deltas import compute_deltas
+from analytics_pipeline.rollups.minutes import minute_rows
 from analytics_pipeline.rollups.schema import DELTAS_SCHEMA, LEVELS
 from analytics_pipeline.storage import buckets, metric_versions, rollups
-from analytics_pipeline.storage.archived_events import Archives, in_chunks, kept
+from analytics_pipeline.storage.archived_events import Archives, kept
 from analytics_pipeline.storage.connection import Connection, connection
 from analytics_pipeline.storage.metric_versions import Gap
+from analytics_pipeline.storage.raw_events import raw_events
+from analytics_pipeline.storage.read_ahead import ahead
 from analytics_pipeline.storage.restatements import Reason, restating
 from analytics_pipeline.storage.series import Admission
 
 HOUR_LEVELS = [level for level, seconds in LEVELS.items() if seconds <= 3600]
 
 _VISIBLE_BATCHES = "SELECT batch_id FROM pending_batches WHERE hour = %s"
-_EVENTS = """
-SELECT
-    uuid_send(id) AS id, event_type, user_id, session_id, coalesce(properties, '{{}}')::text AS properties,
-    timestamp, is_late
-FROM events WHERE timestamp >= '{first}' AND timestamp < '{last}'
-"""
 _IS_FROZEN = """
 SELECT (SELECT raw_floor FROM retention_state) > %(hour)s
     OR EXISTS (SELECT 1 FROM frozen_days WHERE day = (%(hour)s AT TIME ZONE 'UTC')::date)
@@ -243,41 +239,31 @@ def _read(
         }
         exported = main.execute("SELECT pg_export_snapshot()").fetchone()
         fail_at(RunPoint.SNAPSHOT_TAKEN)
-        if archived is None:
-            archived = _raw_events(conninfo, str(exported[0] if exported else ""), hour)
-        computed, events, late = minutes_of(archived, catalog, ids, admission)
+        reading = (
+            raw_events(conninfo, str(exported[0] if exported else ""), hour)
+            if archived is None
+            else ahead(archived)
+        )
+        with reading as chunks:
+            computed, events, late = minutes_of(chunks, catalog, ids, admission)
     return _Snapshot(batches, gaps, settled, pending, computed, events, late)
 
 
 def minutes_of(
     chunks: Iterable[pa.Table], catalog: Catalog, ids: Sequence[str], admission: Admission
 ) -> tuple[pa.Table, int, int]:
-    """Rows of 1m of these metrics, computed chunk by chunk; with them, how many events there are, and how many late."""
-    found = levels.LEVEL_SCHEMA.empty_table()
-    wanted = {metric_id: catalog.by_id[metric_id] for metric_id in ids if metric_id in catalog.by_id}
-    for chunk in chunks:
-        minutes = levels.roll_up(admission.within_budget(compute_deltas(chunk, catalog), wanted), "1m")
-        found = levels.roll_up(pa.concat_tables([found, minutes]), "1m")
+    """Rows of 1m of these metrics; with them, how many events there are, and how many late."""
+    wanted = _of(catalog, tuple(ids))
+    found = minute_rows(chunks, wanted, lambda deltas: admission.within_budget(deltas, wanted.by_id))
     events, late = buckets.register_totals(found)
     return found.filter(pc.is_in(found.column("metric_id"), pa.array(ids))), events, late
 
 
-def _raw_events(conninfo: str, snapshot: str, hour: datetime) -> Iterator[pa.Table]:
-    """The events of an hour as they were in an exported snapshot, in chunks of bounded size."""
-    query = _EVENTS.format(first=hour.isoformat(), last=(hour + timedelta(hours=1)).isoformat())
-    try:
-        with dbapi.connect(conninfo, autocommit=True) as reader, reader.cursor() as cursor:
-            cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-            cursor.execute(f"SET TRANSACTION SNAPSHOT '{snapshot}'")
-            cursor.execute(query)
-            yield from map(_with_fixed_id, in_chunks(cursor.fetch_record_batch()))
-            cursor.execute("COMMIT")
-    except dbapi.Error as error:  # also that the snapshot is gone, which is a mistake in a statement to ADBC
-        raise EnvironmentFault(f"Postgres stopped answering while events were read: {error}") from error
-
-
-def _with_fixed_id(table: pa.Table) -> pa.Table:
-    return table.set_column(0, "id", table.column("id").cast(pa.binary(16)))
+@lru_cache(maxsize=4)
+def _of(catalog: Catalog, ids: tuple[str, ...]) -> Catalog:
+    """The same catalog, or one of these metrics alone: the others need not be computed."""
+    wanted = tuple(metric for metric in catalog.metrics if metric.metric_id in ids)
+    return catalog if len(wanted) == len(catalog.metrics) else Catalog(wanted)
 
 
 def change_of(

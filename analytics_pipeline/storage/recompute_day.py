@@ -18,6 +18,7 @@ from analytics_pipeline.rollups.schema import DELTAS_SCHEMA
 from analytics_pipeline.storage import metric_versions, rollups
 from analytics_pipeline.storage.archived_events import Archives, kept
 from analytics_pipeline.storage.connection import Connection, connection
+from analytics_pipeline.storage.read_ahead import ahead
 from analytics_pipeline.storage.recompute import (
     RecomputeResult,
     change_of,
@@ -83,9 +84,8 @@ def recompute_day(
         rows, events, late = levels.LEVEL_SCHEMA.empty_table(), 0, 0
         for hour in hours:
             before_hour()
-            minutes, of_hour, late_of_hour = minutes_of(
-                archives.events(archived, hour), catalog, ids, admission
-            )
+            with ahead(archives.events(archived, hour)) as chunks:
+                minutes, of_hour, late_of_hour = minutes_of(chunks, catalog, ids, admission)
             check_rows(minutes)
             rows = levels.roll_up(pa.concat_tables([rows, levels.roll_up(minutes, _LEVEL)]), _LEVEL)
             events, late = events + of_hour, late + late_of_hour

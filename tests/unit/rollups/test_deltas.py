@@ -1,4 +1,6 @@
+import gc
 import json
+import weakref
 from collections import defaultdict
 from dataclasses import replace
 from decimal import Decimal
@@ -10,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analytics_pipeline.errors import ConfigurationError, InvariantBroken
-from analytics_pipeline.rollups import levels, states
+from analytics_pipeline.rollups import deltas, levels, states
 from analytics_pipeline.rollups.catalog import BUILT_IN, REGISTER_ID, SKIPPED, Aggregation, Catalog
 from analytics_pipeline.rollups.checks import check_rows
 from analytics_pipeline.rollups.compare import compare_rows
@@ -256,3 +258,21 @@ def test_names_resolve_to_the_rows_that_hold_them():
     assert (one.metric_name, one.dimension_set) == ("events.count.order.placed", "event_type")
     assert one.metric is total.metric
     assert BUILT_IN.resolve("trading.nothing") is None
+
+
+def test_a_batch_is_forgotten_without_waiting_for_the_collector(monkeypatch):
+    """Its arrays are large, and the collector counts objects."""
+    made = []
+
+    class Remembered(deltas.Facts):
+        def __init__(self, events: pa.Table) -> None:
+            super().__init__(events)
+            made.append(weakref.ref(self))
+
+    monkeypatch.setattr(deltas, "Facts", Remembered)
+    gc.disable()
+    try:
+        compute_deltas(batch(100, seed=1), BUILT_IN)
+        assert [one() for one in made] == [None]
+    finally:
+        gc.enable()
