@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from analytics_pipeline.rollups import levels
-from analytics_pipeline.rollups.catalog import Metric
+from analytics_pipeline.rollups.catalog import SKIPPED, Metric
 from analytics_pipeline.rollups.schema import DELTAS_SCHEMA
 
 OTHER = "__other__"
@@ -29,6 +29,9 @@ OTHER = "__other__"
 _DAY = 86_400_000_000
 _EPOCH = date(1970, 1, 1)
 _COLUMNS = ("metric_id", "dimension_set", "dimensions")
+
+
+_WITHOUT_DIMENSIONS = frozenset({"", SKIPPED})
 
 
 class Place(NamedTuple):
@@ -86,7 +89,9 @@ def places_of(deltas: pa.Table, metrics: Mapping[str, Metric]) -> Places:
     found = zip(days[first].tolist(), *(names.column(name).to_pylist() for name in _COLUMNS), strict=True)
     wanted = [
         Place(_EPOCH + timedelta(days=day), metric_id, dimension_set, dimensions)
-        if metric_id in metrics and dimension_set and dimensions != other_of(dimension_set)
+        if metric_id in metrics
+        and dimension_set not in _WITHOUT_DIMENSIONS
+        and dimensions != other_of(dimension_set)
         else None
         for day, metric_id, dimension_set, dimensions in found
     ]

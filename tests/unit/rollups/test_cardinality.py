@@ -22,7 +22,7 @@ from analytics_pipeline.rollups.cardinality import (
     places_of,
     put_together,
 )
-from analytics_pipeline.rollups.catalog import BUILT_IN, Kind
+from analytics_pipeline.rollups.catalog import BUILT_IN, Kind, dimension_set_name
 from analytics_pipeline.rollups.checks import check_rows
 from analytics_pipeline.rollups.compare import compare_rows
 from analytics_pipeline.rollups.deltas import compute_deltas
@@ -30,6 +30,11 @@ from analytics_pipeline.rollups.schema import DELTAS_SCHEMA
 from tests.unit.rollups.events import SCHEMA, batch
 
 METRICS = BUILT_IN.by_id
+METRICS_BY_SET = {
+    (metric.name, dimension_set_name(dimensions))
+    for metric in BUILT_IN.metrics
+    for dimensions in metric.dimension_sets
+}
 MIDNIGHT = datetime(2026, 11, 23, 23, 30, tzinfo=UTC)
 """Half of `batch` from here on lies in the next day."""
 
@@ -84,7 +89,9 @@ def test_nothing_is_lost_and_totals_stay() -> None:
         for row in found.to_pylist()
         if row["dimensions"] == other_of(row["dimension_set"])
     }
-    assert named == {("event_type", True), ("symbol", False), ("strategy_id", False)}
+    sets = {dimension_set for _, dimension_set in METRICS_BY_SET if dimension_set}
+    assert named <= {(dimension_set, dimension_set == "event_type") for dimension_set in sets}
+    assert named >= {("event_type", True), ("symbol", False), ("strategy_id", False)}
 
 
 def test_quantiles_of_other_are_those_of_its_events() -> None:
