@@ -155,6 +155,15 @@ CROSS JOIN LATERAL (
     ('alerts.triggered', '{"",severity}', event_type = 'alert.triggered', 1, NULL, NULL, NULL),
     -- something stands where the value belongs, and is none
     (
+        'trading.total_volume~edited', '{_skipped}',
+        event_type = 'order.filled' AND oracle.has(properties, 'quantity') AND quantity IS NULL, 1, NULL, NULL, NULL
+    ),
+    (
+        'trading.order_latency~edited', '{_skipped}',
+        event_type IN ('order.filled', 'order.rejected') AND oracle.has(properties, 'latency_ms') AND latency IS NULL,
+        1, NULL, NULL, NULL
+    ),
+    (
         'trading.total_volume', '{_skipped}',
         event_type = 'order.filled' AND oracle.has(properties, 'price') AND oracle.has(properties, 'quantity')
         AND volume IS NULL, 1, NULL, NULL, NULL
