@@ -77,7 +77,7 @@ DELETE FROM metric_series WHERE day = (SELECT min(day) FROM metric_series) AND {
 """  # noqa: S608  (constants of this module)
 
 _MOST_REMEMBERED = 200_000
-"""Places, some 40 MB: far more than a day has."""
+"""Places, some 60 MB: far more than a day has."""
 _STATEMENT_TIMEOUT = "3s"
 # Whoever is stopped while holding a day lets go of it before others lose their patience.
 _IDLE_TIMEOUT = "2s"

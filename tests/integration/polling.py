@@ -4,6 +4,7 @@ Belongs here: reading, and what each answer must be in itself. Does not belong h
 """
 
 import contextlib
+import itertools
 import math
 import threading
 from collections.abc import Iterator
@@ -36,7 +37,7 @@ class Poller:
     """Reads a UTC day until it is stopped; `changes` holds what each bucket was, one after the other.
 
     In one statement it reads a total and all of its groups, of three metrics at all five intervals; then it asks the
-    API for a quantile and for the volume of each symbol. A bucket that is not there any more is None.
+    API, for a quantile and for the volume of each symbol by turns. A bucket that is not there any more is None.
     """
 
     def __init__(self, conninfo: str, day: datetime, *, catalog: Catalog) -> None:
@@ -56,18 +57,20 @@ class Poller:
 
     def __enter__(self) -> "Poller":
         self._thread.start()
-        self.look()
+        for _ in self._questions:
+            self.look()
         return self
 
     def __exit__(self, *_: object) -> None:
         with contextlib.suppress(AssertionError):  # the thread has failed; `mistakes` says why
-            self.look()
+            for _ in self._questions:
+                self.look()
         self._is_stopped = True
         self._thread.join(LIMIT)
         assert not self.mistakes, "\n".join(self.mistakes[:3])
 
     def look(self) -> None:
-        """Wait until it has read everything once, from now on."""
+        """Wait until it has read all buckets once, from now on."""
         with self._read_again:
             enough = self.reads + 2  # one may be under way
             assert self._read_again.wait_for(lambda: self.reads >= enough, LIMIT), "the reader reads no more"
@@ -76,9 +79,13 @@ class Poller:
         reads = Reads(self._conninfo)
         try:
             with connection(self._conninfo, name="poller", autocommit=True) as opened:
-                while not self._is_stopped:
-                    seen = {**self._live(opened), **self._asked(reads)}
+                for asked in itertools.cycle(self._questions):
+                    if self._is_stopped:
+                        break
+                    seen = {**self._live(opened), **self._asked(reads, asked)}
                     for key in self.changes.keys() | seen.keys():
+                        if key[0] == "api" and key[1] != asked.metric_name:
+                            continue
                         known = self.changes.setdefault(key, [])
                         if not known or known[-1] != seen.get(key):
                             known.append(seen.get(key))
@@ -111,13 +118,12 @@ class Poller:
         if len({metric_id for _, metric_id, *_ in rows}) > 1:
             self.mistakes.append(f"{key} is answered by two definitions")
 
-    def _asked(self, reads: Reads) -> dict[Key, Seen]:
+    def _asked(self, reads: Reads, asked: Question) -> dict[Key, Seen]:
         reads.reload()
         found: dict[Key, list[Any]] = {}
-        for asked in self._questions:
-            for point in reads.points(self._catalog, asked):
-                key = ("api", asked.metric_name, asked.interval, point.timestamp.isoformat())
-                found.setdefault(key, []).append((point.dimensions, point.value))
+        for point in reads.points(self._catalog, asked):
+            key = ("api", asked.metric_name, asked.interval, point.timestamp.isoformat())
+            found.setdefault(key, []).append((point.dimensions, point.value))
         return {key: tuple(points) for key, points in found.items()}
 
 

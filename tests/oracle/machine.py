@@ -94,7 +94,7 @@ _METRICS = {
     for catalog in CATALOGS
 }
 _EDITED_METRICS = st.none() | st.sampled_from(edits.NAMES)
-_QUESTIONS, _LAST_QUESTIONS = 3, 12
+_QUESTIONS, _LAST_QUESTIONS = 2, 6
 """To the API after each step, and at the end of a life."""
 _GONE_AFTER = timedelta(days=30)
 _TRUTH = """
