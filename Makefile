@@ -13,7 +13,7 @@ IMAGE ?= b25/analytics:latest
 BIN := .venv/bin
 CODE := analytics_pipeline api tests
 
-.PHONY: chaos soak bench-ingest bench-post bench-rollup docs help up down clean test test-coverage fmt lint build run dev migrate-up docker-build docker-run
+.PHONY: chaos soak bench-ingest bench-post bench-rollup bench-dagster docs help up down clean test test-coverage fmt lint build run dev migrate-up docker-build docker-run
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ bench-post: .venv/.dev ## Measure POST, single events and NDJSON; make bench-pos
 
 bench-rollup: .venv/.dev ## Measure recompute, merges and days; make bench-rollup ARGS='--quick --json FILE'
 	@$(BIN)/python -m benchmarks.rollup $(ARGS)
+
+bench-dagster: .venv/.dev ## Measure how fast the Dagster UI loads with years of partitions; make bench-dagster ARGS='--repeat 3'
+	@$(BIN)/python -m benchmarks.dagster_ui $(ARGS)
 
 soak: .venv/.dev ## Run the whole stack under load and check the books; make soak ARGS='--minutes 1 --rate 1000'
 	@$(BIN)/python -m benchmarks.soak $(ARGS)

@@ -5,12 +5,13 @@ Loading needs no service, no environment variable and no file outside the packag
 
 import dagster as dg
 
-from analytics_pipeline.defs import checks, events, maintenance, marts, processes, rollups
+from analytics_pipeline.defs import checks, events, maintenance, marts, metrics, processes, rollups
 from analytics_pipeline.defs.resources import RESOURCES
 
 definitions = dg.Definitions.merge(
     events.DEFINITIONS,
     rollups.DEFINITIONS,
+    metrics.DEFINITIONS,
     marts.DEFINITIONS,
     maintenance.DEFINITIONS,
     checks.DEFINITIONS,

@@ -9,7 +9,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from adbc_driver_postgresql import dbapi
 
@@ -27,7 +27,7 @@ def recompute(conninfo: str, hour: datetime) -> int:
 def read(conninfo: str, hour: datetime) -> int:
     """The same rows and columns into Arrow, each batch dropped as soon as it is there; events."""
     with dbapi.connect(conninfo, autocommit=True) as opened, opened.cursor() as cursor:
-        cursor.execute(events_of(hour))
+        cursor.execute(events_of(hour, hour + timedelta(hours=1)))
         return sum(batch.num_rows for batch in cursor.fetch_record_batch())
 
 

@@ -1,9 +1,14 @@
-"""What all definitions share: owners, groups, pools, priorities.
+"""What all definitions share: owners, groups, pools, priorities, retries.
 
 Belongs here: names and numbers that must agree between areas. Does not belong here: any definition.
 """
 
+import warnings
+
 import dagster as dg
+
+warnings.filterwarnings("ignore", category=dg.BetaWarning, message="Parameter `owners` of ")
+"""Owners of jobs, schedules and sensors are new in Dagster; everyone should still see whom to ask."""
 
 FINISHED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 
@@ -11,6 +16,7 @@ OWNERS = ["team:data-engineering"]
 
 INGESTION = "ingestion"
 ROLLUPS = "rollups"
+METRICS = "metrics"
 MAINTENANCE = "maintenance"
 MARTS = "marts"
 
@@ -21,6 +27,13 @@ RETENTION_POOL = "retention"
 MARTS_POOL = "marts"
 
 _PRIORITY = "dagster/priority"
-LIVE_TAGS = {_PRIORITY: "10"}
+_RUN_RETRIES = "dagster/max_retries"
+
+LIVE_TAGS = {_PRIORITY: "10", _RUN_RETRIES: "0"}
+"""First of all. Not retried, because the next minute's run does the same and more."""
 ROUTINE_TAGS = {_PRIORITY: "5"}
-"""Backfills have none, which is 0: they wait until nothing of these is queued."""
+BACKFILL_TAGS = {_PRIORITY: "0"}
+"""What runs have that a person materializes from an asset: they wait until nothing of the others is queued."""
+
+RETRY = dg.RetryPolicy(max_retries=2, delay=10, backoff=dg.Backoff.EXPONENTIAL)
+"""Of a step whose surroundings failed it; what a person has to mend is a `dg.Failure` that allows none."""

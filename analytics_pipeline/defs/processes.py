@@ -9,7 +9,7 @@ from functools import cache
 
 import dagster as dg
 
-from analytics_pipeline.defs.conventions import FINISHED
+from analytics_pipeline.defs.conventions import FINISHED, OWNERS
 from analytics_pipeline.defs.resources import Pipeline
 from analytics_pipeline.storage.system_metrics import Reporter, Work
 
@@ -52,6 +52,7 @@ def _of_this_process(pipeline: Pipeline) -> tuple[RunsDone, Reporter]:
 @dg.sensor(
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
+    owners=OWNERS,
     description=(
         "Writes latency, throughput and error rate of runs, and processor and memory of the code server with its "
         "runs, to system_metrics, once a minute. Asks for no run."

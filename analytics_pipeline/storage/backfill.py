@@ -28,13 +28,15 @@ SELECT greatest(
 """
 _DONE = """
 SELECT hour, done_at FROM backfill_progress
-WHERE metric_set = %s AND hour >= %s AND hour < %s ORDER BY hour
+WHERE metric_set = %(metrics)s AND hour >= %(first)s AND hour < %(end)s
+    AND (%(runs)s::text[] IS NULL OR run_id = ANY(%(runs)s))
+ORDER BY hour
 """
 _MARK = """
 INSERT INTO backfill_progress (metric_set, hour, run_id) VALUES (%s, %s, %s)
 ON CONFLICT (metric_set, hour) DO UPDATE SET run_id = excluded.run_id, done_at = clock_timestamp()
 """
-_FORGET = "DELETE FROM backfill_progress WHERE metric_set = %s"
+_FORGET = "DELETE FROM backfill_progress WHERE metric_set = %s AND hour >= %s AND hour < %s"
 
 MOST_LAG = 10.0
 """Seconds that landing may be behind before a backfill waits for it."""
@@ -165,6 +167,7 @@ def plan(
     catalog: Catalog = BUILT_IN,
     metric_ids: Collection[str] | None = None,
     restart: bool = False,
+    of_runs: Collection[str] | None = None,
 ) -> Plan:
     """Plan a backfill: all of these hours, without those that an interrupted one of the same metrics has done.
 
@@ -174,6 +177,7 @@ def plan(
         catalog: what can be computed.
         metric_ids: what of it to recompute; None for all of it and the register.
         restart: do every hour again.
+        of_runs: only what one of these runs has done counts as done; None for any run.
 
     Raises:
         ConfigurationError: some of the hours cannot be recomputed; one sentence says which and why.
@@ -184,7 +188,9 @@ def plan(
     whole = Plan(list(hours), catalog, ids, hours[0], end, eras, whole_days=_whole_days(connection, hours))
     if restart:
         return whole
-    done = dict(connection.execute(_DONE, (whole.metric_set, hours[0], end)).fetchall())
+    runs = None if of_runs is None else list(of_runs)
+    span = {"metrics": whole.metric_set, "first": hours[0], "end": end, "runs": runs}
+    done = dict(connection.execute(_DONE, span).fetchall())
     left = [hour for hour in hours if hour not in done]
     return replace(whole, hours=left, done=len(hours) - len(left), done_at=max(done.values(), default=None))
 
@@ -200,7 +206,7 @@ def carry_out(
 ) -> Iterator[RecomputeResult]:
     """Recompute the hours one by one; each is done or not done, with its progress, in one transaction.
 
-    Interrupted at any moment, `plan` leaves out what was done. The transaction that ends it forgets the progress and
+    Interrupted at any moment, `plan` leaves out what was done. The transaction that ends it forgets its progress and
     lets the metrics answer for the whole range that did not yet, unless landings have left out some of it meanwhile:
     those hours are recomputed before, twice at most.
 
@@ -216,7 +222,7 @@ def carry_out(
     yield from _recompute(conninfo, planned, to_do, run_id, before_hour, write=True, is_noted=True)
     with connection.transaction():
         names = metric_versions.switch(connection, planned.metric_ids, planned.first, planned.end)
-        connection.execute(_FORGET, (planned.metric_set,))
+        connection.execute(_FORGET, (planned.metric_set, planned.first, planned.end))
     switched(names)
 
 

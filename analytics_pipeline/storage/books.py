@@ -63,8 +63,8 @@ SELECT interval, time_bucket FROM metric_buckets WHERE run_id = %s AND time_buck
 
 
 _CLOSED_HOURS = """
-SELECT time_bucket FROM metric_buckets
-WHERE interval = '1h' AND time_bucket >= %(first)s AND time_bucket < %(last)s AND event_count <= %(most)s
+SELECT time_bucket, event_count FROM metric_buckets
+WHERE interval = '1h' AND time_bucket >= %(first)s AND time_bucket < %(last)s
 ORDER BY time_bucket
 """
 
@@ -112,12 +112,9 @@ def levels_against_raw(connection: Connection, hour: datetime) -> list[LevelBala
     return [LevelBalance(*row) for row in connection.execute(_LEVELS_AGAINST_RAW, {"hour": hour})]
 
 
-def closed_hours(
-    connection: Connection, first: datetime, last: datetime, *, most_events: int
-) -> list[datetime]:
-    """Starts of the hours of `[first, last)` that have events, but not more than so many; oldest first."""
-    values = {"first": first, "last": last, "most": most_events}
-    return [row[0] for row in connection.execute(_CLOSED_HOURS, values)]
+def closed_hours(connection: Connection, first: datetime, last: datetime) -> list[tuple[datetime, int]]:
+    """Starts of the hours of `[first, last)` that have events, and how many are settled; oldest first."""
+    return list(connection.execute(_CLOSED_HOURS, {"first": first, "last": last}).fetchall())
 
 
 def freshness(connection: Connection, *, now: datetime) -> Freshness:

@@ -90,6 +90,12 @@ RETURNING metric_name
 _ERAS = """
 SELECT metric_id, version FROM metric_versions WHERE superseded_at IS NULL AND metric_id = ANY(%s)
 """
+_IN_SERVICE = """
+SELECT metric_name, metric_id, version, available_from, (
+    SELECT count(*) FROM metric_gaps AS gap WHERE gap.metric_id = known.metric_id
+)
+FROM metric_versions AS known WHERE superseded_at IS NULL ORDER BY metric_name
+"""
 _ATTEMPTS = 25
 _PAUSE_SECONDS = 0.05
 
@@ -118,6 +124,16 @@ class Version(NamedTuple):
 def versions(connection: Connection) -> list[Version]:
     """All versions of all metrics, by name, oldest first."""
     return [Version(*row) for row in connection.execute(_VERSIONS)]
+
+
+class InService(NamedTuple):
+    """The version of a metric that is in force: it answers from `available_from` on, but for so many hours."""
+
+    name: str
+    metric_id: str
+    version: int
+    available_from: datetime
+    incomplete_hours: int
 
 
 def register(connection: Connection, metrics: Iterable[Metric]) -> list[str]:
@@ -234,3 +250,8 @@ def switch(connection: Connection, metric_ids: Collection[str], first: datetime,
 def eras(connection: Connection, metric_ids: Collection[str]) -> dict[str, int]:
     """The number of the version in force of each metric: another one after it was superseded and came back."""
     return dict(connection.execute(_ERAS, (list(metric_ids),)).fetchall())
+
+
+def in_service(connection: Connection) -> list[InService]:
+    """The version in force of every metric, by name."""
+    return [InService(*row) for row in connection.execute(_IN_SERVICE)]

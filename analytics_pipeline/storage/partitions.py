@@ -5,6 +5,7 @@ Belongs here: creating partitions. Does not belong here: dropping them (`storage
 
 import time
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 import psycopg
 
@@ -30,7 +31,18 @@ FROM generate_series(
     date_trunc('month', %(first)s::timestamptz, 'UTC'), %(last)s::timestamptz, interval '1 month'
 ) AS months (month)
 """
+_SIZES = """
+SELECT parent, count(*), coalesce(sum(bytes), 0)::bigint FROM time_partitions GROUP BY parent ORDER BY 3 DESC, 1
+"""
 _ATTEMPTS = 20
+
+
+class Sizes(NamedTuple):
+    """How many partitions a table has, and their bytes, indexes included."""
+
+    parent: str
+    partitions: int
+    bytes: int
 
 
 def ensure_partitions(connection: Connection, *, now: datetime, keep: timedelta, ahead_days: int) -> int:
@@ -65,3 +77,8 @@ def ensure_range(connection: Connection, first: datetime, last: datetime) -> int
     raise EnvironmentFault(
         "partitions could not be created: the events table stayed locked; find the long query that holds it"
     )
+
+
+def sizes(connection: Connection) -> list[Sizes]:
+    """Of each partitioned table, the largest first."""
+    return [Sizes(*row) for row in connection.execute(_SIZES)]

@@ -1,4 +1,4 @@
-"""The raw events of an hour, as they were in a snapshot that another connection has exported.
+"""Raw events of a range, as they were in a snapshot that another connection has exported.
 
 Belongs here: the statement, and the connection that reads it into Arrow.
 Does not belong here: archived events (`storage.archived_events`), arithmetic (`rollups`).
@@ -6,7 +6,7 @@ Does not belong here: archived events (`storage.archived_events`), arithmetic (`
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import pyarrow as pa
 from adbc_driver_postgresql import dbapi
@@ -23,19 +23,20 @@ FROM events WHERE timestamp >= '{first}' AND timestamp < '{last}'
 """
 
 
-def events_of(hour: datetime) -> str:
-    """The statement that reads a UTC hour as `compute_deltas` wants it, ids apart (`with_plain_ids`)."""
-    return _EVENTS.format(first=hour.isoformat(), last=(hour + timedelta(hours=1)).isoformat())
+def events_of(first: datetime, last: datetime) -> str:
+    """The statement that reads `[first, last)` as `compute_deltas` wants it, ids apart (`with_plain_ids`)."""
+    return _EVENTS.format(first=first.isoformat(), last=last.isoformat())
 
 
 @contextmanager
-def raw_events(conninfo: str, snapshot: str, hour: datetime) -> Iterator[Iterator[pa.Table]]:
-    """The events of a UTC hour in chunks of bounded size, each read while the caller works on the one before.
+def raw_events(conninfo: str, snapshot: str, first: datetime, last: datetime) -> Iterator[Iterator[pa.Table]]:
+    """The events of `[first, last)` in chunks of bounded size, each read while the caller works on the one before.
 
     Args:
         conninfo: where the database is.
         snapshot: as `pg_export_snapshot()` named it; its transaction is open.
-        hour: its start.
+        first: the first moment.
+        last: the moment behind the last.
 
     Raises:
         EnvironmentFault: Postgres cannot be reached or stops answering, or the snapshot is gone.
@@ -44,7 +45,7 @@ def raw_events(conninfo: str, snapshot: str, hour: datetime) -> Iterator[Iterato
         with _answering():
             cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             cursor.execute(f"SET TRANSACTION SNAPSHOT '{snapshot}'")
-            cursor.execute(events_of(hour))
+            cursor.execute(events_of(first, last))
         with ahead(map(with_fields, in_chunks(_batches(cursor))), cursor.adbc_cancel) as chunks:
             yield chunks
 

@@ -5,7 +5,9 @@ Does not belong here: arithmetic (`rollups`), merging (`storage.rollups`), decid
 that have no hours any more (`storage.recompute_day`).
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -88,18 +90,22 @@ class RecomputeResult:
         events: read from raw.
         late: how many of them.
         rows: computed, per level.
+        buckets: how many of each level hold something.
         differences: buckets of series that are not what was served, settled plus pending: at the four levels up to 1h,
             or at 1d where a day was recomputed whole.
         is_written: False after a preview.
         hours: how many hours were read.
+        seconds: how long it took, waiting for a merge of the hour included.
     """
 
     hour: datetime
     events: int
     late: int
     rows: dict[str, int]
+    buckets: dict[str, int]
     differences: list[Difference]
     is_written: bool
+    seconds: float
     hours: int = 1
 
 
@@ -162,6 +168,7 @@ def recompute_hour(
         EnvironmentFault: Postgres or the archive cannot be reached, stopped answering, or holds something else.
         InvariantBroken: the computed rows contradict themselves.
     """
+    began = time.monotonic()
     ids = every_id(catalog, metric_ids)
     with (
         connection(conninfo, name="recompute", autocommit=True) as main,
@@ -203,9 +210,16 @@ def recompute_hour(
         snapshot.events,
         snapshot.late,
         {level: change.rows.num_rows for level, change in changes.items()},
+        {level: buckets_in(change.rows) for level, change in changes.items()},
         [difference for change in changes.values() for difference in change.differences],
         is_written=write,
+        seconds=time.monotonic() - began,
     )
+
+
+def buckets_in(rows: pa.Table) -> int:
+    """How many buckets these rows of one level are of."""
+    return int(pc.count_distinct(rows.column("time_bucket")).as_py())
 
 
 def every_id(catalog: Catalog, metric_ids: Sequence[str] | None) -> list[str]:
@@ -229,18 +243,16 @@ def _read(
     archived: Iterable[pa.Table] | None,
 ) -> _Snapshot:
     """Read pending deltas, settled rows and raw events of one snapshot; the hour's lock is held already."""
-    with main.transaction():
-        main.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+    with snapshot_of(main) as exported:
         batches = [row[0] for row in main.execute(_VISIBLE_BATCHES, (hour,))]
         gaps = metric_versions.gaps(main, hour, ids)
-        pending = rollups.fetch(main, _PENDING_DELTAS, (hour, ids), DELTAS_SCHEMA)
+        pending = pending_deltas(main, hour, ids)
         settled = {
             level: settled_rows(main, level, hour, hour + timedelta(hours=1), ids) for level in HOUR_LEVELS
         }
-        exported = main.execute("SELECT pg_export_snapshot()").fetchone()
         fail_at(RunPoint.SNAPSHOT_TAKEN)
         reading = (
-            raw_events(conninfo, str(exported[0] if exported else ""), hour)
+            raw_events(conninfo, exported, hour, hour + timedelta(hours=1))
             if archived is None
             else ahead(archived)
         )
@@ -264,6 +276,21 @@ def _of(catalog: Catalog, ids: tuple[str, ...]) -> Catalog:
     """The same catalog, or one of these metrics alone: the others need not be computed."""
     wanted = tuple(metric for metric in catalog.metrics if metric.metric_id in ids)
     return catalog if len(wanted) == len(catalog.metrics) else Catalog(wanted)
+
+
+@contextmanager
+def snapshot_of(main: Connection) -> Iterator[str]:
+    """A transaction that only reads, of one moment; gives the name by which `raw_events` reads the same moment."""
+    with main.transaction():
+        main.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        exported = main.execute("SELECT pg_export_snapshot()").fetchone()
+        assert exported is not None
+        yield str(exported[0])
+
+
+def pending_deltas(main: Connection, hour: datetime, ids: Sequence[str]) -> pa.Table:
+    """What landings left pending for an hour, as `DELTAS_SCHEMA`."""
+    return rollups.fetch(main, _PENDING_DELTAS, (hour, list(ids)), DELTAS_SCHEMA)
 
 
 def change_of(

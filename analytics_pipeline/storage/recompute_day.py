@@ -4,6 +4,7 @@ Its 1d rows cannot be put together from hours, so all 24 are computed again and 
 Does not belong here: days that still have their hours (`storage.recompute`).
 """
 
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from datetime import datetime, timedelta
@@ -21,6 +22,7 @@ from analytics_pipeline.storage.connection import Connection, connection
 from analytics_pipeline.storage.read_ahead import ahead
 from analytics_pipeline.storage.recompute import (
     RecomputeResult,
+    buckets_in,
     change_of,
     every_id,
     minutes_of,
@@ -65,6 +67,7 @@ def recompute_day(
         EnvironmentFault: Postgres or the archive cannot be reached, or the archive holds something else.
         InvariantBroken: the computed rows contradict themselves.
     """
+    began = time.monotonic()
     ids = every_id(catalog, metric_ids)
     hours = [day + timedelta(hours=number) for number in range(_HOURS)]
     with (
@@ -104,5 +107,13 @@ def recompute_day(
                 for hour, found in gaps.items():
                     metric_versions.close_gaps(main, hour, found)
     return RecomputeResult(
-        day, events, late, {_LEVEL: rows.num_rows}, change.differences, is_written=write, hours=_HOURS
+        day,
+        events,
+        late,
+        {_LEVEL: rows.num_rows},
+        {_LEVEL: buckets_in(rows)},
+        change.differences,
+        is_written=write,
+        seconds=time.monotonic() - began,
+        hours=_HOURS,
     )

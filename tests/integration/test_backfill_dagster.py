@@ -8,9 +8,12 @@ import dagster as dg
 import pytest
 
 from analytics_pipeline.defs.partitions import day_key, hour_key
+from analytics_pipeline.errors import InvariantBroken
 from analytics_pipeline.settings import settings
 from analytics_pipeline.storage import rollups
+from analytics_pipeline.storage.backfill import plan
 from analytics_pipeline.storage.connection import Connection, connect
+from analytics_pipeline.storage.recompute import RecomputeResult, recompute_hour
 from tests.integration.rollup_data import land, live
 from tests.unit.rollups.events import batch
 
@@ -75,6 +78,7 @@ def test_a_preview_of_an_hour_shows_the_differences_and_writes_nothing(db, insta
         [seen] = observed(instance, level)
         assert seen.partition == hour_key(HOUR)
         assert seen.metadata["differences"].value > 0
+        assert {record.data["level"] for record in seen.metadata["different series"].records} == {level}
     rows = [record.data for record in observed(instance, "1h")[0].metadata["different series"].records]
     [total] = [row for row in rows if (row["metric"], row["dimensions"]) == ("events.count", "{}")]
     assert (total["before"], total["after"], total["difference"]) == ("61", "60", -1.0)
@@ -84,6 +88,17 @@ def test_applying_it_is_one_more_step_and_may_be_of_some_metrics(db, instance):
     done = run(instance, "recompute_hours", HOUR_LEVELS, hour_key(HOUR), metrics=["events.count"])
     assert done.success
     assert [materialized(instance, level) for level in (*HOUR_LEVELS, "1d")] == [1, 1, 1, 1, 1]
+    register = db.execute(
+        "SELECT interval, count(*) FROM metric_buckets WHERE event_count > 0 GROUP BY interval"
+    )
+    buckets = dict(register.fetchall())
+    for level in HOUR_LEVELS:
+        [record] = instance.fetch_materializations(dg.AssetKey(f"metric_rollups_{level}"), limit=10).records
+        numbers = {key: each.value for key, each in record.asset_materialization.metadata.items()}
+        assert (numbers["events"], numbers["buckets"]) == (60, buckets[level])
+        assert numbers["rows"] == numbers["dagster/row_count"] > 0
+        assert numbers["seconds"] > 0
+        assert numbers["differences"] == len(numbers["different series"].records) > 0
     counts = {row[0]: row[5] for row in live(db) if row[1] == "1d" and row[3] == ""}
     assert counts["events.count"] == 60
     placed = db.execute("SELECT count(*) FROM events WHERE event_type = 'order.placed'").fetchone()
@@ -100,6 +115,89 @@ def test_a_day_is_previewed_whole(db, instance):
     [seen] = observed(instance, "1d")
     assert (seen.partition, seen.metadata["hours"].value) == (day_key(DAY), 24)
     assert seen.metadata["differences"].value > 0
+
+
+def backfill_job() -> dg.JobDefinition:
+    from analytics_pipeline.definitions import definitions
+
+    return definitions.resolve_job_def("backfill")
+
+
+def told(instance: dg.DagsterInstance, run_id: str) -> list[str]:
+    """Hours that a run reported at 1h, in their order."""
+    records = instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION).records
+    found = [record.asset_materialization for record in records if record.asset_materialization]
+    return [str(each.partition) for each in found if each.asset_key == dg.AssetKey("metric_rollups_1h")]
+
+
+def test_the_retry_of_an_interrupted_backfill_goes_on_where_it_was(db, instance, monkeypatch):
+    keys = [hour_key(HOUR + timedelta(hours=number)) for number in range(4)]
+    tags = {"dagster/asset_partition_range_start": keys[0], "dagster/asset_partition_range_end": keys[-1]}
+    job = dg.reconstructable(backfill_job)
+    recomputed = recompute_hour
+
+    def until_the_third(conninfo: str, hour: datetime, **options: Any) -> RecomputeResult:
+        if hour == HOUR + timedelta(hours=2):
+            raise InvariantBroken("the third hour")
+        return recomputed(conninfo, hour, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("analytics_pipeline.storage.backfill.recompute_hour", until_the_third)
+        with dg.execute_job(job, instance=instance, tags=tags, raise_on_error=False) as first:
+            assert not first.success
+    assert told(instance, first.run_id) == keys[:2]
+
+    again = dg.ReexecutionOptions.from_failure(first.run_id, instance)
+    with dg.execute_job(job, instance=instance, tags=tags, reexecution_options=again) as second:
+        assert second.success
+    assert told(instance, second.run_id) == keys[2:]
+    assert db.execute("SELECT count(*) FROM backfill_progress").fetchone() == (0,)
+    with dg.execute_job(job, instance=instance, tags=tags) as third:
+        assert told(instance, third.run_id) == keys  # a run of its own does all of it
+
+
+def test_what_another_backfill_has_done_is_done_again_and_its_progress_stays(db, instance):
+    others = HOUR + timedelta(hours=5)
+    planned = plan(db, [HOUR])
+    for hour in (HOUR, others):
+        db.execute(
+            "INSERT INTO backfill_progress (metric_set, hour, run_id) VALUES (%s, %s, 'cli')",
+            (planned.metric_set, hour),
+        )
+    done = run(instance, "recompute_hours", HOUR_LEVELS, hour_key(HOUR))
+    assert told(instance, done.run_id) == [hour_key(HOUR)]
+    assert db.execute("SELECT hour FROM backfill_progress").fetchall() == [(others,)]
+
+
+def test_partitions_from_before_raw_events_are_refused_in_one_sentence(db, instance):
+    db.execute("UPDATE retention_state SET raw_floor = %s", (HOUR + timedelta(hours=1),))
+    done = run(instance, "recompute_hours", HOUR_LEVELS, hour_key(HOUR))
+    [failed] = [event for event in done.all_events if event.is_step_failure]
+    assert failed.step_failure_data.user_failure_data.description == (
+        f"raw events from before {HOUR + timedelta(hours=1):%Y-%m-%dT%H:%MZ} are gone (retention), so nothing before "
+        "can be recomputed: begin there"
+    )
+    assert not [event for event in done.all_events if event.is_step_up_for_retry]
+
+
+@pytest.mark.parametrize(
+    ("partition", "sentence"),
+    [
+        ("2001-01-01-00:00", "there is no partition 2001-01-01-00:00: choose from 2026-01-01-00:00 to "),
+        ("9001-01-01-00:00", "there is no partition 9001-01-01-00:00: choose from 2026-01-01-00:00 to "),
+        (
+            None,
+            "no partition is chosen, so there is nothing to recompute: choose some from 2026-01-01-00:00 to ",
+        ),
+    ],
+)
+def test_a_partition_that_there_is_not_is_refused_in_one_sentence(db, instance, partition, sentence):
+    tags = {"dagster/asset_partition_range_start": partition, "dagster/asset_partition_range_end": partition}
+    done = backfill_job().execute_in_process(
+        instance=instance, tags=tags if partition else {}, raise_on_error=False
+    )
+    [failed] = [event for event in done.all_events if event.is_step_failure]
+    assert failed.step_failure_data.user_failure_data.description.startswith(sentence)
 
 
 def test_a_wrong_metric_fails_the_run_in_one_sentence_and_is_not_retried(db, instance):

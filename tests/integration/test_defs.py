@@ -6,9 +6,10 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import pytest
 
-from analytics_pipeline.defs.checks.every_metric import Range, chosen_hours, every_metric_equals_raw
+from analytics_pipeline.defs.checks.every_metric import Piece, chosen_pieces, every_metric_equals_raw
 from analytics_pipeline.defs.maintenance.history import forget_checks, forget_runs
 from analytics_pipeline.defs.partitions import day_key, hour_key
+from analytics_pipeline.defs.ranges import Range
 from analytics_pipeline.rollups.catalog import BUILT_IN
 from analytics_pipeline.settings import settings
 from analytics_pipeline.storage.connection import Connection
@@ -384,11 +385,13 @@ def test_each_closed_hour_is_the_sample_in_its_turn(db, definitions, instance, n
     land(db, trade(now.replace(minute=30), hours=4))
     merge(definitions, instance)
     turns = [
-        chosen_hours(db, Range(), now.replace(minute=59) + timedelta(minutes=10 * n)) for n in range(-5, 1)
+        chosen_pieces(db, Range(), now.replace(minute=59) + timedelta(minutes=10 * n)) for n in range(-5, 1)
     ]
     assert {len(turn) for turn in turns} == {1}
     this_hour = now.replace(minute=0, second=0, microsecond=0)
-    assert {turn[0] for turn in turns} == {this_hour - n * HOUR for n in (1, 2, 3)}
+    assert {turn[0] for turn in turns} == {
+        Piece(this_hour - n * HOUR, this_hour - (n - 1) * HOUR) for n in (1, 2, 3)
+    }
 
 
 @pytest.mark.parametrize(
@@ -399,7 +402,10 @@ def test_each_closed_hour_is_the_sample_in_its_turn(db, definitions, instance, n
             "start 'yesterday' is no time with a zone: write one like 2026-05-15T12:00Z",
         ),
         ({"start": "2001-01-01T00:00Z"}, "start 2001-01-01T00:00Z: raw events from before"),
-        ({"start": "9999-01-01T00:00Z"}, "start 9999-01-01T00:00Z is not before end now: nothing to check"),
+        (
+            {"start": "9999-01-01T00:00Z"},
+            "start 9999-01-01T00:00Z is not before end now: there is nothing in between",
+        ),
         ({"end": "2026-01-01T00:00Z"}, "start '' is no time with a zone: write one like 2026-05-15T12:00Z"),
     ],
 )
@@ -417,7 +423,7 @@ def test_maintenance_creates_partitions_and_retention_removes_them(
     assert db.execute(ahead).fetchone()[0] > now + timedelta(days=7)
     monkeypatch.setenv("B25_ANALYTICS__RETENTION__RAW_EVENTS", "1d")
     settings.cache_clear()
-    assert definitions.resolve_job_def("retention").execute_in_process(instance=instance).success
+    assert definitions.resolve_job_def("maintenance").execute_in_process(instance=instance).success
     oldest = db.execute("SELECT min(lower_bound) FROM time_partitions WHERE parent = 'events'").fetchone()[0]
     assert oldest.date() == (now - timedelta(days=1)).date()
     [dropped] = materialized(instance, "expired_partitions").values()
@@ -429,7 +435,10 @@ def test_retention_does_nothing_when_cleanup_is_off(db, definitions, instance, m
     monkeypatch.setenv("B25_ANALYTICS__RETENTION__RAW_EVENTS", "1d")
     settings.cache_clear()
     before = db.execute("SELECT count(*) FROM time_partitions").fetchone()
-    assert definitions.resolve_job_def("retention").execute_in_process(instance=instance).success
+    job = definitions.resolve_job_def("maintenance")
+    assert job.execute_in_process(
+        instance=instance, asset_selection=[dg.AssetKey("expired_partitions")]
+    ).success
     assert db.execute("SELECT count(*) FROM time_partitions").fetchone() == before
 
 
@@ -461,3 +470,54 @@ def test_what_checks_found_is_forgotten_but_for_the_newest(db, definitions, inst
     assert forget_checks(instance, before=now + HOUR) == len(ran)
     left = [len(instance.event_log_storage.get_asset_check_execution_history(key, 9)) for key in ran]
     assert set(left) == {1}
+
+
+def columns(db: Connection, table: str) -> dict[str, str]:
+    """Name and type of each column, as Postgres says."""
+    return dict(
+        db.execute(
+            "SELECT attname, replace(replace(format_type(atttypid, atttypmod), 'character varying', 'varchar'),"
+            " 'timestamp with time zone', 'timestamptz') FROM pg_attribute"
+            " WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped",
+            (table,),
+        ).fetchall()
+    )
+
+
+def test_the_columns_that_dagster_shows_are_those_of_the_tables(db, definitions):
+    graph = definitions.get_repository_def().asset_graph
+    for key in ("events", *(f"metric_rollups_{level}" for level in LEVELS)):
+        node = graph.get(dg.AssetKey(key))
+        schema = node.metadata["dagster/column_schema"]
+        table = node.metadata["dagster/table_name"]
+        assert {column.name: column.type for column in schema.columns} == columns(db, table)
+        lineage = node.metadata.get("dagster/column_lineage")
+        for name, origins in lineage.deps_by_column.items() if lineage else ():
+            assert name in columns(db, table)
+            for origin in origins:
+                upstream = graph.get(origin.asset_key).metadata["dagster/table_name"]
+                assert origin.column_name in columns(db, upstream)
+
+
+def test_a_live_merge_observes_the_events_that_landed(db, definitions, instance, now):
+    events = trade(now)
+    land(db, events)
+    merge(definitions, instance)
+    merge(definitions, instance)
+    [record] = instance.fetch_observations(dg.AssetKey("events"), limit=10).records
+    numbers = {key: value.value for key, value in record.asset_observation.metadata.items()}
+    assert (numbers["events"], numbers["late"]) == (len(events), 0)
+
+
+def test_the_row_count_of_a_partition_is_all_of_it_whatever_the_last_merge_wrote(
+    db, definitions, instance, now
+):
+    at = now - HOUR
+    land(db, order("first", at))
+    merge(definitions, instance)
+    land(db, [Event("page.view", at)])
+    merge(definitions, instance)
+    counted = "SELECT count(*) FROM metric_aggregations WHERE interval = '1h'"
+    found = materialized(instance, "metric_rollups_1h")[hour_key(at)]
+    assert (found["dagster/row_count"],) == db.execute(counted).fetchone()
+    assert 0 < int(found["rows"]) < int(found["dagster/row_count"])

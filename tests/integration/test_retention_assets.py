@@ -53,7 +53,7 @@ def run(db: Connection) -> Iterator[object]:
     with dg.DagsterInstance.ephemeral() as instance:
 
         def execute(asset: str, **config: object) -> dict[str, object]:
-            job = definitions.resolve_job_def("retention")
+            job = definitions.resolve_job_def("maintenance")
             done = job.execute_in_process(
                 instance=instance,
                 run_config={"ops": {asset: config}} if config else {},

@@ -11,8 +11,8 @@ import dagster as dg
 
 from analytics_pipeline.defs.events.assets import EVENTS
 from analytics_pipeline.defs.resources import Pipeline
-from analytics_pipeline.defs.rollups.assets import KEYS
 from analytics_pipeline.defs.rollups.reports import Record, table
+from analytics_pipeline.defs.rollups.specs import KEYS
 from analytics_pipeline.storage import audit, books
 from analytics_pipeline.storage.verdicts import Check
 
@@ -31,13 +31,22 @@ _DEAD_WINDOW = timedelta(hours=1)
     name="books_of_landing",
     specs=[
         dg.AssetCheckSpec(
-            "ledger_is_conserved", asset=EVENTS, description="Offsets follow one another; REST too."
+            "ledger_is_conserved",
+            asset=EVENTS,
+            description=(
+                "Of a day: offsets follow one another without a gap; every message read was stored, a duplicate or a "
+                "dead letter; everything that REST accepted was read or waits."
+            ),
         ),
         dg.AssetCheckSpec(
-            "partitions_are_ahead", asset=EVENTS, description="Tomorrow's events have a partition."
+            "partitions_are_ahead",
+            asset=EVENTS,
+            description="Events of the next two days have a partition to land in.",
         ),
         dg.AssetCheckSpec(
-            "dead_letter_ratio", asset=EVENTS, description="Dead letters among the last hour's messages."
+            "dead_letter_ratio",
+            asset=EVENTS,
+            description="At most 5 % of the last hour's messages are dead letters.",
         ),
     ],
 )
@@ -61,13 +70,19 @@ def books_of_landing(pipeline: Pipeline) -> Iterator[dg.AssetCheckResult]:
     name="books_of_rollups",
     specs=[
         dg.AssetCheckSpec(
-            "equals_raw", asset=KEYS["1h"], description="Four levels of the last closed hour against raw."
+            "equals_raw",
+            asset=KEYS["1h"],
+            description="Event counts of the last closed hour, settled and pending, are raw's at four levels.",
         ),
         dg.AssetCheckSpec(
-            "is_fresh", asset=KEYS["1m"], description="Nothing waits long to be landed or merged."
+            "is_fresh",
+            asset=KEYS["1m"],
+            description="Nothing has waited five minutes to be landed or merged.",
         ),
         dg.AssetCheckSpec(
-            "deltas_are_merged", asset=KEYS["1m"], description="No delta waits long for a live merge."
+            "deltas_are_merged",
+            asset=KEYS["1m"],
+            description="No delta has waited five minutes for a live merge.",
         ),
     ],
 )
@@ -79,7 +94,12 @@ def books_of_rollups(pipeline: Pipeline) -> Iterator[dg.AssetCheckResult]:
         balances = books.levels_against_raw(connection, hour)
         freshness = books.freshness(connection, now=now)
     equal = all(balance.counted == balance.raw for balance in balances)
-    levels: Numbers = {"hour": hour.isoformat(), "levels": table([balance._asdict() for balance in balances])}
+    levels: Numbers = {
+        "hour": dg.MetadataValue.timestamp(hour),
+        "raw events": balances[0].raw,
+        "differences": sum(abs(balance.counted - balance.raw) for balance in balances),
+        "levels": table([balance._asdict() for balance in balances]),
+    }
     yield _result("equals_raw", KEYS["1h"], equal, _ERROR, levels)
     numbers = {name: age for name, age in freshness._asdict().items() if age is not None}
     yield _result("is_fresh", KEYS["1m"], freshness.oldest <= _STALE_SECONDS, _WARN, numbers)

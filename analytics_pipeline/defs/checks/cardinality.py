@@ -8,8 +8,8 @@ from datetime import timedelta
 import dagster as dg
 
 from analytics_pipeline.defs.resources import Pipeline
-from analytics_pipeline.defs.rollups.assets import KEYS
 from analytics_pipeline.defs.rollups.reports import Record, table
+from analytics_pipeline.defs.rollups.specs import KEYS
 from analytics_pipeline.storage import series
 
 _DAYS_BEFORE = 1

@@ -1,34 +1,44 @@
 """The check that recomputes: every metric of some hours, from raw events, against what is served.
 
-Belongs here: which hours, and judging. Does not belong here: the comparison (`storage.recompute`).
+Belongs here: which hours, and judging. Does not belong here: the comparison (`storage.recompute`,
+`storage.spot_check`).
 """
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
+from typing import NamedTuple
 
 import dagster as dg
-from pydantic import Field
 
+from analytics_pipeline.defs.mistakes import not_retried
+from analytics_pipeline.defs.ranges import Range, hours_of
 from analytics_pipeline.defs.resources import Pipeline
-from analytics_pipeline.defs.rollups.assets import HOUR_LEVELS, KEYS
-from analytics_pipeline.defs.rollups.reports import RecomputeReport
+from analytics_pipeline.defs.rollups.reports import Preview
+from analytics_pipeline.defs.rollups.specs import HOUR_LEVELS, KEYS
 from analytics_pipeline.errors import ConfigurationError
 from analytics_pipeline.rollups.catalog import REGISTER_ID
 from analytics_pipeline.storage import books
-from analytics_pipeline.storage.backfill import raw_begin, whole_hours
+from analytics_pipeline.storage.backfill import raw_begin
 from analytics_pipeline.storage.connection import Connection
 from analytics_pipeline.storage.metric_versions import complete_in
-from analytics_pipeline.storage.recompute import recompute_hour
+from analytics_pipeline.storage.recompute import RecomputeResult, recompute_hour
+from analytics_pipeline.storage.spot_check import compare_minutes
 
-_MOST_EVENTS = 2_000_000
-"""Of an hour that is taken as a sample, so that the check costs seconds; a range that is asked for has no limit."""
+MOST_EVENTS = 2_000_000
+"""That a sample reads, so that the check costs seconds; a range that is asked for has no limit."""
 _TURN = timedelta(minutes=10)
+_HOUR = timedelta(hours=1)
 
 
-class Range(dg.Config):
-    """Which hours to check; without a range one hour, another each time."""
+class Piece(NamedTuple):
+    """What is compared with raw events: an hour, or some of its minutes."""
 
-    start: str = Field(default="", description="From the hour of this time on, such as 2026-05-15T12:00Z.")
-    end: str = Field(default="", description="Before this time; now, where it is left out.")
+    first: datetime
+    last: datetime
+
+    @property
+    def is_hour(self) -> bool:
+        """Whether it is a whole one."""
+        return self.last - self.first == _HOUR
 
 
 @dg.asset_check(
@@ -36,72 +46,70 @@ class Range(dg.Config):
     name="every_metric_equals_raw",
     description=(
         "Counts, sums, states and set hash of every metric at four levels, recomputed from raw events: of one closed "
-        "hour, each in its turn, or of the range in run config. Metrics that wait for a backfill there are left out. "
-        "Writes nothing."
+        "hour, each in its turn, or of the range in run config. Of an hour with more than two million events some "
+        "minutes, another part each time, and its other levels against all its minutes. Metrics that wait for a "
+        "backfill there are left out. Writes nothing."
     ),
 )
 def every_metric_equals_raw(
     context: dg.AssetCheckExecutionContext, config: Range, pipeline: Pipeline
 ) -> dg.AssetCheckResult:
-    """Compare hour by hour; a difference is an error of the rollups."""
-    report = RecomputeReport()
-    try:
-        with pipeline.connection("checks") as connection:
-            catalog = pipeline.catalog(connection)
-            hours = chosen_hours(connection, config, pipeline.now())
-            for hour in hours:
-                result = recompute_hour(
-                    pipeline.conninfo,
-                    hour,
-                    run_id=context.run.run_id,
-                    catalog=catalog,
-                    metric_ids=[*complete_in(connection, catalog.by_id, hour), REGISTER_ID],
-                    write=False,
-                )
-                report.add(result)
-    except ConfigurationError as error:
-        raise dg.Failure(str(error), allow_retries=False) from error
+    """Compare piece by piece; a difference is an error of the rollups."""
+    report = Preview()
+    with not_retried(), pipeline.connection("checks") as connection:
+        pieces = chosen_pieces(connection, config, pipeline.now())
+        for piece in pieces:
+            report.add(_compared(connection, pipeline, piece, context.run.run_id))
     counts = {level: report.metadata(level)["differences"] for level in HOUR_LEVELS}
     return dg.AssetCheckResult(
         passed=all(not count.value for count in counts.values()),
         severity=dg.AssetCheckSeverity.ERROR,
         metadata={
-            **report.metadata("1h"),
+            **report.metadata(*HOUR_LEVELS),
             **{f"differences at {level}": count for level, count in counts.items()},
-            "first hour": f"{hours[0]:%Y-%m-%dT%H:00Z}" if hours else "none is closed yet",
+            "minutes": sum(int((piece.last - piece.first).total_seconds() // 60) for piece in pieces),
+            "from": dg.MetadataValue.timestamp(pieces[0].first) if pieces else "no hour is closed yet",
         },
     )
 
 
-def chosen_hours(connection: Connection, config: Range, now: datetime) -> list[datetime]:
-    """The hours of the range, or the one whose turn it is; none where nothing is there to check.
+def _compared(connection: Connection, pipeline: Pipeline, piece: Piece, run_id: str) -> RecomputeResult:
+    catalog = pipeline.catalog(connection)
+    hour = piece.first.replace(minute=0)
+    ids = [*complete_in(connection, catalog.by_id, hour), REGISTER_ID]
+    if not piece.is_hour:
+        return compare_minutes(pipeline.conninfo, *piece, catalog=catalog, metric_ids=ids)
+    return recompute_hour(
+        pipeline.conninfo, hour, run_id=run_id, catalog=catalog, metric_ids=ids, write=False
+    )
+
+
+def chosen_pieces(
+    connection: Connection, config: Range, now: datetime, *, most_events: int = MOST_EVENTS
+) -> list[Piece]:
+    """The hours of the range, or a sample of the one whose turn it is; none where nothing is there to check.
 
     Raises:
         ConfigurationError: the range is not one, or reaches beyond raw events.
     """
     begin = raw_begin(connection)
-    this_hour = now.replace(minute=0, second=0, microsecond=0)
-    if not config.start and not config.end:
-        hours = books.closed_hours(connection, begin, this_hour, most_events=_MOST_EVENTS)
-        return [hours[int(now.timestamp() / _TURN.total_seconds()) % len(hours)]] if hours else []
-    start = _time("start", config.start)
-    end = min(now, _time("end", config.end) if config.end else now)
-    if start >= end:
-        raise ConfigurationError(
-            f"start {config.start} is not before end {config.end or 'now'}: nothing to check"
-        )
-    if start < begin:
+    if not config.is_given:
+        closed = books.closed_hours(connection, begin, now.replace(minute=0, second=0, microsecond=0))
+        return [sample(closed, int(now.timestamp() / _TURN.total_seconds()), most_events)] if closed else []
+    hours = hours_of(config, now)
+    if hours[0] < begin:
         raise ConfigurationError(
             f"start {config.start}: raw events from before {begin:%Y-%m-%dT%H:%MZ} are gone (retention): begin there"
         )
-    return whole_hours(start, end)
+    return [Piece(hour, hour + _HOUR) for hour in hours]
 
 
-def _time(name: str, text: str) -> datetime:
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        found = None
-    if found is None or found.tzinfo is None:
-        raise ConfigurationError(f"{name} {text!r} is no time with a zone: write one like 2026-05-15T12:00Z")
-    return found.astimezone(UTC)
+def sample(closed: list[tuple[datetime, int]], turn: int, most_events: int) -> Piece:
+    """The hour whose turn it is; of a large one so many minutes as fit, others when its turn comes again."""
+    hour, events = closed[turn % len(closed)]
+    if events <= most_events:
+        return Piece(hour, hour + _HOUR)
+    width = max(1, 60 * most_events // events)
+    parts = -(-60 // width)
+    first = width * (turn // len(closed) % parts)
+    return Piece(hour + timedelta(minutes=first), hour + timedelta(minutes=min(60, first + width)))

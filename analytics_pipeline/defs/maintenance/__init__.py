@@ -9,9 +9,14 @@ from analytics_pipeline.defs.maintenance.assets import (
     forgotten_runs,
     partitions_ahead,
 )
-from analytics_pipeline.defs.maintenance.schedules import maintenance_schedule, retention_schedule
+from analytics_pipeline.defs.maintenance.schedules import (
+    maintenance_daily,
+    maintenance_half_hourly,
+    maintenance_job,
+)
 
 DEFINITIONS = dg.Definitions(
     assets=[partitions_ahead, event_indexes, expired_partitions, expired_rows, forgotten_runs],
-    schedules=[maintenance_schedule, retention_schedule],
+    jobs=[maintenance_job],
+    schedules=[maintenance_half_hourly, maintenance_daily],
 )

@@ -7,9 +7,10 @@ from typing import Any
 
 import dagster as dg
 
-from analytics_pipeline.defs.conventions import MAINTENANCE, OWNERS, RETENTION_POOL
+from analytics_pipeline.defs.conventions import MAINTENANCE, OWNERS, RETENTION_POOL, RETRY
 from analytics_pipeline.defs.events.assets import EVENTS
 from analytics_pipeline.defs.maintenance.history import forget_checks, forget_runs
+from analytics_pipeline.defs.mistakes import not_retried
 from analytics_pipeline.defs.resources import Pipeline
 from analytics_pipeline.defs.rollups.reports import table
 from analytics_pipeline.storage import series
@@ -17,11 +18,9 @@ from analytics_pipeline.storage.archive import Archive
 from analytics_pipeline.storage.event_indexes import index_closed_days
 from analytics_pipeline.storage.expired_rows import preview_expired_rows, remove_expired_rows
 from analytics_pipeline.storage.forgotten_rows import forget_rows, preview_forgotten_rows
-from analytics_pipeline.storage.partitions import ensure_partitions
+from analytics_pipeline.storage.partitions import ensure_partitions, sizes
 from analytics_pipeline.storage.removal import Outcome
 from analytics_pipeline.storage.retention import preview, remove_expired, write_policies
-
-_RETRY = dg.RetryPolicy(max_retries=3, delay=10, backoff=dg.Backoff.EXPONENTIAL)
 
 
 @dg.asset(
@@ -30,12 +29,12 @@ _RETRY = dg.RetryPolicy(max_retries=3, delay=10, backoff=dg.Backoff.EXPONENTIAL)
     owners=OWNERS,
     kinds={"postgres"},
     pool=RETENTION_POOL,
-    retry_policy=_RETRY,
+    retry_policy=RETRY,
 )
 def partitions_ahead(pipeline: Pipeline) -> dg.MaterializeResult[None]:
     """Create what is missing; bring the policies in the database, and the floor, to the settings."""
     retention = pipeline.settings.analytics.retention
-    with pipeline.connection("maintenance") as connection:
+    with not_retried(), pipeline.connection("maintenance") as connection:
         created = ensure_partitions(
             connection,
             now=pipeline.now(),
@@ -43,7 +42,16 @@ def partitions_ahead(pipeline: Pipeline) -> dg.MaterializeResult[None]:
             ahead_days=retention.partitions_ahead,
         )
         changed = write_policies(connection, retention)
-    return dg.MaterializeResult(metadata={"created": created, "policies changed": changed})
+        found = sizes(connection)
+    return dg.MaterializeResult(
+        metadata={
+            "created": created,
+            "policies changed": changed,
+            "partitions": sum(each.partitions for each in found),
+            "bytes": sum(each.bytes for each in found),
+            "tables": table([each._asdict() for each in found]),
+        }
+    )
 
 
 @dg.asset(
@@ -56,7 +64,7 @@ def partitions_ahead(pipeline: Pipeline) -> dg.MaterializeResult[None]:
     owners=OWNERS,
     kinds={"postgres"},
     pool=RETENTION_POOL,
-    retry_policy=_RETRY,
+    retry_policy=RETRY,
 )
 def event_indexes(pipeline: Pipeline) -> dg.MaterializeResult[None]:
     """Build what is missing."""
@@ -83,7 +91,7 @@ class RetentionRun(dg.Config):
     owners=OWNERS,
     kinds={"postgres", "parquet"},
     pool=RETENTION_POOL,
-    retry_policy=_RETRY,
+    retry_policy=RETRY,
 )
 def expired_partitions(
     context: dg.AssetExecutionContext, config: RetentionRun, pipeline: Pipeline
@@ -92,7 +100,7 @@ def expired_partitions(
     retention = pipeline.settings.analytics.retention
     if not retention.cleanup_enabled and not config.dry_run:
         return dg.MaterializeResult(metadata={"skipped": "analytics.retention.cleanup_enabled is false"})
-    with pipeline.connection("retention") as connection:
+    with not_retried(), pipeline.connection("retention") as connection:
         if config.dry_run:
             return dg.MaterializeResult(metadata=_told(preview(connection, retention, now=pipeline.now())))
         write_policies(connection, retention)
@@ -123,7 +131,7 @@ def _told(outcomes: list[Outcome]) -> dict[str, dg.MetadataValue[Any] | int]:
     owners=OWNERS,
     kinds={"postgres"},
     pool=RETENTION_POOL,
-    retry_policy=_RETRY,
+    retry_policy=RETRY,
     deps=[expired_partitions],
 )
 def expired_rows(config: RetentionRun, pipeline: Pipeline) -> dg.MaterializeResult[None]:
@@ -134,7 +142,7 @@ def expired_rows(config: RetentionRun, pipeline: Pipeline) -> dg.MaterializeResu
     carry_out = preview_expired_rows if config.dry_run else remove_expired_rows
     forget = preview_forgotten_rows if config.dry_run else forget_rows
     forget_places = series.count_expired if config.dry_run else series.remove_expired
-    with pipeline.connection("retention") as connection:
+    with not_retried(), pipeline.connection("retention") as connection:
         done = carry_out(connection, retention, now=pipeline.now())
         forgotten = forget(connection, retention, now=pipeline.now())
         places = forget_places(connection)

@@ -1,13 +1,13 @@
 """When maintenance and retention run.
 
-Belongs here: their schedules. Does not belong here: what they do (`assets`).
+Belongs here: their job and its schedules. Does not belong here: what they do (`assets`).
 """
 
 from datetime import timedelta
 
 import dagster as dg
 
-from analytics_pipeline.defs.conventions import ROUTINE_TAGS
+from analytics_pipeline.defs.conventions import MAINTENANCE, OWNERS, ROUTINE_TAGS
 from analytics_pipeline.settings import settings
 
 
@@ -19,27 +19,43 @@ def cron_of(interval: timedelta) -> str:
     return "17 0 * * *" if hours < 48 else f"17 0 */{min(hours // 24, 28)} * *"
 
 
-maintenance_schedule = dg.ScheduleDefinition(
-    name="maintenance",
-    job=dg.define_asset_job(
-        "maintenance", selection=["partitions_ahead", "event_indexes"], tags=ROUTINE_TAGS
+maintenance_job = dg.define_asset_job(
+    "maintenance",
+    selection=dg.AssetSelection.groups(MAINTENANCE),
+    description=(
+        "Partitions ahead of time, indexes of days that are over; expired partitions and rows, and old runs of "
+        "Dagster, removed. The schedules run the first half of it often and all of it daily."
     ),
+    tags=ROUTINE_TAGS,
+    owners=OWNERS,
+)
+
+
+@dg.schedule(
+    job=maintenance_job,
     cron_schedule="11,41 * * * *",
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.RUNNING,
+    owners=OWNERS,
     description=(
-        "Partitions ahead of time, long before they are needed, so that a missed run does no harm; indexes of "
-        "days that are over."
+        "Partitions ahead of time, long before they are needed, so that a missed run does no harm; indexes of days "
+        "that are over."
     ),
 )
+def maintenance_half_hourly() -> dg.RunRequest:
+    """What cannot wait for a day."""
+    return dg.RunRequest(asset_selection=[dg.AssetKey("partitions_ahead"), dg.AssetKey("event_indexes")])
 
-retention_schedule = dg.ScheduleDefinition(
-    name="retention",
-    job=dg.define_asset_job(
-        "retention", selection=["expired_partitions", "expired_rows", "forgotten_runs"], tags=ROUTINE_TAGS
-    ),
+
+maintenance_daily = dg.ScheduleDefinition(
+    name="maintenance_daily",
+    job=maintenance_job,
     cron_schedule=cron_of(settings().analytics.retention.cleanup_interval),
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Removes expired partitions, rows and old runs, once every analytics.retention.cleanup_interval.",
+    owners=OWNERS,
+    description=(
+        "Everything of it: removes expired partitions, rows and old runs, once every "
+        "analytics.retention.cleanup_interval."
+    ),
 )

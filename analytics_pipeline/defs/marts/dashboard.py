@@ -8,7 +8,7 @@ import dagster as dg
 from analytics_pipeline.defs.conventions import MARTS, MARTS_POOL, OWNERS
 from analytics_pipeline.defs.events.assets import EVENTS
 from analytics_pipeline.defs.resources import Pipeline
-from analytics_pipeline.defs.rollups.assets import KEYS
+from analytics_pipeline.defs.rollups.specs import KEYS
 from analytics_pipeline.storage.dashboard_view import refresh_dashboard
 
 

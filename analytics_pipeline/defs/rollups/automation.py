@@ -5,6 +5,7 @@ Belongs here: asking for runs. Does not belong here: what the runs do (`live`).
 
 import dagster as dg
 
+from analytics_pipeline.defs.conventions import OWNERS
 from analytics_pipeline.defs.resources import Pipeline
 from analytics_pipeline.defs.rollups.live import merge_live
 from analytics_pipeline.storage.due import buckets_due, closed_minutes_pending
@@ -25,6 +26,7 @@ _UNFINISHED = dg.RunsFilter(
     job=merge_live,
     minimum_interval_seconds=5,
     default_status=dg.DefaultSensorStatus.RUNNING,
+    owners=OWNERS,
     description="Asks for one live merge when a minute that is over has pending deltas, or a bucket is due.",
 )
 def closed_minutes(context: dg.SensorEvaluationContext, pipeline: Pipeline) -> dg.RunRequest | dg.SkipReason:
@@ -50,5 +52,6 @@ merge_hourly = dg.ScheduleDefinition(
     execution_timezone="UTC",
     tags={"net": "hourly"},
     default_status=dg.DefaultScheduleStatus.RUNNING,
+    owners=OWNERS,
     description="The net below the sensor: a live merge every hour, whatever the sensor saw.",
 )

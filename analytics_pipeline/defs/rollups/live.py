@@ -8,16 +8,18 @@ from datetime import timedelta
 
 import dagster as dg
 
-from analytics_pipeline.defs.conventions import LIVE_POOL, LIVE_TAGS
+from analytics_pipeline.defs.conventions import LIVE_POOL, LIVE_TAGS, OWNERS
+from analytics_pipeline.defs.events.assets import EVENTS
 from analytics_pipeline.defs.partitions import DAILY, HOURLY, START, day_key, hour_key
 from analytics_pipeline.defs.resources import Pipeline
-from analytics_pipeline.defs.rollups.assets import KEYS
 from analytics_pipeline.defs.rollups.merging import Touched, merge_pending, touched_partitions
-from analytics_pipeline.defs.rollups.reports import describe_merge
-from analytics_pipeline.rollups.catalog import BUILT_IN
-from analytics_pipeline.storage.books import buckets_of_run
+from analytics_pipeline.defs.rollups.reports import describe_landed, describe_merge
+from analytics_pipeline.defs.rollups.specs import KEYS, level_tags
+from analytics_pipeline.storage.books import buckets_of_run, freshness
 from analytics_pipeline.storage.buckets import finalize_buckets
+from analytics_pipeline.storage.connection import Connection
 from analytics_pipeline.storage.source_statistics import fold
+from analytics_pipeline.storage.table_sizes import rollup_rows
 
 BUDGET = timedelta(seconds=40)
 
@@ -38,14 +40,18 @@ def merge_pending_deltas(context: dg.OpExecutionContext, pipeline: Pipeline) -> 
         )
         keep = pipeline.settings.analytics.retention.source_statistics
         folded = fold(connection, now=pipeline.now(), keep=keep)
-    for touched in touched_partitions(merges, buckets):
-        if (event := _materialization(touched)) is not None:
-            context.log_event(event)
+        for touched in touched_partitions(merges, buckets):
+            if (event := _materialization(connection, touched)) is not None:
+                context.log_event(event)
+        behind = freshness(connection, now=pipeline.now())
+    if merges:
+        landed = describe_landed([merge for merge, _ in merges], behind)
+        context.log_event(dg.AssetObservation(EVENTS, metadata=landed))
     context.log.info(f"{len(merges)} merges, {len(buckets)} buckets written, {closed} closed")
     context.log.info(f"source statistics: {folded.taken} rows folded into {folded.written}")
 
 
-def _materialization(touched: Touched) -> dg.AssetMaterialization | None:
+def _materialization(connection: Connection, touched: Touched) -> dg.AssetMaterialization | None:
     """None for an hour or day that has no partition (yet): before the fixed start, or in the future."""
     definition, key = (
         (DAILY, day_key(touched.start)) if touched.level == "1d" else (HOURLY, hour_key(touched.start))
@@ -55,13 +61,18 @@ def _materialization(touched: Touched) -> dg.AssetMaterialization | None:
     return dg.AssetMaterialization(
         KEYS[touched.level],
         partition=key,
-        metadata=describe_merge(touched),
-        tags={"dagster/code_version": BUILT_IN.version},
+        metadata=describe_merge(touched, rollup_rows(connection, touched.level, touched.start)),
+        tags=level_tags(touched.level),
     )
 
 
 @dg.job(
-    tags=LIVE_TAGS, description="Settle pending deltas at all five levels and close buckets that are over."
+    tags=LIVE_TAGS,
+    owners=OWNERS,
+    description=(
+        "Settles pending deltas at all five levels and closes buckets that are over, about once a minute. Has "
+        "priority over every other run."
+    ),
 )
 def merge_live() -> None:
     """One op: the order of hours is its business, not the graph's."""

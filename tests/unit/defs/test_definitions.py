@@ -7,7 +7,9 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from analytics_pipeline.rollups.catalog import BUILT_IN
+from analytics_pipeline.defs import partitions
+from analytics_pipeline.defs.conventions import OWNERS
+from analytics_pipeline.rollups.catalog import BUILT_IN, STATE_VERSION
 
 PROGRAM = """
 from analytics_pipeline.definitions import definitions
@@ -46,17 +48,27 @@ def test_definitions_load_with_no_service_and_an_empty_environment(folder: Path)
     assert int(done.stdout) >= 9
 
 
-def test_rollups_descend_from_events_and_carry_the_catalogs_version(repository):
+def test_rollups_descend_from_events_and_change_only_with_the_format_of_states(repository):
     graph = repository.asset_graph
     for level in ("1m", "5m", "15m", "1h"):
         node = graph.get(dg.AssetKey(f"metric_rollups_{level}"))
         assert node.parent_keys == {dg.AssetKey("events")}
-        assert node.code_version == BUILT_IN.version
+        assert node.code_version == f"states-{STATE_VERSION}"
         assert isinstance(node.partitions_def, dg.HourlyPartitionsDefinition)
         assert node.backfill_policy == dg.BackfillPolicy.single_run()
     days = graph.get(dg.AssetKey("metric_rollups_1d"))
     assert isinstance(days.partitions_def, dg.DailyPartitionsDefinition)
     assert days.parent_keys == {dg.AssetKey("metric_rollups_1h")}
+
+
+def test_each_metric_is_an_asset_whose_version_is_its_declarations(repository):
+    graph = repository.asset_graph
+    found = {
+        key.path[1]: graph.get(key).code_version
+        for key in graph.get_all_asset_keys()
+        if key.path[0] == "metrics"
+    }
+    assert found == {metric.name: metric.metric_id for metric in BUILT_IN.metrics}
 
 
 def test_events_are_external(repository):
@@ -73,14 +85,45 @@ def test_every_asset_says_what_it_is_whose_and_where(repository):
         assert node.kinds, key
 
 
+def test_every_job_schedule_and_sensor_says_what_it_is_and_whose(repository):
+    automation = [*repository.schedule_defs, *repository.sensor_defs]
+    for each in [*automation, *(job for job in repository.get_all_jobs() if not job.name.startswith("__"))]:
+        assert each.owners == OWNERS, each.name
+        assert len(each.description or "") > 40, each.name
+
+
+def test_every_check_says_what_it_is(repository):
+    graph = repository.asset_graph
+    for key in graph.asset_check_keys:
+        spec = graph.get_check_spec(key)
+        assert len(spec.description or "") > 40, key
+        assert graph.get(key.asset_key).owners, key
+
+
+def test_there_is_one_job_for_each_thing_that_is_done(repository):
+    jobs = {job.name: job for job in repository.get_all_jobs() if not job.name.startswith("__")}
+    assert set(jobs) == {"merge_live", "backfill", "maintenance", "marts", "checks"}
+    assert [int(jobs[name].tags["dagster/priority"]) for name in ("merge_live", "marts", "backfill")] == [
+        10,
+        5,
+        0,
+    ]
+    assert {jobs[name].tags["dagster/priority"] for name in ("maintenance", "marts", "checks")} == {"5"}
+    assert jobs["backfill"].partitions_def == partitions.HOURLY
+
+
 def test_all_automation_runs_by_default(repository):
-    assert {sensor.name for sensor in repository.sensor_defs} == {"closed_minutes", "system_metrics"}
-    assert {schedule.name for schedule in repository.schedule_defs} == {
-        "checks",
-        "maintenance",
-        "marts",
-        "merge_hourly",
-        "retention",
+    assert {sensor.name for sensor in repository.sensor_defs} == {
+        "closed_minutes",
+        "metrics_in_service",
+        "system_metrics",
+    }
+    assert {schedule.name: schedule.job_name for schedule in repository.schedule_defs} == {
+        "checks_every_ten_minutes": "checks",
+        "maintenance_daily": "maintenance",
+        "maintenance_half_hourly": "maintenance",
+        "marts_every_five_minutes": "marts",
+        "merge_hourly": "merge_live",
     }
     assert all(sensor.default_status is dg.DefaultSensorStatus.RUNNING for sensor in repository.sensor_defs)
     assert all(each.default_status is dg.DefaultScheduleStatus.RUNNING for each in repository.schedule_defs)
