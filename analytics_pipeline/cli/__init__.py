@@ -18,6 +18,7 @@ from analytics_pipeline.cli import (
     metrics,
     offsets,
     sources,
+    sql,
     stack,
     workers,
 )
@@ -35,6 +36,7 @@ __all__ = [
     "metrics",
     "offsets",
     "sources",
+    "sql",
     "stack",
     "workers",
 ]

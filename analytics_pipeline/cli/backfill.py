@@ -82,6 +82,8 @@ def backfill(
         opened.autocommit = True
         catalog = load_catalog(opened, is_custom_enabled=found.custom_events.enabled)
         metric_ids = work.ids_of(metric or [], catalog)
+        if not dry_run:
+            work.check_registered(opened, metric_ids or [], catalog)
         if end is None and (reach := work.reach_of(opened, catalog, metric_ids)) is not None:
             last = max(last, reach)
         hours = work.whole_hours(first, last)

@@ -4,6 +4,7 @@ Belongs here: arguments and words. Does not belong here: the work (`local_stack`
 """
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any
 
 import typer
@@ -15,7 +16,10 @@ from analytics_pipeline.settings import config_file, settings
 PANEL = "The stack on this machine"
 _NOT_RUNNING = 1
 
-ServiceName = Annotated[str, typer.Argument(help="kafka, postgres, redis, ingest, api, dagster-…, simulator")]
+ServiceNames = Annotated[
+    list[str],
+    typer.Argument(metavar="SERVICE…", help="kafka, postgres, redis, ingest, api, dagster-…, simulator"),
+]
 
 
 @app.command(rich_help_panel=PANEL)
@@ -88,23 +92,23 @@ def status(
 
 @app.command(rich_help_panel=PANEL)
 @everywhere
-def stop(service: ServiceName) -> None:
-    """Stop one service of the running stack; `analytics start` brings it back."""
-    _command("stop", service)
+def stop(services: ServiceNames) -> None:
+    """Stop services of the running stack; `analytics start` brings them back."""
+    _command("stop", services)
 
 
 @app.command(rich_help_panel=PANEL)
 @everywhere
-def start(service: ServiceName) -> None:
-    """Start one service that was stopped."""
-    _command("start", service)
+def start(services: ServiceNames) -> None:
+    """Start services that were stopped, and wait until they are ready."""
+    _command("start", services)
 
 
 @app.command(rich_help_panel=PANEL)
 @everywhere
-def restart(service: ServiceName) -> None:
-    """Stop one service, in order, and start it again."""
-    _command("restart", service)
+def restart(services: ServiceNames) -> None:
+    """Stop services, each in order, start them again, and wait until they are ready."""
+    _command("restart", services)
 
 
 @app.command(rich_help_panel=PANEL)
@@ -125,11 +129,17 @@ def _folder() -> Any:
     return StateFolder(settings().local_stack.state_folder)
 
 
-def _command(command: str, service: str) -> None:
+def _command(command: str, services: list[str]) -> None:
+    """All at once; the first that fails is told, once the others are done."""
     from analytics_pipeline.local_stack.control import ask
 
-    answer = ask(_folder(), command, service=service)
-    typer.echo(f"{service} is {answer['state']}" + (f" (pid {answer['pid']})" if answer["pid"] else ""))
+    def one(service: str) -> str:
+        answer = ask(_folder(), command, service=service)
+        return f"{service} is {answer['state']}" + (f" (pid {answer['pid']})" if answer["pid"] else "")
+
+    with ThreadPoolExecutor(len(services)) as pool:
+        for line in pool.map(one, services):
+            typer.echo(line)
 
 
 def _show_status(found: dict[str, Any]) -> None:

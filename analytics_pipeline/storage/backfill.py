@@ -107,6 +107,20 @@ def ids_of(names: Sequence[str], catalog: Catalog) -> list[str] | None:
     return list(dict.fromkeys(found)) or None
 
 
+def check_registered(connection: Connection, metric_ids: Sequence[str], catalog: Catalog) -> None:
+    """See that these metrics answer for their names, so that what is computed is also shown.
+
+    Raises:
+        ConfigurationError: no ingest process has started with the present definition of some.
+    """
+    known = metric_versions.eras(connection, metric_ids)
+    if new := [catalog.by_id[one].name for one in metric_ids if one not in known]:
+        raise ConfigurationError(
+            f"no ingest process has started with the present definition of {', '.join(new)}, so nobody would see "
+            "what is computed: `analytics restart ingest` first (--dry-run needs none)"
+        )
+
+
 def reach_of(connection: Connection, catalog: Catalog, metric_ids: Collection[str] | None) -> datetime | None:
     """How far a backfill of these metrics, or of all, has to go to leave no hole before what they answer already."""
     return metric_versions.reach(connection, catalog.by_id if metric_ids is None else metric_ids)

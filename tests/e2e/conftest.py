@@ -1,6 +1,7 @@
 """One whole stack for all end-to-end tests of a session."""
 
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,18 +10,52 @@ import pytest
 
 from tests.e2e.local import Pipe, Stack
 
+ROOT = Path(__file__).parents[2]
+_LEFT_OUT = shutil.ignore_patterns(
+    *(
+        ".git",
+        ".venv",
+        ".analytics*",
+        ".*cache",
+        ".hypothesis",
+        "__pycache__",
+        "target",
+        "logs",
+        "dist",
+        "htmlcov",
+    )
+)
+
 
 @pytest.fixture(scope="session")
-def stack() -> Iterator[Stack]:
-    """Started in the background, without the simulator; stopped and removed at the end."""
+def folder() -> Iterator[Path]:
+    """Where everything of the session stands; a short path, removed at the end."""
     folder = Path(tempfile.mkdtemp(prefix="b25-e2e-", dir="/tmp"))
-    stack = Stack(folder / "state")
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def checkout(folder: Path) -> Path:
+    """A copy of this checkout, installed as `make` does it, so that a test can edit its source as a person would."""
+    copy = folder / "checkout"
+    shutil.copytree(ROOT, copy, ignore=_LEFT_OUT)
+    (copy / ".venv").mkdir()
+    (copy / ".venv" / "bin").symlink_to(Path(sys.executable).parent)
+    for made in (".made", ".local", ".dev"):  # in this order: make installs what is older than what it needs
+        (copy / ".venv" / made).touch()
+    return copy
+
+
+@pytest.fixture(scope="session")
+def stack(folder: Path, checkout: Path) -> Iterator[Stack]:
+    """Started in the background, without the simulator; stopped at the end."""
+    stack = Stack(folder / "state", checkout)
     try:
         stack.up()
         yield stack
     finally:
         stack.run("down")
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture

@@ -48,12 +48,14 @@ query ($asset: AssetKeyInput!) { assetOrError(assetKey: $asset) { ... on Asset {
 
 
 class Stack:
-    """One stack in `folder`, with ports of its own."""
+    """One stack in `folder`, with ports of its own, of the product as it stands in `checkout`."""
 
-    def __init__(self, folder: Path, **variables: str) -> None:
+    def __init__(self, folder: Path, checkout: Path, **variables: str) -> None:
         self.folder = folder
+        self.checkout = checkout
         self.variables = {
             **environment(),
+            "PYTHONPATH": str(checkout),  # before what is installed
             **{f"B25_{port}": "0" for port in PORTS},
             "B25_LOCAL_STACK__STATE_FOLDER": str(folder),
             "B25_LOCAL_STACK__KAFKA_HEAP": "384m",
@@ -64,6 +66,7 @@ class Stack:
         """`analytics …`, to its end."""
         return subprocess.run(
             self._command(*arguments),
+            cwd=self.checkout,
             env=self.variables,
             capture_output=True,
             text=True,
@@ -75,6 +78,7 @@ class Stack:
         """`analytics …`, in the foreground of nobody."""
         return subprocess.Popen(
             self._command(*arguments),
+            cwd=self.checkout,
             env=self.variables,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

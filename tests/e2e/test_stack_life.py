@@ -149,7 +149,7 @@ def test_unknown_services_are_refused_with_the_known_ones(stack: Stack) -> None:
 
 def test_a_port_in_use_fails_the_start_with_the_setting(stack: Stack, pipe: Pipe) -> None:
     port = pipe.kafka.rpartition(":")[2]
-    other = Stack(stack.folder.with_name("other"), B25_LOCAL_STACK__KAFKA_PORT=port)
+    other = Stack(stack.folder.with_name("other"), stack.checkout, B25_LOCAL_STACK__KAFKA_PORT=port)
     done = other.run("up", "--no-simulator", timeout=60)
     assert done.returncode == 3
     assert f"port {port} (local_stack.kafka_port) is in use" in done.stderr

@@ -107,5 +107,21 @@ def landings(
         let_time_pass(db)
 
 
+def check_in_any_order(
+    db: Connection,
+    mart: str,
+    make: Callable[[random.Random, datetime], Event],
+    assert_equal: Callable[[Connection, list[Event]], None],
+) -> None:
+    """After each of several random landings, a run makes the mart what it should be; at the end dbt's tests agree."""
+    seed = random.randrange(10**6)
+    print("seed", seed)
+    chance = random.Random(seed)
+    for landed in landings(db, chance, lambda at: make(chance, at), events=240, batches=3):
+        assert build_marts("run", mart)
+        assert_equal(db, landed)
+    assert build_marts("test", mart)
+
+
 def rows(db: Connection, query: str, *arguments: Any) -> list[tuple[Any, ...]]:
     return db.execute(query, arguments).fetchall()

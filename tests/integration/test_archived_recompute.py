@@ -25,6 +25,7 @@ from analytics_pipeline.settings import Retention, environment, settings
 from analytics_pipeline.storage import archived_events, backfill, retention, rollups
 from analytics_pipeline.storage.archive import Archive, ArchiveFault
 from analytics_pipeline.storage.connection import Connection, connect
+from analytics_pipeline.storage.metric_versions import register
 from analytics_pipeline.storage.partitions import ensure_range
 from analytics_pipeline.storage.recompute import RecomputeResult, recompute_hour
 from tests.integration.ingest_process import write_config
@@ -324,6 +325,7 @@ def test_an_archived_day_keeps_to_its_verdicts(db, database, is_whole):
 
 
 def test_the_command_names_a_whole_day_and_lists_its_differences(db, database, tmp_path, monkeypatch, capsys):
+    register(db, BUILT_IN.metrics)
     let_levels_go(db, "1m", "5m", "15m", "1h")
     db.execute("UPDATE metric_aggregations SET count = count + 1 WHERE metric_name = 'events.count'")
     for name in ("B25_CONFIG", "B25_LOCAL_STACK__STATE_FOLDER"):

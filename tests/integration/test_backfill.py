@@ -12,10 +12,12 @@ import pytest
 
 from analytics_pipeline import cli
 from analytics_pipeline.errors import ConfigurationError, EnvironmentFault
+from analytics_pipeline.rollups.catalog import BUILT_IN
 from analytics_pipeline.settings import environment
 from analytics_pipeline.storage import backfill, rollups
 from analytics_pipeline.storage.backfill import PATIENCE, LiveFirst, plan
 from analytics_pipeline.storage.connection import Connection, connect
+from analytics_pipeline.storage.metric_versions import register
 from analytics_pipeline.storage.recompute import RecomputeResult, recompute_hour
 from analytics_pipeline.storage.restatements import restatements
 from tests.integration.ingest_process import write_config
@@ -142,10 +144,22 @@ def test_a_backfill_mends_every_interval_and_the_next_finds_no_difference(connec
 def test_only_the_metrics_asked_for_are_recomputed(connection, damaged, run):
     names = ("trading.orders_placed", "users.active")
     wrong = live(connection)
+    register(connection, [BUILT_IN.by_name[name] for name in names])
     code, _, _ = run(*RANGE, "--metric", names[0], "--metric", names[1])
     assert code == 0
     expected = [right if right[0] in names else kept for right, kept in zip(damaged, wrong, strict=True)]
     assert live(connection) == expected
+
+
+def test_a_metric_that_answers_for_nothing_yet_can_only_be_previewed(connection, damaged, run):
+    register(connection, [BUILT_IN.by_name["users.active"]])
+    asked = ("--metric", "users.active", "--metric", "trading.total_volume")
+    before = live(connection)
+    code, out, err = run(*RANGE, *asked)
+    assert (code, out) == (ConfigurationError.exit_code, "")
+    assert "no ingest process has started with the present definition of trading.total_volume, so" in err
+    assert run(*RANGE, *asked, "--dry-run")[0] == 0
+    assert live(connection) == before
 
 
 def test_few_rows_are_listed_and_the_rest_counted(damaged, run):

@@ -71,6 +71,13 @@ def test_each_metric_is_an_asset_whose_version_is_its_declarations(repository):
     assert found == {metric.name: metric.metric_id for metric in BUILT_IN.metrics}
 
 
+@pytest.mark.parametrize("mart", ["market_analytics", "strategy_performance"])
+def test_marts_descend_from_events_and_rollups_and_are_compared_with_metrics(repository, mart):
+    graph, key = repository.asset_graph, dg.AssetKey(mart)
+    assert {dg.AssetKey("events"), dg.AssetKey("metric_rollups_1m")} <= graph.get(key).parent_keys
+    assert dg.AssetCheckKey(key, f"{mart}_agrees_with_metrics") in graph.asset_check_keys
+
+
 def test_events_are_external(repository):
     assert not repository.asset_graph.get(dg.AssetKey("events")).is_materializable
 
