@@ -166,18 +166,14 @@ OTHERS: dict[str, Act] = {
 AT: list[Point] = [
     RunPoint.FLOOR_RAISED,
     RunPoint.PARTITION_PLANNED,
-    RunPoint.DELTAS_TAKEN,
     RunPoint.LEVELS_WRITTEN,
-    RunPoint.PARTITION_MERGED,
     RunPoint.HOURS_FREEZING,
     RunPoint.DAY_FROZEN,
     RunPoint.PARTITION_DETACHING,
     RunPoint.TABLE_DETACHED,
-    RunPoint.PARTITION_DETACHED,
     RunPoint.TABLE_DROPPED,
-    RunPoint.PARTITION_DROPPED,
 ]
-HOLDS_HOURS = {RunPoint.DELTAS_TAKEN, RunPoint.LEVELS_WRITTEN, RunPoint.HOURS_FREEZING}
+HOLDS_HOURS = {RunPoint.LEVELS_WRITTEN, RunPoint.HOURS_FREEZING}
 
 
 @pytest.mark.parametrize("moment", AT)
