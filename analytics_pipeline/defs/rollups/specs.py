@@ -33,6 +33,8 @@ COLUMNS = (
     ("p95", "double precision", "95 % of the values are at most this."),
     ("p99", "double precision", "99 % of the values are at most this."),
     ("distinct_count", "bigint", "Distinct values: exact up to 1,024, ±3.1 % above."),
+    ("first", "double precision", "Value of the first event, by time and id, of metrics that keep it."),
+    ("last", "double precision", "Value of the last event, by time and id, of metrics that keep it."),
     ("metric_id", "text", "Hash of the declaration that the row was computed by."),
     ("created_at", "timestamptz", "When the row was written."),
     ("id", "uuid", "Of the row."),
@@ -44,7 +46,9 @@ _FROM_EVENTS = {
     "dimensions": ("event_type", "properties"),
     "count": ("id", "event_type"),
     "distinct_count": ("properties", "user_id", "session_id"),
-    **dict.fromkeys(("sum", "sum_exact", "avg", "min", "max", "p50", "p95", "p99"), _VALUES[:2]),
+    **dict.fromkeys(
+        ("sum", "sum_exact", "avg", "min", "max", "p50", "p95", "p99", "first", "last"), _VALUES[:2]
+    ),
 }
 
 

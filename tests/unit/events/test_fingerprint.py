@@ -80,9 +80,9 @@ def test_a_shape_tells_names_and_types_and_never_a_value() -> None:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_every_bad_input_has_a_small_printable_shape_soon(case: Any) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     shape = shape_of(case.value)
-    assert time.monotonic() - began < 0.5
+    assert time.process_time() - began < 0.5
     assert 1 <= len(shape) <= 1000
     shape.encode()
     assert shape.isprintable()
