@@ -28,7 +28,8 @@ _LONGEST_WAIT = timedelta(seconds=5)
 _MOST_EVENTS = 200
 # Everything before this has landed, of Kafka and of POST.
 _LANDED_UNTIL = """
-SELECT least(
+SELECT now(), least(
+    now(),
     (SELECT min(coalesce(caught_up_at, 'epoch')) FROM ingest_offsets WHERE NOT is_retired),
     (SELECT min(received_at) FROM http_inbox)
 )
@@ -64,12 +65,13 @@ class Dashboard:
     async def changes(self) -> Sequence[Change]:
         """See `Channel`."""
         question = self._reads.question(self._path, b"", EVERYTHING)
-        key = self._reads.key(question) or question.fingerprint
-        if key == self._last:
+        key = self._reads.key(question)
+        identity = key or question.fingerprint
+        if identity == self._last:
             return []
-        body, _ = await self._reads.get(question, self._reads.key(question))
-        self._last = key
-        return [Change("dashboard", body, key)]
+        body, _ = await self._reads.get(question, key)
+        self._last = identity
+        return [Change("dashboard", body, identity)]
 
 
 class Metric:
@@ -149,13 +151,12 @@ class EventTail:
         async with self.database.read("tail") as connection, connection.cursor(binary=True) as cursor:
             await cursor.execute(_LANDED_UNTIL)
             row = await cursor.fetchone()
-            await cursor.execute("SELECT now()")
-            now = await cursor.fetchone()
-        assert now is not None
-        latest: datetime = now[0]
-        landed = latest if row is None or row[0] is None else min(row[0], latest)
+        assert row is not None
+        now: datetime
+        landed: datetime
+        now, landed = row
         # A source that stands still must not hold up all others.
-        return max(landed, latest - _LONGEST_WAIT)
+        return max(landed, now - _LONGEST_WAIT)
 
 
 def tail_from(last_id: str, now: datetime) -> tuple[Row, bool]:
