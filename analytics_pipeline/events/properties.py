@@ -157,13 +157,14 @@ def _not_json(_constant: str) -> NoReturn:
 
 
 def texts(value: Any) -> Iterator[str]:
-    """Every string and every name in a parsed value."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for key, below in value.items():
-            yield key
-            yield from texts(below)
-    elif isinstance(value, list):
-        for below in value:
-            yield from texts(below)
+    """Every string and every name in a parsed value, in no order; no generator for each of many small values."""
+    left = [value]
+    while left:
+        found = left.pop()
+        if isinstance(found, str):
+            yield found
+        elif isinstance(found, dict):
+            yield from found
+            left.extend(found.values())
+        elif isinstance(found, list):
+            left.extend(found)

@@ -187,7 +187,11 @@ def test_garbage_in_redis_counts_as_nothing(
         assert other.get("/health")["status"] == "healthy"
 
 
-def test_two_hundred_cold_readers_run_one_query(api: Api, now: datetime) -> None:
+def test_two_hundred_cold_readers_run_one_query(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Two hundred requests in the loop of the server keep it from reading versions on a busy machine; then it rightly
+    # trusts none, and asks once more: not what this is about.
+    monkeypatch.setattr("api.versions.MAX_AGE", 60.0)
+
     def queries() -> float:
         return REGISTRY.get_sample_value("analytics_query_duration_seconds_count", {"query": "metrics"}) or 0
 
