@@ -55,9 +55,9 @@ def buckets_of_a_day(servers: Servers, day: datetime, *, seed: int, repeat: int)
             meter = merging.Meter(opened)
             for _ in range(repeat):
                 with meter.running(), opened.transaction(force_rollback=True):
-                    rows = levels.roll_up(recompute.settled_rows(opened, "1h", day, day + DAY, ids), "1d")
-                    rollups.write_rows(opened, "1d", rows.to_pylist())
-        found[str(behind)] = meter.figures(repeat) | {"series": rows.num_rows}
+                    table = levels.roll_up(recompute.settled_rows(opened, "1h", day, day + DAY, ids), "1d")
+                    rollups.write_rows(opened, "1d", table.to_pylist())
+        found[str(behind)] = meter.figures(repeat) | {"series": table.num_rows}
         print(f"  1d of {behind:,} events: {found[str(behind)]['cpu_seconds']:.3f} s of CPU", flush=True)
     return found
 

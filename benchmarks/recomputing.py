@@ -18,6 +18,7 @@ import psycopg
 from analytics_pipeline.errors import EnvironmentFault
 from analytics_pipeline.rollups.catalog import BUILT_IN
 from benchmarks import plain_sql, stored
+from benchmarks.books import Refused
 from benchmarks.costs import Costs
 from benchmarks.servers import Servers
 
@@ -57,7 +58,7 @@ def _once(servers: Servers, what: str, database: str, hour: datetime, events: in
         raise EnvironmentFault(f"{what} ended with {child.returncode}")
     done = json.loads(printed)
     if done["events"] != events:
-        raise plain_sql.Refused(f"the figure is refused: {what} found {done['events']} of {events} events")
+        raise Refused(f"the figure is refused: {what} found {done['events']} of {events} events")
     return _figures(what, events, costs, done["began"], done["ended"]) | {
         "cpu_seconds": round(done["cpu_seconds"], 3),
         "peak_rss_mb": done["peak_rss_mb"],

@@ -36,11 +36,6 @@ Of equal keys the last one counts, as in jsonb.
 Rule = Callable[[pa.Table], bool]
 
 
-def _rule(name: str, holds: Rule) -> pandera.Check:
-    """A check of the whole table at once: column by column, pandera takes 9 ms a batch instead of 0.5."""
-    return pandera.Check(lambda data: holds(data.table), name=name)
-
-
 def _at_most(column: str, most: int) -> Rule:
     def holds(table: pa.Table) -> bool:
         longest = pc.max(pc.utf8_length(table[column])).as_py()
@@ -65,19 +60,25 @@ def _is_negative(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.less(column, 0)
 
 
-_VALUES = pandera.DataFrameSchema(
-    checks=[
-        _rule("event_type is not empty", _never("event_type", _is_empty)),
-        _rule("event_type is not too long", _at_most("event_type", MAX_TEXT)),
-        _rule("user_id is not too long", _at_most("user_id", MAX_TEXT)),
-        _rule("session_id is not too long", _at_most("session_id", MAX_TEXT)),
-        _rule("properties is an object", _never("properties", _is_no_object)),
-        _rule("source is not empty", _never("source", _is_empty)),
-        _rule("source_partition is not negative", _never("source_partition", _is_negative)),
-        _rule("source_offset is not negative", _never("source_offset", _is_negative)),
-        _rule("definition_version starts at 1", _never("definition_version", lambda c: pc.less(c, 1))),
-    ]
-)
+_RULES: dict[str, Rule] = {
+    "event_type is not empty": _never("event_type", _is_empty),
+    "event_type is not too long": _at_most("event_type", MAX_TEXT),
+    "user_id is not too long": _at_most("user_id", MAX_TEXT),
+    "session_id is not too long": _at_most("session_id", MAX_TEXT),
+    "properties is an object": _never("properties", _is_no_object),
+    "source is not empty": _never("source", _is_empty),
+    "source_partition is not negative": _never("source_partition", _is_negative),
+    "source_offset is not negative": _never("source_offset", _is_negative),
+    "definition_version starts at 1": _never("definition_version", lambda column: pc.less(column, 1)),
+}
+
+
+def _broken(table: pa.Table) -> list[str]:
+    return [name for name, holds in _RULES.items() if not holds(table)]
+
+
+# One check of the whole table: pandera takes 9 ms a batch column by column, and 0.5 ms for each check more.
+_VALUES = pandera.DataFrameSchema(checks=[pandera.Check(lambda data: not _broken(data.table), name="values")])
 
 
 def check_events(table: pa.Table) -> pa.Table:
@@ -104,4 +105,5 @@ def check_events(table: pa.Table) -> pa.Table:
     try:
         return _VALUES.validate(enforced)
     except pandera.errors.SchemaError as error:
-        raise InvariantBroken(f"the batch breaks a rule of its values: {error.check}") from error
+        broken = ", ".join(_broken(enforced))
+        raise InvariantBroken(f"the batch breaks a rule of its values: {broken}") from error

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.local import Pipe, Stack
+from tests.e2e.local import ROOT, Pipe, Stack
 
-ROOT = Path(__file__).parents[2]
 _LEFT_OUT = shutil.ignore_patterns(
     *(
         ".git",

@@ -19,6 +19,7 @@ from confluent_kafka import Producer
 from analytics_pipeline.rollups.schema import LEVELS
 from analytics_pipeline.settings import environment
 
+ROOT = Path(__file__).parents[2]
 START_LIMIT = 240
 PORTS = (
     *("SERVER__PORT", "METRICS__PORT", "HEALTH__PORT", "DAGSTER__PORT", "LOCAL_STACK__KAFKA_PORT"),
@@ -48,9 +49,9 @@ query ($asset: AssetKeyInput!) { assetOrError(assetKey: $asset) { ... on Asset {
 
 
 class Stack:
-    """One stack in `folder`, with ports of its own, of the product as it stands in `checkout`."""
+    """One stack in `folder`, with ports of its own, of the product as it stands in `checkout`: this one, usually."""
 
-    def __init__(self, folder: Path, checkout: Path, **variables: str) -> None:
+    def __init__(self, folder: Path, checkout: Path = ROOT, **variables: str) -> None:
         self.folder = folder
         self.checkout = checkout
         self.variables = {
