@@ -4,13 +4,17 @@ Belongs here: numbering groups, and what each is called. Does not belong here: w
 """
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 
 from analytics_pipeline.rollups.catalog import Metric
 from analytics_pipeline.rollups.facts import Integers, Part, compact
+
+_MOST_KNOWN = 16_384
+"""Texts of dimensions kept, a few MB."""
 
 
 class Groups(NamedTuple):
@@ -38,7 +42,7 @@ class Groups(NamedTuple):
 
 def grouped(part: Part, dimensions: Iterable[str]) -> Groups:
     """Group events by minute and dimensions; without dimensions there is a group for every minute of the batch."""
-    names = sorted(dimensions)
+    names = tuple(sorted(dimensions))
     of_event, minute = part.minute, np.arange(len(part.facts.minutes))
     columns: list[Integers] = []
     for name in names:
@@ -56,6 +60,7 @@ def grouped(part: Part, dimensions: Iterable[str]) -> Groups:
     return Groups(of_event, part.facts.minutes[minute].tolist(), values, [known[one] for one in values])
 
 
-def _json(names: Sequence[str], values: Sequence[str | None]) -> str:
-    """As `schema.canonical_dimensions` writes them."""
+@lru_cache(_MOST_KNOWN)
+def _json(names: tuple[str, ...], values: tuple[str | None, ...]) -> str:
+    """As `schema.canonical_dimensions` writes them; kept, because the next batch has the same series."""
     return json.dumps(dict(zip(names, values, strict=True)), separators=(",", ":"), ensure_ascii=False)
