@@ -23,10 +23,11 @@ from analytics_pipeline.rollups.checks import check_rows
 from analytics_pipeline.rollups.compare import Difference, compare_rows
 from analytics_pipeline.rollups.minutes import minute_rows
 from analytics_pipeline.rollups.schema import DELTAS_SCHEMA, LEVELS
-from analytics_pipeline.storage import buckets, metric_versions, rollups
+from analytics_pipeline.storage import buckets, metric_versions, predecessors, rollups
 from analytics_pipeline.storage.archived_events import Archives, kept
 from analytics_pipeline.storage.connection import Connection, connection
 from analytics_pipeline.storage.metric_versions import Gap
+from analytics_pipeline.storage.predecessors import Predecessors
 from analytics_pipeline.storage.raw_events import raw_events
 from analytics_pipeline.storage.read_ahead import ahead
 from analytics_pipeline.storage.restatements import Reason, restating
@@ -91,8 +92,8 @@ class RecomputeResult:
         late: how many of them.
         rows: computed, per level.
         buckets: how many of each level hold something.
-        differences: buckets of series that are not what was served, settled plus pending: at the four levels up to 1h,
-            or at 1d where a day was recomputed whole.
+        differences: buckets of series that are not what was served, settled plus pending, of an edited metric by the
+            definition before it: at the four levels up to 1h, or at 1d where a day was recomputed whole.
         is_written: False after a preview.
         hours: how many hours were read.
         seconds: how long it took, waiting for a merge of the hour included.
@@ -120,6 +121,8 @@ class _Snapshot:
     after: pa.Table
     events: int
     late: int
+    before: Predecessors
+    instead: dict[str, pa.Table]
 
 
 @dataclass(frozen=True)
@@ -200,6 +203,8 @@ def recompute_hour(
                 snapshot.pending,
                 levels.roll_up(snapshot.after, level),
                 has_states=level in with_states,
+                before=snapshot.before,
+                instead=snapshot.instead.get(level),
             )
             for level in writable
         }
@@ -250,6 +255,8 @@ def _read(
         settled = {
             level: settled_rows(main, level, hour, hour + timedelta(hours=1), ids) for level in HOUR_LEVELS
         }
+        before = predecessors.predecessors(main, hour, catalog, ids)
+        instead = _served_instead(main, hour, before) if before else {}
         fail_at(RunPoint.SNAPSHOT_TAKEN)
         reading = (
             raw_events(conninfo, exported, hour, hour + timedelta(hours=1))
@@ -258,7 +265,21 @@ def _read(
         )
         with reading as chunks:
             computed, events, late = minutes_of(chunks, catalog, ids, admission)
-    return _Snapshot(batches, gaps, settled, pending, computed, events, late)
+    return _Snapshot(batches, gaps, settled, pending, computed, events, late, before, instead)
+
+
+def _served_instead(main: Connection, hour: datetime, before: Predecessors) -> dict[str, pa.Table]:
+    """What is served of predecessors, settled and pending, at each level."""
+    pending = pending_deltas(main, hour, list(before))
+    return {
+        level: pa.concat_tables(
+            [
+                settled_rows(main, level, hour, hour + timedelta(hours=1), list(before)),
+                levels.roll_up(pending, level),
+            ]
+        )
+        for level in HOUR_LEVELS
+    }
 
 
 def minutes_of(
@@ -301,16 +322,25 @@ def change_of(
     rows: pa.Table,
     *,
     has_states: bool = True,
+    before: Predecessors | None = None,
+    instead: pa.Table | None = None,
 ) -> Change:
-    """Compare new rows with what is settled, to know what changes, and with what is served, to know why."""
+    """Compare new rows with what is settled, to know what changes, and with what is served, to know why.
+
+    Readers get the rows `instead` of those metrics that have another definition `before` them.
+    """
     compared = rows if has_states else _without_states(rows)
-    changes = differences = compare_rows(settled, compared, level, catalog)
+    served, changes = settled, compare_rows(settled, compared, level, catalog)
+    differences = changes
     if pending.num_rows:
         served = levels.roll_up(pa.concat_tables([settled, levels.roll_up(pending, level)]), level)
         differences = compare_rows(served, compared, level, catalog)
     wrong = {difference.time_bucket for difference in differences}
     changing = sorted({difference.time_bucket for difference in changes})
     reasons = {at: Reason.BACKFILL if at in wrong else Reason.LATE for at in changing}
+    if before and instead is not None:
+        served = predecessors.served(served, instead, before, level)
+        differences = compare_rows(served, compared, level, catalog)
     return Change(rows, differences, reasons, has_states)
 
 

@@ -19,6 +19,7 @@ from analytics_pipeline.rollups.schema import DELTAS_SCHEMA
 from analytics_pipeline.storage import metric_versions, rollups
 from analytics_pipeline.storage.archived_events import Archives, kept
 from analytics_pipeline.storage.connection import Connection, connection
+from analytics_pipeline.storage.predecessors import predecessors
 from analytics_pipeline.storage.read_ahead import ahead
 from analytics_pipeline.storage.recompute import (
     RecomputeResult,
@@ -93,9 +94,16 @@ def recompute_day(
             rows = levels.roll_up(pa.concat_tables([rows, levels.roll_up(minutes, _LEVEL)]), _LEVEL)
             events, late = events + of_hour, late + late_of_hour
         end = day + timedelta(days=1)
-        settled = settled_rows(main, _LEVEL, day, end, ids)
+        before = predecessors(main, day, catalog, ids)
         change = change_of(
-            _LEVEL, catalog, settled, DELTAS_SCHEMA.empty_table(), rows, has_states=_LEVEL in left.with_states
+            _LEVEL,
+            catalog,
+            settled_rows(main, _LEVEL, day, end, ids),
+            DELTAS_SCHEMA.empty_table(),
+            rows,
+            has_states=_LEVEL in left.with_states,
+            before=before,
+            instead=settled_rows(main, _LEVEL, day, end, list(before)),
         )
         if write:
             with main.transaction():

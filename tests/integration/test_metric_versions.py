@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from analytics_pipeline.rollups.catalog import BUILT_IN, Catalog
+from analytics_pipeline.rollups.catalog import BUILT_IN, Catalog, Metric
 from analytics_pipeline.storage import backfill, metric_versions
 from analytics_pipeline.storage.connection import Connection, Lock, connect
 from analytics_pipeline.storage.landing import Lander
@@ -144,6 +144,34 @@ def test_an_edited_metric_before_during_and_after_its_backfill(
     found = served(database)
     assert [found[at] for at in before] == [[("new", 2.0)], [("new", 2.0)]]
     assert all(len(one) == 1 for level in ("1m", "1h", "1d") for one in served(database, level).values())
+
+
+def test_a_preview_of_an_edited_metric_shows_what_readers_will_see_change(
+    database: str, db: Connection, fleet: Fleet
+) -> None:
+    """Also before the edited definition is registered, and while deltas of the old one are pending."""
+    register(db, OLD)
+    fleet.land(OLD, PAST)
+    settle(db)
+    fleet.land(OLD, PAST)
+
+    def totals(catalog: Catalog, metric: Metric) -> set[tuple[str, float | None, float | None]]:
+        done = recompute_hour(
+            database, PAST, run_id="p", catalog=catalog, metric_ids=[metric.metric_id], write=False
+        )
+        return {
+            (one.interval, one.value_before, one.value_after)
+            for one in done.differences
+            if one.dimensions == "{}"
+        }
+
+    expected = {(level, 40.0, 4.0) for level in ("1m", "5m", "15m", "1h")}
+    assert totals(NEW, EDITED) == expected
+    register(db, NEW)
+    assert totals(NEW, EDITED) == expected
+    as_before = replace(BUILT_IN.by_name[NAME], series_limit=17)
+    assert as_before.metric_id not in {BEFORE, AFTER}
+    assert totals(Catalog((as_before,)), as_before) == set()
 
 
 def test_an_old_ingest_beside_a_new_one(database: str, db: Connection, fleet: Fleet) -> None:
