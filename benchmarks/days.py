@@ -56,15 +56,13 @@ def buckets_of_a_day(servers: Servers, day: datetime, *, seed: int, repeat: int)
             for _ in range(repeat):
                 with meter.running(), opened.transaction(force_rollback=True):
                     table = levels.roll_up(recompute.settled_rows(opened, "1h", day, day + DAY, ids), "1d")
-                    rollups.write_rows(opened, "1d", table.to_pylist())
+                    rollups.write_rows(opened, "1d", table)
         found[str(behind)] = meter.figures(repeat) | {"series": table.num_rows}
         print(f"  1d of {behind:,} events: {found[str(behind)]['cpu_seconds']:.3f} s of CPU", flush=True)
     return found
 
 
-def _multiplied(
-    hour: pa.Table, times: int, at: datetime, random: np.random.Generator
-) -> list[dict[str, Any]]:
+def _multiplied(hour: pa.Table, times: int, at: datetime, random: np.random.Generator) -> pa.Table:
     rows = [row | {"time_bucket": at} for row in hour.to_pylist() if row["kind"] != Kind.REGISTER]
     for row in rows:
         row["count"] *= times
@@ -78,7 +76,7 @@ def _multiplied(
             largest = 2**64 * states.DISTINCT_SIZE // max(row["count"], states.DISTINCT_SIZE + 1)
             hashes = random.integers(0, largest, states.DISTINCT_SIZE + 1, np.uint64)
             row["state"] = states.distinct_pack(np.unique(hashes))
-    return rows
+    return pa.Table.from_pylist(rows, levels.LEVEL_SCHEMA)
 
 
 def after_a_day(servers: Servers, day: datetime, *, hours: int, rate: float, seed: int) -> dict[str, Any]:

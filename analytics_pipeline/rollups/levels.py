@@ -4,11 +4,13 @@ Belongs here: grouping and combining of rows of one series, and the values deriv
 Does not belong here: reading or writing Postgres (`storage.rollups`), computing states of events (`deltas`).
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from analytics_pipeline.rollups import states
+from analytics_pipeline.rollups import gathered, states
 from analytics_pipeline.rollups.catalog import Kind
 from analytics_pipeline.rollups.engine import engine
 from analytics_pipeline.rollups.schema import DELTAS_SCHEMA, LEVELS, SERIES, TIMESTAMP
@@ -18,6 +20,19 @@ LEVEL_SCHEMA = pa.schema(
     + [DELTAS_SCHEMA.field(name) for name in (*SERIES, "count", "sum", "min", "max", "state")]
 )
 """Rows of one level: one per bucket and series."""
+
+_DERIVED = {
+    "p50": pa.float64(),
+    "p95": pa.float64(),
+    "p99": pa.float64(),
+    "distinct_count": pa.int64(),
+    "first": pa.float64(),
+    "last": pa.float64(),
+}
+WRITTEN_SCHEMA = pa.schema([*LEVEL_SCHEMA, *(pa.field(name, kind) for name, kind in _DERIVED.items())])
+"""Rows of one level, and what the table shows of their states."""
+
+_Gather = Callable[[gathered.Integers], gathered.Gathered]
 
 _COMBINE = f"""
     SELECT time_bucket, {", ".join(SERIES)},
@@ -52,47 +67,59 @@ def roll_up(rows: pa.Table, level: str) -> pa.Table:
         combined = db.sql(_COMBINE).to_arrow_table()
     finally:
         db.unregister("rows")
-    merged = [
-        states.MERGE[kind](found) if found else None
-        for kind, found in zip(
-            combined.column("kind").to_pylist(), combined.column("states").to_pylist(), strict=True
-        )
-    ]
-    return (
-        combined.drop_columns(["states"])
-        .append_column("state", pa.array(merged, pa.binary()))
-        .cast(LEVEL_SCHEMA)
+    lists = combined.column("states").combine_chunks().cast(pa.list_(pa.binary()))
+    merged = merged_states(
+        combined.column("kind"), lists.is_valid(), lambda places: gathered.of_lists(lists.take(places))
     )
+    return combined.drop_columns(["states"]).append_column("state", merged).cast(LEVEL_SCHEMA)
 
 
-def roll_up_all(deltas: pa.Table) -> dict[str, pa.Table]:
-    """All five levels of a set of deltas, each from the finer one: these are sums, so the result is the same."""
+def merged_states(kinds: pa.ChunkedArray, has_states: pa.Array, gather: _Gather) -> pa.Array:
+    """The states of each row merged into one; null where it has none.
+
+    Args:
+        kinds: of each row.
+        has_states: of each row, whether there are any.
+        gather: the states of some rows, all of one kind, by the places of the rows (int64).
+    """
+    merged = np.full(len(kinds), None, dtype=object)
+    for kind in pc.unique(kinds).to_pylist():
+        places = pc.indices_nonzero(pc.and_(pc.equal(kinds, kind), has_states)).to_numpy().astype(np.int64)
+        if len(places):
+            found = gathered.merge(kind, gather(places))
+            merged[places] = np.fromiter(found, dtype=object, count=len(found))
+    return pa.array(merged, pa.binary())
+
+
+def roll_up_all(rows: pa.Table) -> dict[str, pa.Table]:
+    """All five levels of deltas or 1m rows, each from the finer one: these are sums, so the result is the same."""
     found: dict[str, pa.Table] = {}
-    rows = deltas
     for level in LEVELS:
-        rows = found[level] = roll_up(rows, level)
+        is_there = level == "1m" and rows.schema.equals(LEVEL_SCHEMA)
+        rows = found[level] = rows if is_there else roll_up(rows, level)
     return found
 
 
-class Derived(NamedTuple):
-    """What the table shows of a state."""
+def with_derived(rows: pa.Table) -> pa.Table:
+    """Rows of one level with what the table shows of their states, as `WRITTEN_SCHEMA`."""
+    shown = [
+        _derived(kind, state)
+        for kind, state in zip(rows.column("kind").to_pylist(), rows.column("state").to_pylist(), strict=True)
+    ]
+    columns = zip(*shown, strict=True) if shown else ([] for _ in _DERIVED)
+    for (name, kind), column in zip(_DERIVED.items(), columns, strict=True):
+        rows = rows.append_column(name, pa.array(column, kind))
+    return rows
 
-    p50: float | None = None
-    p95: float | None = None
-    p99: float | None = None
-    distinct_count: int | None = None
-    first: float | None = None
-    last: float | None = None
+
+_NOTHING = (None,) * len(_DERIVED)
 
 
-def derived(kind: str, state: bytes | None) -> Derived:
-    """What the table shows of a state of this kind, if there is one."""
+def _derived(kind: str, state: bytes | None) -> tuple[float | None, ...]:
     if state is None or kind == Kind.REGISTER:
-        return Derived()
+        return _NOTHING
     if kind == Kind.DISTINCT:
-        return Derived(distinct_count=states.distinct_count(state))
+        return (None, None, None, states.distinct_count(state), None, None)
     if kind == Kind.ENDS:
-        first, last = states.ends_values(state)
-        return Derived(first=first, last=last)
-    p50, p95, p99 = (states.quantile_value(state, quantile) for quantile in (0.5, 0.95, 0.99))
-    return Derived(p50, p95, p99)
+        return (None, None, None, None, *states.ends_values(state))
+    return (*states.quantile_values(state, (0.5, 0.95, 0.99)), None, None, None)

@@ -67,12 +67,21 @@ _SPAN = 16384
 
 def quantile_value(state: bytes, quantile: float) -> float:
     """The value at `quantile` (0 to 1), within `RELATIVE_ERROR`; NaN of an empty state."""
+    return quantile_values(state, (quantile,))[0]
+
+
+def quantile_values(state: bytes, quantiles: Sequence[float]) -> list[float]:
+    """The value at each of some quantiles."""
     keys, counts = quantile_unpack(state)
     if not len(keys):
-        return math.nan
+        return [math.nan] * len(quantiles)
     cumulative = np.cumsum(counts)
-    rank = quantile * (int(cumulative[-1]) - 1)
-    key = int(keys[int(np.searchsorted(cumulative, math.floor(rank), side="right"))])
+    last = int(cumulative[-1]) - 1
+    ranks = [math.floor(quantile * last) for quantile in quantiles]
+    return [_of_key(key) for key in keys[np.searchsorted(cumulative, ranks, side="right")].tolist()]
+
+
+def _of_key(key: int) -> float:
     if key == 0:
         return 0.0
     return math.copysign(2 * _GAMMA ** (abs(key) - BIN_OFFSET) / (_GAMMA + 1), key)
@@ -99,9 +108,9 @@ def _collapse(keys: Keys, counts: Counts) -> tuple[Keys, Counts]:
     return kept.astype(np.int16), totals
 
 
-def distinct_pack(hashes: Hashes) -> bytes:
-    """Encode ascending unique 64-bit hashes; keeps the `DISTINCT_SIZE` smallest and remembers if it cut."""
-    is_cut = len(hashes) > DISTINCT_SIZE
+def distinct_pack(hashes: Hashes, *, was_cut: bool = False) -> bytes:
+    """Encode ascending unique 64-bit hashes; keeps the `DISTINCT_SIZE` smallest and remembers if any were cut off."""
+    is_cut = was_cut or len(hashes) > DISTINCT_SIZE
     return struct.pack("<BB", 1, is_cut) + hashes[:DISTINCT_SIZE].astype("<u8").tobytes()
 
 
@@ -112,9 +121,7 @@ def distinct_merge(states: Sequence[bytes]) -> bytes:
     joined = np.sort(np.concatenate([np.frombuffer(state, dtype="<u8", offset=2) for state in states]))
     if len(joined) > 1:
         joined = joined[np.concatenate(([True], joined[1:] != joined[:-1]))]
-    was_cut = any(state[1] for state in states)
-    merged = distinct_pack(joined)
-    return merged[:1] + bytes([merged[1] or was_cut]) + merged[2:]
+    return distinct_pack(joined, was_cut=any(state[1] for state in states))
 
 
 def distinct_count(state: bytes) -> int:

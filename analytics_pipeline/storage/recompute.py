@@ -393,7 +393,7 @@ def replace_rows(
     with restating(main, level, change.reasons, run_id=run_id):
         main.execute(_DELETE_ROWS, span)
         main.execute(_DELETE_STATES, span)
-        rollups.write_rows(main, level, change.rows.to_pylist(), has_states=change.has_states)
+        rollups.write_rows(main, level, change.rows, has_states=change.has_states)
         buckets.raise_revisions(main, level, change.reasons, run_id=run_id)
         if REGISTER_ID in ids:
             main.execute(_CLEAR_BUCKETS, span)

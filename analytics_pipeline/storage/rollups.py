@@ -14,13 +14,16 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from analytics_pipeline.errors import InvariantBroken
 from analytics_pipeline.failpoints import RunPoint, fail_at
-from analytics_pipeline.rollups import levels, states
+from analytics_pipeline.rollups import gathered, levels
 from analytics_pipeline.rollups.catalog import Kind
-from analytics_pipeline.rollups.schema import DELTAS_SCHEMA, canonical_dimensions
+from analytics_pipeline.rollups.schema import canonical_dimensions
 from analytics_pipeline.storage import buckets
 from analytics_pipeline.storage.connection import Connection, Lock
+from analytics_pipeline.storage.copying import Copier
 from analytics_pipeline.storage.restatements import Reason, restating
 
 _PENDING = """
@@ -28,10 +31,16 @@ SELECT pending.hour, count(*), min(pending.batch_id) FROM pending_batches AS pen
 GROUP BY pending.hour ORDER BY pending.hour DESC
 """
 _BATCHES = "SELECT batch_id FROM pending_batches WHERE hour = %s ORDER BY batch_id LIMIT %s"
-_TAKE_DELTAS = """
-DELETE FROM rollup_deltas WHERE hour = %s AND batch_id = ANY(%s)
-RETURNING hour, minute, metric_id, metric_name, dimension_set, dimensions::text, kind, count, sum, min, max, state
+# By minute and series; a state of several is all of theirs, each behind its size.
+_ADD_UP_DELTAS = """
+SELECT
+    minute, metric_id, metric_name, dimension_set, dimensions::text, kind,
+    sum(count)::bigint, sum(sum), min(min), max(max),
+    string_agg(int4send(octet_length(state)) || state, ''), count(*)
+FROM rollup_deltas WHERE hour = %s AND batch_id = ANY(%s)
+GROUP BY minute, metric_id, metric_name, dimension_set, rollup_deltas.dimensions, kind
 """
+_DELETE_DELTAS = "DELETE FROM rollup_deltas WHERE hour = %s AND batch_id = ANY(%s)"
 _TAKE_BATCHES = "DELETE FROM pending_batches WHERE hour = %s AND batch_id = ANY(%s)"
 _CREATE_STAGE = """
 CREATE TEMP TABLE IF NOT EXISTS rollup_stage (
@@ -41,7 +50,6 @@ CREATE TEMP TABLE IF NOT EXISTS rollup_stage (
     first double precision, last double precision
 ) ON COMMIT DELETE ROWS
 """
-_COPY_STAGE = "COPY rollup_stage FROM STDIN"
 _STATES = """
 SELECT time_bucket, metric_id, dimension_set, dimensions::text, state FROM metric_states
 WHERE interval = %s AND time_bucket = ANY(%s) AND metric_id = ANY(%s)
@@ -164,11 +172,11 @@ def merge_hour(
         with connection.transaction():
             lock_day(connection, hour)
             batches = [row[0] for row in connection.execute(_BATCHES, (hour, max_batches))]
-            deltas = fetch(connection, _TAKE_DELTAS, (hour, batches), DELTAS_SCHEMA)
+            minutes, deltas = _take_deltas(connection, hour, batches)
             connection.execute(_TAKE_BATCHES, (hour, batches))
             fail_at(RunPoint.DELTAS_TAKEN)
             written = {}
-            for level, rows in levels.roll_up_all(deltas).items():
+            for level, rows in levels.roll_up_all(minutes).items():
                 written[level] = rows.num_rows
                 late = dict.fromkeys(rows.column("time_bucket").to_pylist(), Reason.LATE)
                 with restating(connection, level, late, run_id=run_id):
@@ -177,35 +185,47 @@ def merge_hour(
             if batches:
                 bump_days(connection, [hour])
             fail_at(RunPoint.LEVELS_WRITTEN)
-            events, late_events = buckets.register_totals(deltas)
+            events, late_events = buckets.register_totals(minutes)
             return MergeResult(
-                hour, len(batches), deltas.num_rows, events, late_events, written, len(batches) == max_batches
+                hour, len(batches), deltas, events, late_events, written, len(batches) == max_batches
             )
+
+
+def _take_deltas(connection: Connection, hour: datetime, batches: list[int]) -> tuple[pa.Table, int]:
+    """Remove the deltas of some batches; what they add up to at 1m, and how many they were.
+
+    Both statements see the same deltas: these batches have committed, and only who holds the hour removes any.
+
+    Raises:
+        InvariantBroken: they did not.
+    """
+    found = fetch(connection, _ADD_UP_DELTAS, (hour, batches), _ADDED_UP_SCHEMA)
+    deleted = connection.execute(_DELETE_DELTAS, (hour, batches)).rowcount
+    if deleted != (pc.sum(found.column("deltas")).as_py() or 0):
+        raise InvariantBroken(f"deltas of {hour:%Y-%m-%dT%H}:00Z came or went while they were merged")
+    added_up = found.select(levels.LEVEL_SCHEMA.names)
+    blobs = added_up.column("state").to_pylist()
+    merged = levels.merged_states(
+        added_up.column("kind"),
+        added_up.column("state").combine_chunks().is_valid(),
+        lambda places: gathered.of_prefixed([blobs[place] for place in places.tolist()]),
+    )
+    return _with_state(added_up, merged), deleted
 
 
 def add_rows(connection: Connection, level: str, rows: pa.Table) -> None:
     """Add rows of one level (`LEVEL_SCHEMA`) to what is settled; the caller holds hour and day."""
-    found = rows.to_pylist()
-    settled = _settled_states(connection, level, found)
-    for row in found:
-        before = settled.get(_key(row)) if row["kind"] != Kind.REGISTER else None
-        if row["state"] is not None and before is not None:
-            row["state"] = states.MERGE[row["kind"]]([before, row["state"]])
-    write_rows(connection, level, found)
+    write_rows(connection, level, _with_settled_states(connection, level, rows))
 
 
-def write_rows(
-    connection: Connection, level: str, rows: Iterable[dict[str, Any]], *, has_states: bool = True
-) -> None:
-    """Write rows whose states are complete; counts and sums are added where a row exists already.
+def write_rows(connection: Connection, level: str, rows: pa.Table, *, has_states: bool = True) -> None:
+    """Write rows (`LEVEL_SCHEMA`) whose states are complete; counts and sums are added where a row exists already.
 
     Without `has_states`, what a state tells is written and the state itself is not: retention has let them go.
     """
     connection.execute(_CREATE_STAGE)
     with connection.cursor() as cursor:
-        with cursor.copy(_COPY_STAGE) as copy:
-            for row in rows:
-                copy.write_row((*row.values(), *levels.derived(row["kind"], row["state"])))
+        _STAGE.copy(cursor, levels.with_derived(rows))
         cursor.execute(_UPSERT_ROWS, (level,))
         if has_states:
             cursor.execute(_UPSERT_STATES, (level,))
@@ -224,7 +244,7 @@ def fetch(
     connection: Connection, query: str, parameters: Sequence[object] | dict[str, Any], schema: pa.Schema
 ) -> pa.Table:
     """Run a query whose columns are those of `schema`, in order; JSON text takes its canonical form."""
-    rows = connection.execute(query, parameters).fetchall()
+    rows = connection.execute(query, parameters, binary=True).fetchall()
     columns = zip(*rows, strict=True) if rows else ([] for _ in schema)
     table = pa.table(
         [_array(column, field.type) for field, column in zip(schema, columns, strict=True)],
@@ -240,20 +260,39 @@ def _array(values: Iterable[Any], kind: pa.DataType) -> pa.Array:
     return pa.array(values, kind)
 
 
-def _settled_states(
-    connection: Connection, level: str, rows: list[dict[str, Any]]
-) -> dict[tuple[datetime, str, str, str], bytes]:
-    with_state = [row for row in rows if row["state"] is not None and row["kind"] != Kind.REGISTER]
-    starts = list({row["time_bucket"] for row in with_state})
-    metric_ids = list({row["metric_id"] for row in with_state})
+def _with_settled_states(connection: Connection, level: str, rows: pa.Table) -> pa.Table:
+    """The same rows, each state with the one that is settled for its bucket and series; the register's as they are."""
+    has_state = rows.column("state").combine_chunks().is_valid()
+    is_added = pc.and_(has_state, pc.not_equal(rows.column("kind"), Kind.REGISTER.value).combine_chunks())
+    added = rows.filter(is_added)
+    starts, metric_ids = (pc.unique(added.column(name)).to_pylist() for name in ("time_bucket", "metric_id"))
     settled = fetch(connection, _STATES, (level, starts, metric_ids), _STATES_SCHEMA)
-    return {_key(row): row["state"] for row in settled.to_pylist()}
+    before = dict(zip(_keys(settled), settled.column("state").to_pylist(), strict=True))
+    new = [
+        [state] if (known := before.get(key)) is None else [known, state]
+        for key, state in zip(_keys(rows), rows.column("state").to_pylist(), strict=True)
+    ]
+    merged = levels.merged_states(
+        rows.column("kind"),
+        has_state,
+        lambda places: gathered.of_sequences([new[place] for place in places.tolist()]),
+    )
+    return _with_state(rows, merged)
 
 
-def _key(row: dict[str, Any]) -> tuple[datetime, str, str, str]:
-    return row["time_bucket"], row["metric_id"], row["dimension_set"], row["dimensions"]
+def _with_state(rows: pa.Table, states: pa.Array) -> pa.Table:
+    return rows.set_column(rows.schema.get_field_index("state"), rows.schema.field("state"), states)
 
 
+def _keys(rows: pa.Table) -> Iterator[tuple[int, str, str, str]]:
+    """What tells one state of a level from all others."""
+    at = rows.column("time_bucket").cast(pa.int64())
+    names = ("metric_id", "dimension_set", "dimensions")
+    return zip(*(column.to_pylist() for column in (at, *map(rows.column, names))), strict=True)
+
+
+_STAGE = Copier("rollup_stage", levels.WRITTEN_SCHEMA, jsonb=frozenset({"dimensions"}))
+_ADDED_UP_SCHEMA = levels.LEVEL_SCHEMA.append(pa.field("deltas", pa.int64()))
 _STATES_SCHEMA = pa.schema(
     [
         levels.LEVEL_SCHEMA.field(name)
