@@ -106,7 +106,8 @@ def _spread(firsts: Integers, counts: Integers, step: int = 1) -> Integers:
     """`counts` places from each of `firsts` on, `step` apart."""
     before = _bounds(counts)
     places: Integers = np.repeat(firsts - step * before[:-1], counts)
-    return places + step * np.arange(before[-1], dtype=np.int64)
+    places += step * np.arange(before[-1], dtype=np.int64)
+    return places
 
 
 def _read(data: npt.NDArray[np.uint8], kind: str, places: Integers) -> npt.NDArray[np.generic]:

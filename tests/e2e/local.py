@@ -51,7 +51,7 @@ query ($asset: AssetKeyInput!) { assetOrError(assetKey: $asset) { ... on Asset {
 class Stack:
     """One stack in `folder`, with ports of its own, of the product as it stands in `checkout`: this one, usually."""
 
-    def __init__(self, folder: Path, checkout: Path = ROOT, **variables: str) -> None:
+    def __init__(self, folder: Path, checkout: Path = ROOT, /, **variables: str) -> None:
         self.folder = folder
         self.checkout = checkout
         self.variables = {
