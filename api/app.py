@@ -140,7 +140,9 @@ def _services(settings: Settings, clock: Clock, is_stopping: Callable[[], bool])
             versions_of=versions.of,
         ),
         dashboard.PATH: partial(dashboard.question, catalog=definitions.catalog, versions=versions),
-        events.STATS_PATH: partial(events.statistics_question, versions=versions),
+        events.STATS_PATH: partial(
+            events.statistics_question, max_points=query.max_points, versions=versions
+        ),
     }
     inbox = InboxCommitter(
         database,

@@ -1,21 +1,26 @@
-"""`/api/v1/events`: track one event, list events, count them by type."""
+"""`/api/v1/events`: track events, list them, find one, count them by type."""
 
+from collections.abc import Sequence
 from datetime import datetime
+from itertools import groupby
+from typing import Annotated
 
 import orjson
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Path, Request, Response
 
 from analytics_pipeline.events.reach import Reach
 from api.access import READ_PART, WRITE_PART
 from api.cache import Answer, Question
 from api.database import Database
-from api.dependencies import ServicesDependency
+from api.dependencies import Services, ServicesDependency
 from api.documentation import errors
-from api.events import schemas
+from api.events import schemas, single
 from api.events.listing import PARAMETERS, Format, read_event_list
 from api.events.reading import EventReader
-from api.events.repository import COUNTED, count_events
+from api.events.repository import COUNTED, Count, by_type, count_per_bucket
 from api.events.rows import media_type
+from api.events.statistics import PARAMETERS as STATS_PARAMETERS
+from api.events.statistics import Statistics, read_statistics, too_many
 from api.metrics.service import MetricService
 from api.parameters import openapi_parameters
 from api.patient_response import PatientResponse
@@ -26,6 +31,7 @@ from api.times import days_of, format_time
 router = APIRouter(tags=["Events"])
 PATH = "/api/v1/events"
 STATS_PATH = "/api/v1/events/stats"
+SINGLE_PATH = "/api/v1/events/{id}"
 
 
 @router.post(
@@ -72,7 +78,7 @@ async def get_events(request: Request, services: ServicesDependency) -> Response
         accept=request.headers.get("accept", ""),
         reach=reach_of(request),
     )
-    reader = EventReader(services.database, query.max_scanned, services.versions)
+    reader = _reader(services)
     if wanted.format is not Format.JSON:
         return PatientResponse(
             reader.stream(wanted),
@@ -87,16 +93,37 @@ async def get_events(request: Request, services: ServicesDependency) -> Response
     summary="Count events by type",
     response_model=schemas.StatisticsAnswer,
     responses=errors(400, 429, 503),
-    openapi_extra=openapi_parameters(schemas.STATS_PARAMETERS),
+    openapi_extra=openapi_parameters(STATS_PARAMETERS),
     dependencies=[READ_PART],
 )
 async def get_statistics(request: Request, services: ServicesDependency) -> Response:
-    """Exact for any range: whole minutes from rollups, cut minutes from events, in one snapshot."""
+    """Exact for any range: whole minutes from rollups, cut minutes from events, in one snapshot.
+
+    With `interval` also per bucket; the buckets add up to the totals.
+    """
     return await answer_read(request, services.reads, STATS_PATH)
 
 
+@router.get(
+    SINGLE_PATH,
+    summary="One event",
+    response_model=schemas.StoredEvent,
+    responses=errors(400, 404, 429, 503),
+    openapi_extra=openapi_parameters(single.PARAMETERS),
+    dependencies=[READ_PART],
+)
+async def get_event(
+    id: Annotated[str, Path(description="Of the event.", json_schema_extra={"format": "uuid"})],
+    request: Request,
+    services: ServicesDependency,
+) -> Response:
+    """The stored event of this id; one that a key does not see is not there for it."""
+    wanted = single.read_single(id, request.scope["query_string"], reach=reach_of(request))
+    return _json(await _reader(services).single(wanted))
+
+
 def statistics_question(
-    query_string: bytes, now: datetime, reach: Reach, *, versions: MetricService
+    query_string: bytes, now: datetime, reach: Reach, *, max_points: int, versions: MetricService
 ) -> Question:
     """The cacheable question behind a query string.
 
@@ -104,23 +131,46 @@ def statistics_question(
         Forbidden: counts cannot be cut down to `reach`.
         BadRequest: it makes no sense.
     """
-    wanted = schemas.read_statistics(query_string, now=now, reach=reach)
+    wanted = read_statistics(query_string, now=now, max_points=max_points, reach=reach)
     served = versions.of(COUNTED)
 
     async def ask(database: Database) -> Answer:
-        counts = await count_events(database, wanted, served)
-        content = {
-            "start_time": format_time(wanted.start),
-            "end_time": format_time(wanted.end),
-            "total_events": sum(counts.values()),
-            "by_type": counts,
-        }
-        body = orjson.dumps(content)
+        counts = await count_per_bucket(database, wanted, served, limit=max_points + 1)
+        if len(counts) > max_points:
+            raise too_many(max_points, "counts of a bucket and type")
+        body = orjson.dumps(_statistics(wanted, counts))
         return Answer(body, body)
 
     return Question(
         f"{wanted.canonical}\n{served}", *days_of(wanted.start, wanted.end), ask, wanted.end == now
     )
+
+
+def _statistics(wanted: Statistics, counts: Sequence[Count]) -> dict[str, object]:
+    content: dict[str, object] = {
+        "start_time": format_time(wanted.start),
+        "end_time": format_time(wanted.end),
+        "total_events": sum(count.events for count in counts),
+        "by_type": by_type(counts),
+    }
+    if wanted.interval is None:
+        return content
+    buckets = ((at, list(found)) for at, found in groupby(counts, lambda count: count.bucket))
+    return content | {
+        "interval": wanted.interval,
+        "buckets": [
+            {
+                "timestamp": format_time(at),
+                "total_events": sum(count.events for count in found),
+                "by_type": by_type(found),
+            }
+            for at, found in buckets
+        ],
+    }
+
+
+def _reader(services: Services) -> EventReader:
+    return EventReader(services.database, services.settings.analytics.query.max_scanned, services.versions)
 
 
 def _json(content: object) -> Response:

@@ -6,15 +6,15 @@ answers (`schemas`).
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
 from uuid import UUID
 
-from analytics_pipeline.events.ids import time_of
 from analytics_pipeline.events.reach import EVERYTHING, Reach
 from api.errors import Forbidden, invalid_parameter
 from api.events.cursors import Cursor, Row, read_cursor
+from api.events.identity import range_near, read_id
 from api.events.property_filters import Operator, PropertyFilter, read_filter
 from api.parameters import END_TIME, START_TIME, Parameter, Query
 
@@ -24,8 +24,6 @@ _MOST_TEXT = 255
 _MOST_TYPES = 20
 _MOST_FILTERS = 10
 _MOST_FIELDS = 50
-_AROUND = timedelta(seconds=1)
-"""How far an event's timestamp may lie from the time inside its id, to be found by the id alone."""
 
 
 class Order(StrEnum):
@@ -222,10 +220,10 @@ def _range(
     if not is_given and cursor is not None:
         return cursor.start, cursor.end
     if not is_given and identity is not None:
-        at = time_of(identity)
-        if at is None:
+        near = range_near(identity)
+        if near is None:
             raise invalid_parameter("id", "does not hold a time: start_time and end_time are needed as well")
-        return at - _AROUND, at + _AROUND
+        return near
     return query.range(now)
 
 
@@ -247,10 +245,7 @@ def _cursor(query: Query) -> Cursor | None:
 
 def _id(query: Query) -> UUID | None:
     text = query.text(ID)
-    try:
-        return None if text is None else UUID(text)
-    except ValueError:
-        raise invalid_parameter(ID.name, "is not a UUID") from None
+    return None if text is None else read_id(text)
 
 
 def _filter(text: str) -> PropertyFilter:

@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from api.database import Database
-from api.errors import BadRequest
+from api.errors import BadRequest, NotFound
 from api.events.cursors import Row
 from api.events.listing import EventList, Filters, Total
 from api.events.pages import Page, count_matching, estimate_matching, read_page
 from api.events.repository import COUNTED, count_events
 from api.events.rows import encoder, json_rows
-from api.events.schemas import Statistics
+from api.events.statistics import Statistics
 from api.metrics.service import MetricService
 from api.times import format_time
 
@@ -71,6 +71,22 @@ class EventReader:
         if warnings:
             content["warnings"] = warnings
         return content
+
+    async def single(self, wanted: EventList) -> dict[str, Any]:
+        """The first of the events, by itself.
+
+        Raises:
+            NotFound: there is none, or none that may be seen.
+            Unavailable: Postgres cannot answer.
+        """
+        page = await read_page(self.database, wanted, most_seen=self.most_seen)
+        if not page.events:
+            raise NotFound(
+                "There is no event of this id at its timestamp, or near the time inside the id if none was given.",
+                title="Event not found",
+            )
+        [found] = json_rows(page.events, wanted.fields)
+        return found
 
     async def stream(self, wanted: EventList) -> AsyncIterator[bytes]:
         """All events that fit, written piece by piece; each piece is a read of its own, so nothing is held meanwhile.

@@ -1,92 +1,14 @@
-"""Questions and answers of `/api/v1/events`.
+"""Answers of `/api/v1/events`, and bodies, as they are documented.
 
-Belongs here: parameters, ranges, and the documented shapes. Does not belong here: SQL (`repository`),
+Belongs here: shapes and examples. Does not belong here: parameters (`listing`, `statistics`), SQL (`repository`),
 what an event may be (`analytics_pipeline.events`).
 """
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, Field
-
-from analytics_pipeline.events.reach import EVERYTHING, Reach
-from api.errors import Forbidden
-from api.parameters import END_TIME, START_TIME, Query
-from api.times import ceil_time, floor_time, format_time
-
-STATS_PARAMETERS = (START_TIME, END_TIME)
-
-
-@dataclass(frozen=True, slots=True)
-class Tile:
-    """Whole buckets of one level: `[start, end)`."""
-
-    interval: str
-    start: datetime
-    end: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Statistics:
-    """A range to count events in, to the microsecond."""
-
-    start: datetime
-    end: datetime
-    reach: Reach = EVERYTHING
-
-    @property
-    def whole(self) -> tuple[datetime, datetime]:
-        """The whole minutes of the range; empty (equal times) if it has none."""
-        first, last = ceil_time(self.start, 60), floor_time(self.end, 60)
-        return (first, last) if first < last else (self.start, self.start)
-
-    @property
-    def cuts(self) -> tuple[tuple[datetime, datetime], tuple[datetime, datetime]]:
-        """The cut minutes at both ends, to be counted from raw events."""
-        first, last = self.whole
-        if first == last:
-            return (self.start, self.end), (self.end, self.end)
-        return (self.start, first), (last, self.end)
-
-    @property
-    def canonical(self) -> str:
-        """One text for every way to ask the same."""
-        return f"stats\n{format_time(self.start)}\n{format_time(self.end)}"
-
-
-def read_statistics(query_string: bytes, *, now: datetime, reach: Reach = EVERYTHING) -> Statistics:
-    """Understand a query string, for who sees only `reach`.
-
-    Raises:
-        BadRequest: a parameter is malformed.
-        Forbidden: events of a type are not counted by what may be seen.
-    """
-    if reach.dimensions:
-        names = ", ".join(name for name, _ in reach.dimensions)
-        raise Forbidden(
-            f"Events of a type are counted together, not by {names}, by which the key sees them; ask for metrics that "
-            "are kept by it, or for the events themselves."
-        )
-    return Statistics(*Query(query_string, STATS_PARAMETERS).range(now), reach)
-
-
-_LEVELS = (("1d", 86_400), ("1h", 3_600), ("1m", 60))
-
-
-def tiles(start: datetime, end: datetime, levels: tuple[tuple[str, int], ...] = _LEVELS) -> list[Tile]:
-    """Whole minutes, as few buckets as possible: days where they are whole, hours and minutes at the ends."""
-    if start >= end:
-        return []
-    (interval, seconds), *finer = levels
-    first, last = ceil_time(start, seconds), floor_time(end, seconds)
-    if first >= last:
-        return tiles(start, end, tuple(finer)) if finer else []
-    middle = [Tile(interval, first, last)]
-    if not finer:
-        return middle
-    return tiles(start, first, tuple(finer)) + middle + tiles(last, end, tuple(finer))
 
 
 class PostedEvent(BaseModel):
@@ -174,6 +96,14 @@ class EventsAnswer(BaseModel):
     warnings: list[str] | None = None
 
 
+class StatisticsBucket(BaseModel):
+    """The events of one bucket that lie in the range."""
+
+    timestamp: datetime = Field(description="Start of the bucket, UTC.", examples=["2026-01-31T12:00:00Z"])
+    total_events: int = Field(examples=[420])
+    by_type: dict[str, int] = Field(examples=[{"order.placed": 220, "order.filled": 200}])
+
+
 class StatisticsAnswer(BaseModel):
     """Event counts of a range, to the microsecond."""
 
@@ -181,7 +111,14 @@ class StatisticsAnswer(BaseModel):
     end_time: datetime
     total_events: int = Field(examples=[10000])
     by_type: dict[str, int] = Field(
-        examples=[{"order.placed": 4500, "order.filled": 4200, "order.canceled": 300}]
+        description="The most frequent first.",
+        examples=[{"order.placed": 4500, "order.filled": 4200, "order.canceled": 300}],
+    )
+    interval: str | None = Field(default=None, description="Only if it was asked for.", examples=["1h"])
+    buckets: list[StatisticsBucket] | None = Field(
+        default=None,
+        description="Only with `interval`: oldest first, those without events left out. The first and the last hold "
+        "only what lies in the range, so that all of them add up to the totals.",
     )
 
 

@@ -265,6 +265,14 @@ BAD_QUERIES = [
     (EVENTS, {"start_time": "2026-02-30T00:00:00Z"}),
     (EVENTS, {"start_time": "2026-01-02T00:00:00Z", "end_time": "2026-01-01T00:00:00Z"}),
     (STATS, {"start_time": "2026-01-02T00:00:00Z", "end_time": "2026-01-01T00:00:00Z"}),
+    (STATS, {"interval": "2m"}),
+    (
+        STATS,
+        {"interval": "1m", "start_time": "2016-01-01T00:00:00Z", "end_time": "2026-01-01T00:00:00Z"},
+    ),
+    (f"{EVENTS}/no-such-id", {}),
+    (f"{EVENTS}/00000000-0000-4000-8000-000000000000", {}),
+    (f"{EVENTS}/00000000-0000-4000-8000-000000000000", {"timestamp": "1700000000"}),
     (EVENTS, {"event_type": "x" * 256}),
     (EVENTS, {"event_type": "a\0b"}),
     (METRICS, {}),
@@ -435,7 +443,7 @@ def test_rate_limit_of_a_remote_client(database: str) -> None:
 def test_documentation_describes_every_path(api: Api) -> None:
     document = api.get("/openapi.json")
     assert set(document["paths"]) == {
-        EVENTS, STATS, EVENTS + "/landings/{token}", METRICS, DASHBOARD, CUSTOM, CUSTOM + "/{name}",
+        EVENTS, STATS, EVENTS + "/{id}", EVENTS + "/landings/{token}", METRICS, DASHBOARD, CUSTOM, CUSTOM + "/{name}",
         INGESTION, "/api/v1/keys", "/api/v1/keys/{key_id}", "/api/v1/session", "/api/v1/audit",
         "/api/v1/stream/dashboard", "/api/v1/stream/metrics", "/api/v1/stream/events",
         "/health", "/healthz", "/ready",

@@ -242,6 +242,31 @@ def test_an_event_by_its_id(api: Api, events_database: str, stored: list[Row], d
     stored.append(row)
 
 
+def test_one_event(api: Api, events_database: str, stored: list[Row], day: datetime) -> None:
+    at = day + timedelta(hours=4, milliseconds=7, microseconds=5)
+    row = event("user.login", at, "u9", price=1)
+    row["id"] = uuid7(at, b"9876543210").bytes
+    land(events_database, [row])
+    stored.append(row)
+    identity = str(UUID(bytes=row["id"]))
+    found = api.get(f"{EVENTS}/{identity}")
+    assert found == api.get(EVENTS, id=identity)["events"][0]
+    assert (found["id"], found["timestamp"], found["properties"]) == (identity, iso(at), {"price": 1})
+    assert api.get(f"{EVENTS}/{identity}", timestamp=iso(at)) == found
+    assert "session_id" not in found
+    other = stored[0]
+    path = f"{EVENTS}/{UUID(bytes=other['id'])}"
+    assert api.get(path, timestamp=iso(other["timestamp"]))["event_type"] == other["event_type"]
+    if UUID(bytes=other["id"]).version not in {7, 8}:
+        refused = api.get(path, expect=400)
+        assert (refused["parameter"], "does not hold the time" in refused["detail"]) == ("timestamp", True)
+    tick = timedelta(microseconds=1)
+    missed = api.get(path, expect=404, timestamp=iso(other["timestamp"] + tick))
+    assert (missed["error"], missed["type"].rpartition(":")[2]) == ("Event not found", "not-found")
+    assert api.get(f"{EVENTS}/{uuid7(at, b'0000000000')}", expect=404)["status"] == 404
+    assert api.get(f"{EVENTS}/not-an-id", expect=400)["parameter"] == "id"
+
+
 def test_a_search_says_when_its_budget_is_used_up(
     events_database: str, stored: list[Row], day: datetime
 ) -> None:

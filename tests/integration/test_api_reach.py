@@ -141,11 +141,32 @@ def test_a_key_of_whole_types_is_led_to_them_by_an_index(api: Api, database: str
     assert client.get(EVENTS, **RANGE, total="exact")["total"] == {"value": 5, "is_exact": True}
 
 
+def test_one_event(everything: Client, orders: Client, team_a: Client, teams: Client) -> None:
+    for row in FIRST + SECOND:
+        path = f"{EVENTS}/{UUID(bytes=row['id'])}"
+        is_order = row["event_type"].startswith("order.")
+        strategy = json.loads(row["properties"]).get("strategy_id")
+        sees = {
+            everything: True,
+            orders: is_order,
+            team_a: strategy == "a",
+            teams: is_order and strategy in ("a", "c"),
+        }
+        for client, is_seen in sees.items():
+            answer = client.request("GET", path, params={"timestamp": iso(row["timestamp"])})
+            assert answer.status_code == (200 if is_seen else 404)
+            # One that is not seen looks like one that is not there.
+            assert is_seen or answer.json()["detail"].startswith("There is no event")
+
+
 def test_statistics(everything: Client, orders: Client, team_a: Client) -> None:
     assert everything.get(STATS, **RANGE)["total_events"] == 9
     seen = orders.get(STATS, **RANGE)
     assert seen["by_type"] == {"order.placed": 4, "order.filled": 3}
     assert seen["total_events"] == 7
+    per_minute = orders.get(STATS, **RANGE, interval="1m")
+    assert [one["by_type"] for one in per_minute["buckets"]] == [seen["by_type"]]
+    assert {name: per_minute[name] for name in seen} == seen
     refused = team_a.request("GET", STATS, params=RANGE)
     assert (refused.status_code, refused.json()["type"].rpartition(":")[2]) == (403, "outside-key")
     assert "strategy_id" in refused.json()["detail"]

@@ -272,6 +272,68 @@ def test_statistics_are_exact_to_the_microsecond(api: Api, database: str, day: d
             assert sum(answer["by_type"].values()) == answer["total_events"]
 
 
+@pytest.mark.parametrize("interval", LEVELS)
+def test_statistics_per_interval_are_exact_and_add_up(
+    api: Api, database: str, day: datetime, interval: str
+) -> None:
+    width = timedelta(seconds=LEVEL_SECONDS[interval])
+    seconds = (0, 29, 59, 60, 299, 300, 301, 899, 900, 3599, 3600, 7199, 7200, 7231, 40_000, 86_399)
+    events = [
+        event("a" if second % 2 else "b", day + timedelta(seconds=second, microseconds=micros))
+        for second in seconds
+        for micros in (0, 1, 999_999)
+    ]
+    land(database, events[::3])
+    settle(database)
+    land(database, [*events[1::3], *events[2::3]])
+
+    def counted(start: datetime, end: datetime) -> dict[str, dict[str, int]]:
+        found: dict[str, dict[str, int]] = {}
+        for row in events:
+            if start <= row["timestamp"] < end:
+                bucket = found.setdefault(iso(day + (row["timestamp"] - day) // width * width), {})
+                bucket[row["event_type"]] = bucket.get(row["event_type"], 0) + 1
+        return dict(sorted(found.items()))
+
+    def check(start: datetime, end: datetime) -> None:
+        answer = api.get("/api/v1/events/stats", start_time=iso(start), end_time=iso(end), interval=interval)
+        assert answer["interval"] == interval
+        expected = counted(start, end)
+        assert [one["timestamp"] for one in answer["buckets"]] == list(expected)
+        for bucket in answer["buckets"]:
+            assert bucket["by_type"] == expected[bucket["timestamp"]]
+            assert bucket["total_events"] == sum(bucket["by_type"].values())
+        whole = api.get("/api/v1/events/stats", start_time=iso(start), end_time=iso(end))
+        assert {name: answer[name] for name in whole} == whole
+        assert whole["total_events"] == sum(one["total_events"] for one in answer["buckets"])
+
+    tick, second = timedelta(microseconds=1), timedelta(seconds=1)
+    for start in (day, day + tick, day + 29 * second, day + 59 * second + tick, day + 300 * second):
+        for end in (
+            day + 60 * second,
+            day + 301 * second,
+            day + 7231 * second + tick,
+            day + timedelta(days=1),
+        ):
+            if start <= end:
+                check(start, end)
+    settle(database)
+    check(day + tick, day + timedelta(days=1))
+
+
+def test_statistics_of_too_many_types_and_buckets_are_refused(database: str, day: datetime) -> None:
+    land(database, [event(f"t{n % 10}", day + timedelta(minutes=n // 10)) for n in range(100)])
+    few = {"query": {"max_points": 20, "cache_enabled": False}}
+    with running(settings_for(database, analytics=few)) as api:
+        asked = {"start_time": iso(day), "interval": "1m"}
+        ten = {**asked, "end_time": iso(day + timedelta(minutes=2))}
+        assert len(api.get("/api/v1/events/stats", **ten)["buckets"]) == 2
+        refused = api.get(
+            "/api/v1/events/stats", expect=400, **asked, end_time=iso(day + timedelta(minutes=3))
+        )
+        assert (refused["parameter"], "max_points" in refused["detail"]) == ("interval", True)
+
+
 def test_dashboard_equals_sql_on_raw_over_its_windows(database: str) -> None:
     now = datetime.now(UTC).replace(microsecond=0)
     floor = now.replace(second=0)

@@ -8,10 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from analytics_pipeline.events.ids import uuid7
+from analytics_pipeline.events.reach import EVERYTHING
 from api.errors import BadRequest
 from api.events.cursors import Cursor, Row, read_cursor
 from api.events.listing import EventList, Field, Format, Order, read_event_list
 from api.events.property_filters import Operator, PropertyFilter, read_filter
+from api.events.single import read_single
 from api.times import EPOCH, LATEST
 
 NOW = datetime(2026, 5, 17, 12, tzinfo=UTC)
@@ -150,3 +153,39 @@ def test_refusals_name_the_parameter(parameters: dict[str, object], parameter: s
     with pytest.raises(BadRequest) as refused:
         ask(**parameters)
     assert refused.value.extra["parameter"] == parameter
+
+
+def test_one_event_is_looked_for_where_its_id_or_its_timestamp_says() -> None:
+    at = datetime(2026, 5, 17, 11, 59, 58, 123_000, tzinfo=UTC)
+    own = str(uuid7(at, b"0123456789"))
+    near = read_single(own, b"", reach=EVERYTHING).filters
+    assert near.start <= at < near.end <= near.start + timedelta(seconds=2)
+    for identity in (own, "00000000-0000-4000-8000-000000000000"):
+        exact = read_single(identity, b"timestamp=2026-05-17T13:00:00.000001%2B02:00", reach=EVERYTHING)
+        assert exact.filters.start == datetime(2026, 5, 17, 11, 0, 0, 1, tzinfo=UTC)
+        assert exact.filters.end - exact.filters.start == timedelta(microseconds=1)
+        assert (exact.filters.id, exact.limit) == (UUID(identity), 1)
+
+
+@pytest.mark.parametrize(
+    ("identity", "query", "parameter"),
+    [
+        ("00000000-0000-4000-8000-000000000000", b"", "timestamp"),
+        ("00000000-0000-4000-8000-000000000000", b"timestamp=", "timestamp"),
+        ("00000000-0000-4000-8000-000000000000", b"timestamp=2026-05-17", "timestamp"),
+        ("nothing", b"timestamp=2026-05-17T13:00:00Z", "id"),
+        ("\0", b"", "id"),
+    ],
+)
+def test_an_id_that_leads_nowhere_is_refused(identity: str, query: bytes, parameter: str) -> None:
+    with pytest.raises(BadRequest) as caught:
+        read_single(identity, query, reach=EVERYTHING)
+    assert caught.value.extra == {"parameter": parameter}
+
+
+@pytest.mark.parametrize(
+    "identity", ["ffffffff-ffff-7fff-bfff-ffffffffffff", "00000000-0000-7000-8000-000000000000"]
+)
+def test_ids_of_times_that_no_event_has_are_looked_for_like_others(identity: str) -> None:
+    for filters in (read_single(identity, b"", reach=EVERYTHING).filters, ask(id=identity).filters):
+        assert EPOCH <= filters.start < filters.end
