@@ -3,6 +3,7 @@
 Belongs here: composition. Does not belong here: anything else.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -23,6 +24,8 @@ from api.audit import AuditTrail
 from api.cache import Cache
 from api.clock import Clock, utc_now
 from api.custom_events import endpoints as custom_events
+from api.custom_events import trials as custom_event_trials
+from api.custom_events import versions as custom_event_versions
 from api.custom_events.active import ActiveDefinitions
 from api.dashboard import endpoints as dashboard
 from api.database import Database
@@ -73,7 +76,8 @@ def create_app(
     app.state.services = services
     app.openapi = partial(document, app, needs_key=settings.security.api_key_enabled)  # type: ignore[method-assign]
     for feature in (
-        events, landings, metrics, dashboard, custom_events, operations, stream, keys, sessions, audit, health, page,
+        events, landings, metrics, dashboard, custom_event_versions, custom_event_trials, custom_events, operations,
+        stream, keys, sessions, audit, health, page,
     ):  # fmt: skip
         app.include_router(feature.router)
     app.add_exception_handler(Problem, _answer_problem)
@@ -94,12 +98,13 @@ def create_app(
     return CORSMiddleware(
         edge,
         allow_origins=cors.allowed_origins,
-        allow_methods=["GET", "POST", "DELETE"],
+        allow_methods=["GET", "POST", "PATCH", "DELETE"],
         # A key in a header, never a cookie: credentials are not allowed, whatever the origins.
         allow_headers=[
             "Authorization",
             "Content-Type",
             "Idempotency-Key",
+            "If-Match",
             "If-None-Match",
             "Prefer",
             "X-API-Key",
@@ -164,6 +169,7 @@ def _services(settings: Settings, clock: Clock, is_stopping: Callable[[], bool])
         inbox=inbox,
         poster=Poster(inbox, definitions.current, clock, settings),
         definitions=definitions,
+        trials=asyncio.Semaphore(1),
         versions=versions,
         limits=Limits.of(settings),
         ledger=Ledger(),

@@ -3,6 +3,7 @@
 Belongs here: the container and how an endpoint asks for it. Does not belong here: making the services (`app`).
 """
 
+import asyncio
 from dataclasses import dataclass
 from typing import Annotated, cast
 
@@ -41,6 +42,8 @@ class Services:
     inbox: InboxCommitter
     poster: Poster
     definitions: ActiveDefinitions
+    trials: asyncio.Semaphore
+    """Whoever tries a schema holds it."""
     versions: MetricService
     limits: Limits
     ledger: Ledger

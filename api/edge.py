@@ -121,6 +121,11 @@ class Edge:
         """The path, if it is one of ours without parameters: a name of bounded variety."""
         return path if (method, path) in self._rules else None
 
+    def only_reads(self, method: str, route: str) -> bool:
+        """Whether a route asks for nothing but reading, whatever its method: there is nothing to note."""
+        rule = self._rules.get((method, route))
+        return rule is not None and rule.scopes == ("read",)
+
     def direct(self, method: str, path: str) -> Direct | None:
         """Who answers this without FastAPI."""
         return self._direct.get(path) if method == "POST" else None
@@ -208,7 +213,9 @@ class _Exchange:
 
     async def _deliver(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            if self._scope["method"] not in _HARMLESS:
+            if self._scope["method"] not in _HARMLESS and not self._edge.only_reads(
+                self._scope["method"], self._matched
+            ):
                 await self._note()
         # Counted before the last byte leaves: whoever has an answer finds it in the metrics.
         elif message["type"] == "http.response.body" and not message.get("more_body"):

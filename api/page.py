@@ -22,7 +22,8 @@ h1{margin-bottom:0}h2{margin-top:2.5rem;border-bottom:1px solid #d0d7de}code,pre
 pre{background:#f6f8fa;padding:.75rem;overflow:auto;border-radius:6px}table{border-collapse:collapse;width:100%}
 td,th{border:1px solid #d0d7de;padding:.35rem .6rem;text-align:left;vertical-align:top}summary{cursor:pointer}
 .method{display:inline-block;min-width:3.2rem;text-align:center;border-radius:4px;color:#fff;font-weight:600}
-.get{background:#0969da}.post{background:#1a7f37}.delete{background:#cf222e}details{margin:.6rem 0}
+.get{background:#0969da}.post{background:#1a7f37}.patch{background:#9a6700}.delete{background:#cf222e}
+details{margin:.6rem 0}
 @media(prefers-color-scheme:dark){body{background:#0d1117;color:#e6edf3}pre{background:#161b22}td,th,h2{border-color:#30363d}}
 """
 _STYLE_HASH = b64encode(sha256(_STYLE.encode()).digest()).decode()

@@ -51,18 +51,38 @@ class Report:
         return self.refused == 0
 
 
+class Survey:
+    """Judges stored events, as they are read, by a definition that is not active yet."""
+
+    def __init__(self, definition: Definition) -> None:
+        self._definition = definition
+        self._found: Counter[Violation] = Counter()
+        self._oldest: datetime | None = None
+        self._newest: datetime | None = None
+        self.judged = 0
+
+    def judge(self, events: Iterable[StoredEvent]) -> None:
+        """Judge more of them; only the first problem of each is counted."""
+        for event in events:
+            self.judged += 1
+            self._oldest = event.timestamp if self._oldest is None else min(self._oldest, event.timestamp)
+            self._newest = event.timestamp if self._newest is None else max(self._newest, event.timestamp)
+            violation = self._definition.violation(_parse(event.properties))
+            if violation is not None:
+                self._note(violation._replace(path=_INDEX.sub("[*]", violation.path)))
+
+    def report(self, *, most_kinds: int = 10) -> Report:
+        """What was found so far."""
+        kinds = [Kind(*violation, events) for violation, events in self._found.most_common(most_kinds)]
+        return Report(self.judged, self._found.total(), kinds, self._oldest, self._newest)
+
+    def _note(self, kind: Violation) -> None:
+        rest = Violation("$.properties", "other", "another problem")
+        self._found[kind if kind in self._found or len(self._found) < _MOST_KINDS else rest] += 1
+
+
 def report(definition: Definition, events: Iterable[StoredEvent], *, most_kinds: int = 10) -> Report:
-    """Judge stored events by a definition that is not active yet; only the first problem of each is counted."""
-    judged, oldest, newest = 0, None, None
-    found: Counter[Violation] = Counter()
-    for event in events:
-        judged += 1
-        oldest = event.timestamp if oldest is None else min(oldest, event.timestamp)
-        newest = event.timestamp if newest is None else max(newest, event.timestamp)
-        violation = definition.violation(_parse(event.properties))
-        if violation is not None:
-            kind = violation._replace(path=_INDEX.sub("[*]", violation.path))
-            rest = Violation("$.properties", "other", "another problem")
-            found[kind if kind in found or len(found) < _MOST_KINDS else rest] += 1
-    kinds = [Kind(*violation, events) for violation, events in found.most_common(most_kinds)]
-    return Report(judged, found.total(), kinds, oldest, newest)
+    """What a definition would have done to these events."""
+    survey = Survey(definition)
+    survey.judge(events)
+    return survey.report(most_kinds=most_kinds)

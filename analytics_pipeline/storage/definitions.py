@@ -42,7 +42,7 @@ RETURNING {_COLUMNS}
 _SET_ACTIVE = f"""
 UPDATE custom_event_definitions SET is_active = %s WHERE name = %s RETURNING {_COLUMNS}
 """  # noqa: S608 - constants only
-_RECENT = """
+RECENT = """
 SELECT timestamp, properties::text FROM events WHERE event_type = %s ORDER BY timestamp DESC LIMIT %s
 """
 _AT_ONCE = 1_000
@@ -148,7 +148,7 @@ def recent_events(connection: Connection, event_type: str, most: int) -> Iterato
         connection.cursor("recent_events", row_factory=class_row(StoredEvent)) as cursor,
     ):
         cursor.itersize = _AT_ONCE
-        yield from cursor.execute(_RECENT, (check_name(event_type), most))
+        yield from cursor.execute(RECENT, (check_name(event_type), most))
 
 
 def _one(connection: Connection, statement: str, values: Any) -> StoredDefinition:

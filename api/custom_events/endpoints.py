@@ -1,4 +1,4 @@
-"""`/api/v1/custom-events`: define an event type, read a definition."""
+"""`/api/v1/custom-events`: define event types, change, list and delete definitions."""
 
 import orjson
 from fastapi import APIRouter, Request, Response
@@ -6,15 +6,41 @@ from fastapi import APIRouter, Request, Response
 from api.access import READ_PART, WRITE_PART
 from api.audit import SUBJECT
 from api.custom_events import schemas
-from api.custom_events.repository import StoredDefinition, create_definition, get_definition
-from api.dependencies import ServicesDependency
+from api.custom_events.listing import PARAMETERS, cursor_of, read_listing
+from api.custom_events.names import ONE, PATH, is_below, name_to_change, name_to_read
+from api.custom_events.preconditions import precondition_required, read_if_match, tag_of
+from api.custom_events.repository import (
+    StoredDefinition,
+    change_definition,
+    create_definition,
+    delete_definition,
+    get_definition,
+    list_definitions,
+    no_such_definition,
+)
+from api.dependencies import Services, ServicesDependency
 from api.documentation import errors
-from api.errors import Forbidden, NotFound
 from api.events.schemas import request_body
+from api.parameters import openapi_parameters
 from api.principal import reach_of
 
 router = APIRouter(tags=["Custom events"])
-PATH = "/api/v1/custom-events"
+
+ETAG = {
+    "ETag": {
+        "description": "Of the definition as it is now, for If-Match.",
+        "schema": {"type": "string"},
+        "example": '"1-649d1e0a5b3c0"',
+    }
+}
+IF_MATCH = {
+    "name": "If-Match",
+    "in": "header",
+    "required": False,
+    "description": "ETag of the definition that this is meant for, or `*`; 412 if it was changed since.",
+    "schema": {"type": "string"},
+    "example": "*",
+}
 
 
 @router.post(
@@ -22,7 +48,7 @@ PATH = "/api/v1/custom-events"
     status_code=201,
     summary="Define a custom event type",
     response_model=schemas.DefinitionAnswer,
-    responses=errors(400, 403, 409, 413, 415, 429, 503),
+    responses=errors(400, 403, 409, 413, 415, 429, 503) | {201: {"headers": ETAG}},
     openapi_extra=request_body(schemas.DefinitionBody, schemas.EXAMPLE),
     dependencies=[WRITE_PART],
 )
@@ -30,29 +56,125 @@ async def post_custom_event(request: Request, services: ServicesDependency) -> R
     """From the next second on, events of this type are validated against the schema, over Kafka and REST."""
     definition = schemas.read_definition(await request.body())
     request.scope[SUBJECT] = definition.name
-    reach = reach_of(request)
-    if not reach.has_type(definition.name) or reach.dimensions:
-        raise Forbidden("A definition judges all events of its type, and the key sees only a part of them.")
+    name_to_change(definition.name, request)
     return _answer(await create_definition(services.database, definition), 201)
 
 
 @router.get(
-    PATH + "/{name:path}",
+    PATH,
+    summary="List custom event types",
+    response_model=schemas.DefinitionsAnswer,
+    responses=errors(400, 429, 503),
+    openapi_extra=openapi_parameters(PARAMETERS),
+    dependencies=[READ_PART],
+)
+async def get_custom_events(request: Request, services: ServicesDependency) -> Response:
+    """By name; those of the event types that the key sees."""
+    listing = read_listing(request.scope["query_string"])
+    found = await list_definitions(services.database, listing, reach_of(request))
+    page = found[: listing.limit]
+    content = {
+        "custom_events": [stored.content() for stored in page],
+        "count": len(page),
+        "next_cursor": cursor_of(page[-1].name) if len(found) > len(page) else None,
+    }
+    return Response(orjson.dumps(content, option=orjson.OPT_UTC_Z), media_type="application/json")
+
+
+@router.get(
+    ONE,
     summary="A custom event type",
     response_model=schemas.DefinitionAnswer,
-    responses=errors(404, 429, 503),
+    responses=errors(404, 429, 503) | {200: {"headers": ETAG}},
     dependencies=[READ_PART],
 )
 async def get_custom_event(name: str, request: Request, services: ServicesDependency) -> Response:
     """The stored definition of this name."""
-    if not reach_of(request).has_type(name):
-        raise Forbidden("The key does not see events of this type.")
-    found = None if "\0" in name else await get_definition(services.database, name)
+    found = await get_definition(services.database, name_to_read(name, request))
     if found is None:
-        raise NotFound("There is no custom event of this name.", title="Custom event not found")
+        raise no_such_definition()
     return _answer(found, 200)
 
 
+@router.patch(
+    ONE,
+    summary="Change a custom event type",
+    response_model=schemas.DefinitionAnswer,
+    responses=errors(400, 404, 409, 412, 413, 415, 428, 429, 503) | {200: {"headers": ETAG}},
+    openapi_extra=request_body(schemas.ChangeBody, schemas.CHANGE_EXAMPLE) | {"parameters": [IF_MATCH]},
+    dependencies=[WRITE_PART],
+)
+async def patch_custom_event(name: str, request: Request, services: ServicesDependency) -> Response:
+    """Another schema is a new version, by which every process judges from its next batch on; other texts are not.
+
+    Say what you change by `If-Match` or `version`, so that nobody's change is lost.
+    """
+    change = schemas.read_change(await request.body())
+    expected = read_if_match(request.headers.getlist("if-match"), version=change.version)
+    if not expected.is_said:
+        raise precondition_required()
+    request.scope[SUBJECT] = known = name_to_change(name, request)
+    return _answer(await change_definition(services.database, known, change, expected), 200)
+
+
+@router.delete(
+    ONE,
+    status_code=204,
+    summary="Delete a custom event type",
+    responses=errors(404, 409, 412, 429, 503),
+    openapi_extra={"parameters": [IF_MATCH]},
+    dependencies=[WRITE_PART],
+)
+async def delete_custom_event(name: str, request: Request, services: ServicesDependency) -> Response:
+    """Refused while events of the type are stored, messages that it refused wait, or its metrics have data.
+
+    Its versions stay, and a definition made again under this name goes on counting.
+    """
+    request.scope[SUBJECT] = known = name_to_change(name, request)
+    expected = read_if_match(request.headers.getlist("if-match"))
+    await delete_definition(services.database, known, expected)
+    return Response(status_code=204)
+
+
+@router.post(
+    ONE + "/deactivate",
+    summary="Let events of a type pass unjudged",
+    response_model=schemas.DefinitionAnswer,
+    responses=errors(404, 412, 429, 503) | {200: {"headers": ETAG}},
+    openapi_extra={"parameters": [IF_MATCH]},
+    dependencies=[WRITE_PART],
+)
+async def post_deactivate(name: str, request: Request, services: ServicesDependency) -> Response:
+    """The definition, its versions and what its metrics have stay; once more changes nothing but the time."""
+    return await _set_active(name, request, services, False)
+
+
+@router.post(
+    ONE + "/activate",
+    summary="Judge events of a type again",
+    response_model=schemas.DefinitionAnswer,
+    responses=errors(404, 412, 429, 503) | {200: {"headers": ETAG}},
+    openapi_extra={"parameters": [IF_MATCH]},
+    dependencies=[WRITE_PART],
+)
+async def post_activate(name: str, request: Request, services: ServicesDependency) -> Response:
+    """By its newest version, from the next second on."""
+    return await _set_active(name, request, services, True)
+
+
+async def _set_active(name: str, request: Request, services: Services, is_active: bool) -> Response:
+    if not is_below(request, "/activate" if is_active else "/deactivate"):
+        raise no_such_definition()
+    request.scope[SUBJECT] = known = name_to_change(name, request)
+    expected = read_if_match(request.headers.getlist("if-match"))
+    change = schemas.Change(is_active=is_active)
+    return _answer(await change_definition(services.database, known, change, expected), 200)
+
+
 def _answer(stored: StoredDefinition, status: int) -> Response:
-    content = stored._asdict() | {"schema": orjson.Fragment(stored.schema)}
-    return Response(orjson.dumps(content, option=orjson.OPT_UTC_Z), status, media_type="application/json")
+    return Response(
+        orjson.dumps(stored.content(), option=orjson.OPT_UTC_Z),
+        status,
+        media_type="application/json",
+        headers={"ETag": tag_of(stored.version, stored.updated_at)},
+    )

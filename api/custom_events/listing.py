@@ -1,0 +1,84 @@
+"""What a list of definitions is asked for: filters and page.
+
+Belongs here: reading the query string, cursors. Does not belong here: SQL (`repository`), shapes (`schemas`).
+
+A cursor names the last definition of a page, so that what is defined or deleted meanwhile moves nothing else.
+"""
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from binascii import Error
+from dataclasses import dataclass
+
+from analytics_pipeline.events.limits import MAX_TEXT
+from api.errors import invalid_parameter
+from api.parameters import Parameter, Query
+
+MOST = 200
+"""Definitions of a page: a schema may have 64 KiB."""
+_DEFAULT = 100
+_LONGEST_CURSOR = 2_048
+_FORMAT = b"\x01"
+
+IS_ACTIVE = Parameter(
+    "is_active",
+    "Only definitions that judge events (true), or only those that do not (false).",
+    "true",
+    (("type", "string"), ("enum", ["true", "false"])),
+)
+PREFIX = Parameter(
+    "prefix",
+    "Only definitions whose name begins so.",
+    "custom.",
+    (("type", "string"), ("maxLength", MAX_TEXT)),
+)
+LIMIT = Parameter(
+    "limit",
+    f"Most definitions of a page. Default {_DEFAULT}.",
+    _DEFAULT,
+    (("type", "integer"), ("minimum", 1), ("maximum", MOST)),
+)
+CURSOR = Parameter("cursor", "`next_cursor` of the page before.")
+PARAMETERS = (IS_ACTIVE, PREFIX, LIMIT, CURSOR)
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Which definitions: names after `after`, in the order of their code points."""
+
+    is_active: bool | None
+    prefix: str
+    limit: int
+    after: str
+
+
+def read_listing(query_string: bytes) -> Listing:
+    """Understand a query string.
+
+    Raises:
+        BadRequest: a parameter is malformed.
+    """
+    query = Query(query_string, PARAMETERS)
+    is_active = query.choice(IS_ACTIVE, ("true", "false"))
+    cursor = query.text(CURSOR, limit=_LONGEST_CURSOR)
+    return Listing(
+        is_active=None if is_active is None else is_active == "true",
+        prefix=query.text(PREFIX, limit=MAX_TEXT) or "",
+        limit=query.number(LIMIT, default=_DEFAULT, low=1, high=MOST),
+        after="" if cursor is None else _name_in(cursor),
+    )
+
+
+def cursor_of(name: str) -> str:
+    """Leads to what comes after this name."""
+    return urlsafe_b64encode(_FORMAT + name.encode()).rstrip(b"=").decode()
+
+
+def _name_in(cursor: str) -> str:
+    try:
+        packed = urlsafe_b64decode(cursor.encode("ascii") + b"=" * (-len(cursor) % 4))
+        name = packed[1:].decode()
+    except (ValueError, Error):
+        packed, name = b"", ""
+    if packed[:1] != _FORMAT or not name or "\0" in name or len(name) > MAX_TEXT:
+        raise invalid_parameter("cursor", "is not a cursor of this list")
+    return name
