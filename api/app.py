@@ -29,7 +29,9 @@ from api.custom_events import versions as custom_event_versions
 from api.custom_events.active import ActiveDefinitions
 from api.dashboard import endpoints as dashboard
 from api.database import Database
+from api.dead_letters import endpoints as dead_letters
 from api.dependencies import Services
+from api.desk import Desk
 from api.documentation import DESCRIPTION, TITLE, document
 from api.edge import REQUEST_ID, Application, Edge
 from api.errors import MEDIA_TYPE, BadRequest, HttpProblem, Problem
@@ -76,8 +78,8 @@ def create_app(
     app.state.services = services
     app.openapi = partial(document, app, needs_key=settings.security.api_key_enabled)  # type: ignore[method-assign]
     for feature in (
-        events, landings, metrics, dashboard, custom_event_versions, custom_event_trials, custom_events, operations,
-        stream, keys, sessions, audit, health, page,
+        events, landings, metrics, dashboard, custom_event_versions, custom_event_trials, custom_events,
+        dead_letters, operations, stream, keys, sessions, audit, health, page,
     ):  # fmt: skip
         app.include_router(feature.router)
     app.add_exception_handler(Problem, _answer_problem)
@@ -161,6 +163,7 @@ def _services(settings: Settings, clock: Clock, is_stopping: Callable[[], bool])
         settings=settings,
         clock=clock,
         database=database,
+        desk=Desk(settings, database),
         redis=redis,
         cache=cache,
         keyring=keyring,
@@ -196,6 +199,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         reporter.stop()
         await services.inbox.close()
         await services.audit.close()
+        services.desk.close()
         await services.cache.close()
         if services.redis is not None:
             await services.redis.close()

@@ -6,8 +6,8 @@ Does not belong here: statements; those stand in the repository of their feature
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import psycopg
@@ -20,6 +20,7 @@ from api.errors import BadRequest, Problem, Unavailable
 from api.versions import Listener, Watcher, cut
 
 Connection = psycopg.AsyncConnection[Any]
+Opened = psycopg.AsyncConnection[Any] | psycopg.Connection[Any]
 Pool = AsyncConnectionPool[Connection]
 
 QUEUE_TIME = 1.0
@@ -50,7 +51,7 @@ class Database:
             database.conninfo(), on_connect=self._drop_broken, on_stall=self._cut_all, listeners=listeners
         )
         self._watching: asyncio.Task[None] | None = None
-        self._active: set[Connection] = set()
+        self._active: set[Opened] = set()
 
     @property
     def watcher(self) -> Watcher:
@@ -78,12 +79,8 @@ class Database:
         Raises:
             Unavailable: Postgres is down, does not answer in time, or too many reads wait already.
         """
-        self._refuse_if_down()
-        try:
-            async with asyncio.timeout(QUEUE_TIME):
-                await self._turns.acquire()
-        except TimeoutError:
-            raise Unavailable("Too many queries are running; try again shortly.", kind="overloaded") from None
+        self.refuse_if_down()
+        await take_turn(self._turns)
         started = time.perf_counter()
         try:
             async with self._guarded(), self._borrowed(self._reads) as opened:
@@ -99,7 +96,7 @@ class Database:
         Raises:
             Unavailable: Postgres is down or does not answer in time.
         """
-        self._refuse_if_down()
+        self.refuse_if_down()
         async with self._guarded(), self._borrowed(self._writes) as opened:
             yield opened
 
@@ -109,11 +106,16 @@ class Database:
         Raises:
             Unavailable: there was none.
         """
-        self._refuse_if_down()
+        self.refuse_if_down()
         async with self._guarded(), self._borrowed(self._reads) as opened:
             await opened.execute("SELECT 1")
 
-    def _refuse_if_down(self) -> None:
+    def refuse_if_down(self) -> None:
+        """Answer at once while Postgres is known to be away.
+
+        Raises:
+            Unavailable: it is.
+        """
         fault = self._watcher.fault
         if fault is not None:
             raise Unavailable(fault, kind="database-unavailable")
@@ -125,8 +127,17 @@ class Database:
 
     def _cut_all(self) -> None:
         """Postgres has stopped answering: nobody who waits for it shall wait longer."""
-        for opened in self._active:
+        for opened in list(self._active):
             cut(opened)
+
+    @contextmanager
+    def watched(self, opened: psycopg.Connection[Any]) -> Iterator[None]:
+        """While somebody works with a connection of his own: cut it too when Postgres stops answering."""
+        self._active.add(opened)
+        try:
+            yield
+        finally:
+            self._active.discard(opened)
 
     @asynccontextmanager
     async def _borrowed(self, pool: Pool) -> AsyncIterator[Connection]:
@@ -143,6 +154,19 @@ class Database:
             yield
         except (psycopg.Error, OSError, TimeoutError) as error:
             raise problem_of(error) from error
+
+
+async def take_turn(turns: asyncio.Semaphore) -> None:
+    """Wait for one's turn, but not long.
+
+    Raises:
+        Unavailable: too many are before us.
+    """
+    try:
+        async with asyncio.timeout(QUEUE_TIME):
+            await turns.acquire()
+    except TimeoutError:
+        raise Unavailable("Too many queries are running; try again shortly.", kind="overloaded") from None
 
 
 def problem_of(error: Exception) -> Problem:

@@ -16,6 +16,7 @@ from api.cache import Cache
 from api.clock import Clock
 from api.custom_events.active import ActiveDefinitions
 from api.database import Database
+from api.desk import Desk
 from api.events.committer import InboxCommitter
 from api.events.posting import Poster
 from api.health_checks import Health
@@ -34,6 +35,7 @@ class Services:
     settings: Settings
     clock: Clock
     database: Database
+    desk: Desk
     redis: RedisLine | None
     cache: Cache
     keyring: Keyring

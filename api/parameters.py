@@ -56,6 +56,7 @@ END_TIME = Parameter(
     "2026-02-01T00:00:00Z",
     _TIME,
 )
+LIMIT = Parameter("limit", "Most entries to return. Default 100.", 100, (("type", "integer"), ("minimum", 1)))
 
 
 def openapi_parameters(parameters: Sequence[Parameter]) -> dict[str, Any]:

@@ -40,3 +40,15 @@ class PatientResponse(StreamingResponse):
         except TimeoutError:
             _log.warning("slow_stream_dropped", seconds=self._patience)
             raise
+
+
+async def primed(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The same pieces, the first of them made: what goes wrong with it is still answered as an error."""
+    first = await anext(pieces, b"")
+
+    async def all_of_them() -> AsyncIterator[bytes]:
+        yield first
+        async for piece in pieces:
+            yield piece
+
+    return all_of_them()

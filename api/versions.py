@@ -218,7 +218,7 @@ class Watcher:
             self._versions = versions
 
 
-def cut(opened: psycopg.AsyncConnection[Any]) -> None:
+def cut(opened: psycopg.AsyncConnection[Any] | psycopg.Connection[Any]) -> None:
     """End the conversation with a server that has stopped answering: whoever waits gets an error at once.
 
     Cancelling would ask the server, and wait for it.

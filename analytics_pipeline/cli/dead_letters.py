@@ -7,7 +7,6 @@ Belongs here: arguments. Does not belong here: how it looks (`dead_letter_displa
 import functools
 import inspect
 import json
-import secrets
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -62,7 +61,10 @@ Reasons = Annotated[
         help="Such as not_json; like the next four, more than once for any of them.",
     ),
 ]
-Types = Annotated[list[str] | None, typer.Option("--type", help="Event type, where it is known.")]
+Types = Annotated[
+    list[str] | None,
+    typer.Option("--type", help="Event type, where it is known; 'order.*' for all that begin so."),
+]
 Sources = Annotated[list[str] | None, typer.Option("--source", help="Topic, or http.")]
 Groups = Annotated[list[str] | None, typer.Option("--group", help="As `groups` names it.")]
 Ids = Annotated[list[int] | None, typer.Option("--id", help="One dead letter.")]
@@ -184,7 +186,8 @@ def show(
 ) -> None:
     """Show one dead letter: where it came from, what is wrong with it, what to do, and its bytes."""
     found = joined()
-    from analytics_pipeline.storage.dead_letters import as_record, read
+    from analytics_pipeline.storage.dead_letter_export import as_record
+    from analytics_pipeline.storage.dead_letters import read
 
     with database(found, "dead-letters") as opened:
         one = read(opened, number)
@@ -213,7 +216,7 @@ def export(
 ) -> None:
     """Write dead letters as JSON, one a line, oldest first, all bytes in base64."""
     found = joined()
-    from analytics_pipeline.storage.dead_letters import as_produce_request, as_record, export
+    from analytics_pipeline.storage.dead_letter_export import as_produce_request, as_record, export
 
     written = 0
     with _output(output) as out, database(found, "dead-letters") as opened:
@@ -244,32 +247,18 @@ def replay(
     """
     _require(which, every, "replay")
     found = joined()
-    from analytics_pipeline.events.definitions import NO_DEFINITIONS, Definitions
-    from analytics_pipeline.events.limits import Limits
-    from analytics_pipeline.storage.definitions import load_catalog, load_definitions
-    from analytics_pipeline.storage.landing import Lander
-    from analytics_pipeline.storage.replays import Replayed, preview, replay
+    from analytics_pipeline.storage.replay_runs import run
+    from analytics_pipeline.storage.replays import Replayed
 
     done = Replayed()
     with database(found, "replay") as opened:
         opened.rollback()
-
-        def definitions() -> Definitions:
-            return load_definitions(opened)[0] if found.custom_events.enabled else NO_DEFINITIONS
-
-        lander = Lander(
-            found.database.conninfo(),
-            name=f"landing-replay-{secrets.token_hex(4)}",
-            catalog=lambda: load_catalog(opened, is_custom_enabled=found.custom_events.enabled),
-        )
-        work = preview if dry_run else replay
         try:
-            for batch in work(lander, which, definitions=definitions, limits=Limits.of(found), limit=limit):
+            for batch in run(opened, found, which, is_dry_run=dry_run, limit=limit):
                 done.add(batch)
         except EnvironmentFault as error:
             raise EnvironmentFault(f"{error}; what was replayed stays replayed: run this again") from error
         finally:
-            lander.close()
             show_replayed(done, is_dry_run=dry_run, as_json=as_json)
     if done.still_bad or done.busy:
         raise typer.Exit(DataError.exit_code)

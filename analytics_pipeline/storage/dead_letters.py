@@ -1,12 +1,11 @@
 """Dead letters for people: finding, grouping, reading, discarding, and the proof that none is missing.
 
 Belongs here: the statements on `dead_letter_events`, and plain values as answers, for the command line and REST alike.
-Does not belong here: writing new dead letters (`storage.ledger`) and landing them again (`storage.replays`).
+Does not belong here: writing new dead letters (`storage.ledger`), landing them again (`storage.replays`), taking them
+out with their bytes (`storage.dead_letter_export`).
 """
 
-import base64
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -16,6 +15,7 @@ from psycopg.rows import class_row
 
 from analytics_pipeline.events.fingerprint import MOST_BYTES, shape_of
 from analytics_pipeline.events.messages import Headers, decode_headers
+from analytics_pipeline.events.reach import EVERYTHING, Reach
 from analytics_pipeline.storage.connection import Connection
 
 CONSERVED = """
@@ -46,24 +46,30 @@ A letter is counted dead once, when it is read; it stays in the table whatever b
 MATCHING = """
     (%(ids)s::bigint [] IS NULL OR id = ANY(%(ids)s))
     AND (%(reasons)s::text [] IS NULL OR reason = ANY(%(reasons)s))
-    AND (%(event_types)s::text [] IS NULL OR event_type = ANY(%(event_types)s))
+    AND (
+        %(event_types)s::text [] IS NULL OR event_type = ANY(%(event_types)s)
+        OR event_type ^@ ANY(%(type_prefixes)s::text [])
+    )
+    AND (
+        %(seen_types)s::text [] IS NULL OR event_type = ANY(%(seen_types)s)
+        OR event_type ^@ ANY(%(seen_prefixes)s::text [])
+    )
     AND (%(sources)s::text [] IS NULL OR source = ANY(%(sources)s))
     AND (%(groups)s::text [] IS NULL OR fingerprint = ANY(%(groups)s))
     AND (%(statuses)s::text [] IS NULL OR status = ANY(%(statuses)s))
     AND (%(since)s::timestamptz IS NULL OR created_at >= %(since)s)
     AND (%(until)s::timestamptz IS NULL OR created_at < %(until)s)
 """
-_COLUMNS = """
+COLUMNS = """
     id, source, partition, source_offset AS offset, reason, detail, event_type, fingerprint AS group, status, attempts,
     created_at, message_timestamp, attempted_at, settled_at, replay_batch_id, note,
     coalesce(octet_length(value), 0) AS size
 """
 _FIND = f"""
-SELECT {_COLUMNS} FROM dead_letter_events
+SELECT {COLUMNS} FROM dead_letter_events
 WHERE (%(before)s::bigint IS NULL OR id < %(before)s) AND {MATCHING}
 ORDER BY id DESC LIMIT %(limit)s
 """  # noqa: S608  (constants of this module)
-_READ = f"SELECT {_COLUMNS} FROM dead_letter_events WHERE id = %s"  # noqa: S608
 _CONTENT = "SELECT key, value, headers FROM dead_letter_events WHERE id = %s"
 _GROUPS = f"""
 SELECT
@@ -84,9 +90,6 @@ ORDER BY counted.letters DESC, counted.newest DESC
 _COUNT = f"""
 SELECT reason, count(*) FROM dead_letter_events WHERE {MATCHING} GROUP BY reason ORDER BY reason
 """  # noqa: S608
-_EXPORT = f"""
-SELECT {_COLUMNS}, key, value, headers FROM dead_letter_events WHERE {MATCHING} ORDER BY id LIMIT %(limit)s
-"""  # noqa: S608
 _DISCARD = f"""
 UPDATE dead_letter_events SET status = 'discarded', settled_at = clock_timestamp(), note = %(note)s
 WHERE status = 'open' AND id = ANY(ARRAY(
@@ -104,7 +107,6 @@ WHERE source = %(source)s AND partition = %(partition)s AND read > 0
 ORDER BY batch_id DESC LIMIT %(most)s
 """
 _MOST_BATCHES = 1_000
-_EXPORTED_AT_ONCE = 50
 
 
 class Status(StrEnum):
@@ -120,7 +122,8 @@ class Status(StrEnum):
 class Filter:
     """Which dead letters: all conditions hold; an empty one holds always.
 
-    `since` and `until` are about when the letter was written, `[since, until)`.
+    An event type that ends in `*` stands for all that begin so. `since` and `until` are about when the letter was
+    written, `[since, until)`. `reach` is what may be seen: with event types, no letter whose type is not known.
     """
 
     ids: tuple[int, ...] = ()
@@ -131,6 +134,7 @@ class Filter:
     statuses: tuple[Status, ...] = ()
     since: datetime | None = None
     until: datetime | None = None
+    reach: Reach = EVERYTHING
 
     @property
     def is_empty(self) -> bool:
@@ -139,10 +143,14 @@ class Filter:
 
     def parameters(self) -> dict[str, Any]:
         """Values of the statements here and in `storage.replays`."""
+        seen = self.reach
         return {
             "ids": list(self.ids) or None,
             "reasons": list(self.reasons) or None,
             "event_types": list(self.event_types) or None,
+            "type_prefixes": [name[:-1] for name in self.event_types if name.endswith("*")],
+            "seen_types": None if seen.event_types is None else list(seen.names),
+            "seen_prefixes": list(seen.prefixes),
             "sources": list(self.sources) or None,
             "groups": list(self.groups) or None,
             "statuses": [status.value for status in self.statuses] or None,
@@ -205,12 +213,13 @@ def find(connection: Connection, which: Filter, *, limit: int, before: int | Non
         return cursor.execute(_FIND, {**which.parameters(), "before": before, "limit": limit}).fetchall()
 
 
-def read(connection: Connection, number: int) -> tuple[Letter, Content] | None:
-    """One dead letter with its bytes, or None."""
+def read(connection: Connection, number: int, *, reach: Reach = EVERYTHING) -> tuple[Letter, Content] | None:
+    """One dead letter with its bytes, or None if there is none that may be seen."""
+    which = Filter(ids=(number,), reach=reach)
     with connection.cursor(row_factory=class_row(Letter)) as cursor:
-        letter = cursor.execute(_READ, (number,)).fetchone()
+        letter = cursor.execute(_FIND, {**which.parameters(), "before": None, "limit": 1}).fetchone()
     content = connection.execute(_CONTENT, (number,)).fetchone()
-    return (letter, _content(*content)) if letter is not None and content is not None else None
+    return (letter, content_of(*content)) if letter is not None and content is not None else None
 
 
 def groups(connection: Connection, which: Filter, *, limit: int) -> list[Group]:
@@ -229,22 +238,6 @@ def count(connection: Connection, which: Filter) -> Counter[str]:
     return Counter(dict(connection.execute(_COUNT, which.parameters()).fetchall()))
 
 
-def export(
-    connection: Connection, which: Filter, *, limit: int | None = None
-) -> Iterator[tuple[Letter, Content]]:
-    """The oldest first, in one snapshot, few of them in memory at a time.
-
-    Args:
-        connection: not in a transaction.
-        which: the letters.
-        limit: at most so many.
-    """
-    with connection.transaction(), connection.cursor(name="dead_letters") as cursor:
-        cursor.itersize = _EXPORTED_AT_ONCE
-        for *columns, key, value, headers in cursor.execute(_EXPORT, {**which.parameters(), "limit": limit}):
-            yield Letter(*columns), _content(key, value, headers)
-
-
 def discard(connection: Connection, which: Filter, *, note: str, limit: int | None = None) -> int:
     """Say of open letters that they will not be replayed; their bytes stay. Returns how many, commits."""
     with connection.transaction():
@@ -261,46 +254,10 @@ def history(connection: Connection, partition: tuple[str, int]) -> list[tuple[in
     return [(read, dead) for read, dead in reversed(connection.execute(_HISTORY, values).fetchall())]
 
 
-def as_record(letter: Letter, content: Content) -> dict[str, Any]:
-    """For NDJSON: every byte in base64, and what is known of the message."""
-    at = letter.message_timestamp
-    return {
-        "id": letter.id,
-        "source": letter.source,
-        "partition": letter.partition,
-        "offset": letter.offset,
-        "reason": letter.reason,
-        "detail": letter.detail,
-        "event_type": letter.event_type,
-        "group": letter.group,
-        "status": letter.status,
-        "attempts": letter.attempts,
-        "created_at": letter.created_at.isoformat(),
-        "message_timestamp": None if at is None else at.isoformat(),
-        "key_base64": _base64(content.key),
-        "value_base64": _base64(content.value),
-        "headers_base64": [[name, _base64(value)] for name, value in content.headers],
-    }
-
-
-def as_produce_request(content: Content) -> dict[str, Any]:
-    """A record as the Kafka REST proxy takes it (`POST /v3/clusters/…/topics/…/records`), to be produced again."""
-    request: dict[str, Any] = {
-        "headers": [{"name": name, "value": _base64(value)} for name, value in content.headers],
-    }
-    for name, part in (("key", content.key), ("value", content.value)):
-        if part is not None:
-            request[name] = {"type": "BINARY", "data": _base64(part)}
-    return request
-
-
-def _content(key: bytes | None, value: bytes | None, headers: bytes | None) -> Content:
+def content_of(key: bytes | None, value: bytes | None, headers: bytes | None) -> Content:
+    """A message of its stored columns."""
     return Content(key, value, decode_headers(headers))
 
 
 def _shape(value: bytes | None, is_large: bool | None) -> str:
     return f"more than {MOST_BYTES} bytes" if is_large else shape_of(value)
-
-
-def _base64(value: bytes | None) -> str | None:
-    return None if value is None else base64.b64encode(value).decode()

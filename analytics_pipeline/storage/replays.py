@@ -78,6 +78,7 @@ class Replayed:
         duplicate: whose event was stored already.
         still_bad: by their new reason.
         busy: held by somebody else at this moment, another replay perhaps, and left to it.
+        reached: id of the last letter that was looked at; all matching ones up to it were.
     """
 
     tried: int = 0
@@ -85,6 +86,7 @@ class Replayed:
     duplicate: int = 0
     still_bad: Counter[str] = field(default_factory=Counter)
     busy: int = 0
+    reached: int = 0
 
     def add(self, other: "Replayed") -> None:
         """Both together."""
@@ -93,6 +95,7 @@ class Replayed:
         self.duplicate += other.duplicate
         self.still_bad += other.still_bad
         self.busy += other.busy
+        self.reached = max(self.reached, other.reached)
 
 
 class _Taken(NamedTuple):
@@ -169,6 +172,7 @@ def replay(
     definitions: Callable[[], Definitions],
     limits: Limits,
     limit: int | None = None,
+    after: int = 0,
     batch_size: int = BATCH_SIZE,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> Iterator[Replayed]:
@@ -180,6 +184,7 @@ def replay(
         definitions: asked for each batch.
         limits: the present ones.
         limit: try at most so many.
+        after: only letters of greater ids.
         batch_size: letters of one transaction.
         now: the clock, for ages.
 
@@ -190,7 +195,7 @@ def replay(
     Raises:
         See `storage.landing`; what was yielded before stays true.
     """
-    search = _Search(which, definitions, limits, now)
+    search = _Search(which, definitions, limits, now, after)
     rows, left = batch_size, limit
     while not search.is_over and (left is None or left > 0):
         try:
@@ -210,6 +215,7 @@ def replay(
                 duplicate=sum(line.duplicate for line in landed.lines) if landed else 0,
                 still_bad=Counter(letter.reason.value for letter in landed.dead) if landed else Counter(),
                 busy=search.busy,
+                reached=search.reached,
             )
             left = None if left is None else left - done.tried
             search.go_on()
@@ -224,6 +230,7 @@ def preview(
     definitions: Callable[[], Definitions],
     limits: Limits,
     limit: int | None = None,
+    after: int = 0,
     batch_size: int = BATCH_SIZE,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> Iterator[Replayed]:
@@ -232,7 +239,7 @@ def preview(
     Raises:
         psycopg.Error: Postgres.
     """
-    search = _Search(which, definitions, limits, now)
+    search = _Search(which, definitions, limits, now, after)
     left = limit
     while not search.is_over and (left is None or left > 0):
         connection = lander.connection
@@ -249,6 +256,7 @@ def preview(
                 stored=search.tried - len(dead),
                 still_bad=Counter(letter.reason.value for letter in dead),
                 busy=search.busy,
+                reached=search.reached,
             )
 
 
@@ -261,12 +269,13 @@ class _Search:
         definitions: Callable[[], Definitions],
         limits: Limits,
         now: Callable[[], datetime],
+        after: int,
     ) -> None:
         self._parameters = {**which.parameters(), "statuses": None}
         self._definitions = definitions
         self._limits = limits
         self._now = now
-        self._after = self._next = 0
+        self._after = self._next = after
         self._last: int | None = None
         self.is_over = False
         self.tried = self.busy = 0
@@ -288,6 +297,11 @@ class _Search:
         self.tried = len(letters)
         self.busy = sum(number <= self._next for number in candidates) - len(letters)
         return Replay(letters, self._decode(letters)) if letters else None
+
+    @property
+    def reached(self) -> int:
+        """Id of the last letter of what was taken."""
+        return self._next
 
     def go_on(self) -> None:
         """What was taken last is done."""

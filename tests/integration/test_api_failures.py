@@ -31,6 +31,8 @@ GETS = (
     "/api/v1/dashboard/metrics",
     "/api/v1/custom-events/x",
     "/api/v1/internal/ingestion-metrics",
+    "/api/v1/dead-letters",
+    "/api/v1/dead-letters/export",
 )
 POSTS = (("/api/v1/events", {"event_type": "a"}), ("/api/v1/custom-events", {"name": "never"}))
 

@@ -18,7 +18,7 @@ from analytics_pipeline.events.definitions import NO_DEFINITIONS, Definitions, c
 from analytics_pipeline.events.ids import deterministic_ids, source_seed
 from analytics_pipeline.events.limits import Limits
 from analytics_pipeline.events.messages import PlainMessage, RawBatch
-from analytics_pipeline.storage import audit, dead_letters, replays
+from analytics_pipeline.storage import audit, dead_letter_export, dead_letters, replays
 from analytics_pipeline.storage.connection import Connection
 from analytics_pipeline.storage.dead_letters import CONSERVED, Filter, Status
 from analytics_pipeline.storage.landing import Lander, TimedOut
@@ -167,12 +167,12 @@ def test_every_filter_chooses(database: str, lander: Lander, opened: Connection)
     ]:
         assert [letter.id for letter in dead_letters.find(opened, which, limit=10)] == expected, which
         assert dead_letters.count(opened, which).total() == len(expected), which
-        assert [letter.id for letter, _ in dead_letters.export(opened, which)] == expected[::-1], which
+        assert [letter.id for letter, _ in dead_letter_export.export(opened, which)] == expected[::-1], which
     pages = dead_letters.find(opened, Filter(), limit=2)
     assert [letter.id for letter in dead_letters.find(opened, Filter(), limit=2, before=pages[-1].id)] == [
         oldest
     ]
-    assert [letter.id for letter, _ in dead_letters.export(opened, Filter(), limit=1)] == [oldest]
+    assert [letter.id for letter, _ in dead_letter_export.export(opened, Filter(), limit=1)] == [oldest]
 
 
 def test_a_letter_is_read_and_exported_with_every_byte(
@@ -189,12 +189,12 @@ def test_a_letter_is_read_and_exported_with_every_byte(
     assert (content.key, content.value, content.headers) == (b"k\x00ey", b"\x00\xffnot json", headers)
     assert (letter.source, letter.partition, letter.offset, letter.size) == (SOURCE, 0, 4, 10)
     assert dead_letters.read(opened, letter.id + 1) is None
-    record = json.loads(json.dumps(dead_letters.as_record(letter, content)))
+    record = json.loads(json.dumps(dead_letter_export.as_record(letter, content)))
     assert base64.b64decode(record["value_base64"]) == content.value
     assert base64.b64decode(record["key_base64"]) == content.key
     assert record["headers_base64"] == [["trace", "AP8="], ["trace", None], ["näme", ""]]
     assert (record["source"], record["offset"], record["reason"]) == (SOURCE, 4, "not_json")
-    assert dead_letters.as_produce_request(content) == {
+    assert dead_letter_export.as_produce_request(content) == {
         "headers": [
             {"name": "trace", "value": "AP8="},
             {"name": "trace", "value": None},
@@ -267,7 +267,7 @@ def test_every_bad_input_is_refused_again_for_the_same_reason(
     assert sorted(letter.offset for letter in before.values()) == list(range(len(refused)))
     done = replay(lander, limits=Limits(), now=lambda: NOW)
     assert (done.tried, done.stored, done.still_bad.total()) == (len(refused), 0, len(refused))
-    for letter, content in dead_letters.export(opened, Filter()):
+    for letter, content in dead_letter_export.export(opened, Filter()):
         assert letter.reason == refused[letter.offset or 0].outcome
         assert content.value == refused[letter.offset or 0].value
         assert letter.attempts == 1

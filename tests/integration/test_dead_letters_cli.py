@@ -176,6 +176,7 @@ def test_replay_tells_what_became_of_them(run: Run, landed: list[int], database:
         "duplicate": 0,
         "still_bad": {"not_json": 1, "bad_user_id": 2, "refused_by_database": 1},
         "busy": 0,
+        "reached": landed[3],
     }
     execute(database, "ALTER TABLE events DROP CONSTRAINT no_poison")
     code, out, _ = run("replay", "--reason", "refused_by_database")

@@ -1,0 +1,1 @@
+"""`/api/v1/dead-letters`: messages that could not become events."""
