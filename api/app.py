@@ -46,7 +46,7 @@ from api.keys import endpoints as keys
 from api.keys import sessions
 from api.metrics import endpoints as metrics
 from api.metrics.service import CHANNEL, MetricService
-from api.operations import audit
+from api.operations import audit, ledger
 from api.operations import endpoints as operations
 from api.operations.repository import Ledger
 from api.reads import Builder, CachedReads
@@ -79,7 +79,7 @@ def create_app(
     app.openapi = partial(document, app, needs_key=settings.security.api_key_enabled)  # type: ignore[method-assign]
     for feature in (
         events, landings, metrics, dashboard, custom_event_versions, custom_event_trials, custom_events,
-        dead_letters, operations, stream, keys, sessions, audit, health, page,
+        dead_letters, operations, ledger, stream, keys, sessions, audit, health, page,
     ):  # fmt: skip
         app.include_router(feature.router)
     app.add_exception_handler(Problem, _answer_problem)

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import psycopg
+from psycopg.conninfo import make_conninfo
 
 from analytics_pipeline import telemetry
 from analytics_pipeline.errors import EnvironmentFault
@@ -26,6 +27,7 @@ MOST_READS = 4
 """Pieces of work that read at once, in this process; of those that write, one."""
 
 _WRITE_TIME = "4s"
+_CONNECT_TIME = "2"
 
 Result = TypeVar("Result")
 
@@ -35,7 +37,7 @@ class Desk:
 
     def __init__(self, settings: Settings, database: Database) -> None:
         """Take the settings, and who knows whether Postgres answers."""
-        self._conninfo = settings.database.conninfo()
+        self._conninfo = make_conninfo(settings.database.conninfo(), connect_timeout=_CONNECT_TIME)
         self._patience = f"{int(settings.analytics.query.timeout.total_seconds() * 1000)}ms"
         self._database = database
         self._read_turns = asyncio.Semaphore(MOST_READS)

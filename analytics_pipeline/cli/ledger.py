@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -53,7 +53,7 @@ def verify(since: Since = None, as_json: AsJson = False) -> None:
         checks = audit.verify(opened, since=start or BEGINNING)
     if as_json:
         _print_json(
-            {"holds": all(check.holds for check in checks), "checks": [_plain(one) for one in checks]}
+            {"holds": all(check.holds for check in checks), "checks": [one.as_dict() for one in checks]}
         )
     else:
         _show_checks(checks)
@@ -117,10 +117,6 @@ def moment(text: str | None, option: str) -> datetime | None:
     if found.tzinfo is None:
         raise ConfigurationError(f"{option}: {text!r} has no zone: give it one, like 2026-05-15T12:00Z")
     return found
-
-
-def _plain(check: "Check") -> dict[str, Any]:
-    return {**asdict(check), "holds": check.holds, "places": [place._asdict() for place in check.places]}
 
 
 def _print_json(content: object) -> None:

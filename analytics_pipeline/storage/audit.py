@@ -1,8 +1,8 @@
 """The proof that nothing was lost or doubled: every balance of the ledger, with its numbers and broken places.
 
 Belongs here: the questions, asked in one snapshot, so that landings in between don't count, and their answers as
-plain values. Does not belong here: sums against the tables (`storage.audit_tables`), writing the ledger
-(`storage.ledger`), rollups and freshness (`storage.books`).
+plain values. Does not belong here: sums against the tables (`storage.audit_tables`), sums of a range
+(`storage.conservation`), writing the ledger (`storage.ledger`), rollups and freshness (`storage.books`).
 
 Batches of a partition follow one another in the order of their ids: an owner takes the next id only after it has
 read what the batch before committed. (Not in the order of offsets, because an operator may go back.)
@@ -88,19 +88,19 @@ def verify(connection: Connection, *, since: datetime = BEGINNING) -> list[Check
         connection: idle.
         since: look at batches from then on; what was accepted over REST is always counted as a whole.
     """
-    with _snapshot(connection):
+    with snapshot(connection):
         values = {"since": since, "most": MOST_PLACES}
         return [*_of_ledger(connection, values), *of_tables(connection, values)]
 
 
 def verify_ledger(connection: Connection, *, since: datetime = BEGINNING) -> list[Check]:
     """Those checks that need no look at the events: cheap enough for every few minutes."""
-    with _snapshot(connection):
+    with snapshot(connection):
         return _of_ledger(connection, {"since": since, "most": MOST_PLACES})
 
 
 @contextmanager
-def _snapshot(connection: Connection) -> Iterator[None]:
+def snapshot(connection: Connection) -> Iterator[None]:
     """One transaction that only reads, and sees one moment."""
     connection.rollback()
     with connection.transaction():

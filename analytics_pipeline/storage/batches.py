@@ -6,7 +6,7 @@ Does not belong here: writing it (`storage.ledger`), proving it (`storage.audit`
 
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from psycopg.rows import class_row
 
@@ -22,6 +22,10 @@ WHERE (%(source)s::text IS NULL OR source = %(source)s)
     AND (%(batch)s::bigint IS NULL OR batch_id = %(batch)s)
     AND (%(since)s::timestamptz IS NULL OR committed_at >= %(since)s)
     AND (%(until)s::timestamptz IS NULL OR committed_at < %(until)s)
+    AND (
+        %(after_batch)s::bigint IS NULL OR batch_id < %(after_batch)s
+        OR (batch_id = %(after_batch)s AND (source, partition) > (%(after_source)s, %(after_partition)s))
+    )
     AND (NOT %(is_noted)s OR note IS NOT NULL)
     AND (NOT %(has_dead)s OR dead > 0)
     AND (NOT %(has_duplicates)s OR duplicate > 0)
@@ -45,6 +49,16 @@ class Filter:
     has_duplicates: bool = False
     has_skipped: bool = False
     limit: int = 50
+    after: "Key | None" = None
+    """Only lines behind this one."""
+
+
+class Key(NamedTuple):
+    """Which line of the ledger."""
+
+    batch_id: int
+    source: str
+    partition: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +79,17 @@ class Batch:
     committed_at: datetime
     note: str | None
 
+    @property
+    def key(self) -> Key:
+        """Which line it is."""
+        return Key(self.batch_id, self.source, self.partition)
+
 
 def batches(connection: Connection, wanted: Filter) -> list[Batch]:
     """The newest lines that match."""
-    values: dict[str, Any] = asdict(wanted)
+    after = wanted.after or (None, None, None)
+    values: dict[str, Any] = asdict(wanted) | dict(
+        zip(("after_batch", "after_source", "after_partition"), after, strict=True)
+    )
     with connection.cursor(row_factory=class_row(Batch)) as cursor:
         return cursor.execute(_LIST, values).fetchall()

@@ -4,7 +4,7 @@ Belongs here: plain values. Does not belong here: any question (`storage.audit`,
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -50,6 +50,10 @@ class Check:
     def holds(self) -> bool:
         """Whether nothing is wrong."""
         return self.broken == 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {**asdict(self), "holds": self.holds, "places": [place._asdict() for place in self.places]}
 
 
 def judged(
