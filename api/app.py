@@ -32,6 +32,7 @@ from api.database import Database
 from api.dead_letters import endpoints as dead_letters
 from api.dependencies import Services
 from api.desk import Desk
+from api.discovery import endpoints as discovery
 from api.documentation import DESCRIPTION, TITLE, document
 from api.edge import REQUEST_ID, Application, Edge
 from api.errors import MEDIA_TYPE, BadRequest, HttpProblem, Problem
@@ -78,8 +79,8 @@ def create_app(
     app.state.services = services
     app.openapi = partial(document, app, needs_key=settings.security.api_key_enabled)  # type: ignore[method-assign]
     for feature in (
-        events, landings, metrics, dashboard, custom_event_versions, custom_event_trials, custom_events,
-        dead_letters, operations, ledger, stream, keys, sessions, audit, health, page,
+        events, landings, metrics, discovery, dashboard, custom_event_versions, custom_event_trials,
+        custom_events, dead_letters, operations, ledger, stream, keys, sessions, audit, health, page,
     ):  # fmt: skip
         app.include_router(feature.router)
     app.add_exception_handler(Problem, _answer_problem)

@@ -33,10 +33,13 @@ def facts(metric: Metric) -> dict[str, str]:
         "value": value_of(metric),
         "group by": ", ".join(groups_of(metric)) or "–",
         "aggregations": ", ".join(metric.aggregations),
-        "precision": "exact"
-        if metric.value is None and metric.property_name is None
-        else _ERROR[metric.kind],
+        "precision": precision_of(metric),
     }
+
+
+def precision_of(metric: Metric) -> str:
+    """How exact its numbers are."""
+    return "exact" if metric.value is None and metric.property_name is None else _ERROR[metric.kind]
 
 
 def value_of(metric: Metric) -> str:

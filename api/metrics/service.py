@@ -65,6 +65,13 @@ class MetricService:
         """The versions of a metric's name."""
         return self._by_name.get(metric.name) or (always(metric),)
 
+    def in_force(self, metric: Metric) -> Served | None:
+        """The version that landings compute now, if it is this very definition."""
+        known = self._by_name.get(metric.name, ())
+        return next(
+            (one for one in known if one.metric_id == metric.metric_id and not one.is_predecessor), None
+        )
+
     async def reload(self, connection: Connection) -> None:
         """Read them again."""
         rows = await (await connection.execute(_SERVICE, {"begin": _BEGIN, "end": _END})).fetchall()

@@ -1,0 +1,1 @@
+"""GET /api/v1/metrics/catalog, /api/v1/dimensions and /api/v1/dimensions/{name}/values."""
