@@ -20,6 +20,7 @@ from analytics_pipeline.storage import api_keys
 from analytics_pipeline.storage.system_metrics import Reporter
 from api import health, page
 from api.access import rules_of
+from api.arrivals import Arrivals
 from api.audit import AuditTrail
 from api.cache import Cache
 from api.clock import Clock, utc_now
@@ -120,6 +121,7 @@ def create_app(
             "X-RateLimit-Limit",
             "X-RateLimit-Remaining",
             "Retry-After",
+            "Server-Timing",
             "X-Landing-Token",
             "Idempotent-Replayed",
         ],
@@ -152,6 +154,7 @@ def _services(settings: Settings, clock: Clock, is_stopping: Callable[[], bool])
             events.statistics_question, max_points=query.max_points, versions=versions
         ),
     }
+    arrivals = Arrivals(database, settings.kafka.topics)
     inbox = InboxCommitter(
         database,
         uuid4(),
@@ -169,7 +172,8 @@ def _services(settings: Settings, clock: Clock, is_stopping: Callable[[], bool])
         cache=cache,
         keyring=keyring,
         audit=AuditTrail(database, keyring, clock, settings.security.audit_retention),
-        reads=CachedReads(cache, clock, builders),
+        arrivals=arrivals,
+        reads=CachedReads(cache, clock, builders, arrivals),
         inbox=inbox,
         poster=Poster(inbox, definitions.current, clock, settings),
         definitions=definitions,
@@ -201,6 +205,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         await services.inbox.close()
         await services.audit.close()
         services.desk.close()
+        await services.arrivals.close()
         await services.cache.close()
         if services.redis is not None:
             await services.redis.close()

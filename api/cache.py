@@ -17,8 +17,9 @@ from hashlib import blake2b
 from analytics_pipeline import telemetry
 from analytics_pipeline.settings import Settings
 from api.cache_levels import LocalLevel, SharedLevel
-from api.database import Database
+from api.database import Database, Reader
 from api.redis_line import RedisLine
+from api.timing import spending
 from api.versions import Versions
 
 FORMAT = "1"
@@ -34,10 +35,14 @@ _REDIS_HITS = telemetry.CACHE_HITS.labels("redis")
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The bytes of one answer, as it is when computed and as it is when it comes from the cache."""
+    """The bytes of one answer, as it is when computed and as it is when it comes from the cache.
+
+    `is_lasting`: whether it may be kept; not if a part of it failed for reasons that pass.
+    """
 
     fresh: bytes
     hit: bytes
+    is_lasting: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +60,7 @@ class Question:
     canonical: str
     first_day: date
     last_day: date
-    ask: Callable[[Database], Awaitable[Answer]]
+    ask: Callable[[Reader], Awaitable[Answer]]
     is_moving: bool = False
     fingerprint: str = field(init=False)
 
@@ -105,11 +110,21 @@ class Cache:
         # No await between looking into the local level and joining: so nobody can start a second flight.
         name = key or question.fingerprint
         flight = self._flights.get(name)
-        if flight is None:
-            flight = self._flights[name] = asyncio.create_task(self._fetch(question, key))
-            flight.add_done_callback(lambda _: self._flights.pop(name, None))
+        if flight is not None:
+            with spending("shared"):
+                return await asyncio.shield(flight)
+        flight = self._flights[name] = asyncio.create_task(self._fetch(question, key))
+        flight.add_done_callback(lambda _: self._flights.pop(name, None))
         # Shielded: the caller who goes away must not take the answer from those who wait with him.
         return await asyncio.shield(flight)
+
+    async def ask(self, question: Question) -> bytes:
+        """The answer, read now and for the caller alone.
+
+        Raises:
+            Problem: Postgres cannot answer.
+        """
+        return (await question.ask(self._database)).fresh
 
     async def close(self) -> None:
         """Let go of what is still running."""
@@ -120,14 +135,15 @@ class Cache:
 
     async def _fetch(self, question: Question, key: str | None) -> tuple[bytes, bool]:
         if key is not None and self._shared is not None:
-            found = await self._shared.get(key, self._lifetime(question))
+            with spending("cache"):
+                found = await self._shared.get(key, self._lifetime(question))
             if found is not None:
                 _REDIS_HITS.inc()
                 self._local.put(key, found)
                 return found, True
         telemetry.CACHE_MISSES.inc()
         answer = await question.ask(self._database)
-        if key is not None:
+        if key is not None and answer.is_lasting:
             self._local.put(key, answer.hit)
             if self._shared is not None:
                 put = asyncio.create_task(self._shared.put(key, answer.hit, self._lifetime(question)))

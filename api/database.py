@@ -7,8 +7,8 @@ Does not belong here: statements; those stand in the repository of their feature
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
-from typing import Any
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from typing import Any, Protocol
 
 import psycopg
 from psycopg.conninfo import make_conninfo
@@ -17,6 +17,7 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
 from analytics_pipeline import telemetry
 from analytics_pipeline.settings import Settings
 from api.errors import BadRequest, Problem, Unavailable
+from api.timing import spending
 from api.versions import Listener, Watcher, cut
 
 Connection = psycopg.AsyncConnection[Any]
@@ -28,6 +29,13 @@ QUEUE_TIME = 1.0
 
 _CONNECT_TIME = 2.0
 _WRITERS = 4
+
+
+class Reader(Protocol):
+    """What reads are given: the `Database`, or one snapshot of it for several of them (`api.snapshot`)."""
+
+    def read(self, query: str, /) -> AbstractAsyncContextManager[Connection]:
+        """A read-only connection for the statements of one read; `query` names it in Prometheus."""
 
 
 class Database:
@@ -73,21 +81,22 @@ class Database:
         await self._writes.close(timeout=2)
 
     @asynccontextmanager
-    async def read(self, query: str) -> AsyncIterator[Connection]:
+    async def read(self, query: str, /) -> AsyncIterator[Connection]:
         """A read-only connection, one statement a snapshot; `query` names it in Prometheus.
 
         Raises:
             Unavailable: Postgres is down, does not answer in time, or too many reads wait already.
         """
         self.refuse_if_down()
-        await take_turn(self._turns)
-        started = time.perf_counter()
-        try:
-            async with self._guarded(), self._borrowed(self._reads) as opened:
-                yield opened
-        finally:
-            self._turns.release()
-            telemetry.QUERY_DURATION.labels(query).observe(time.perf_counter() - started)
+        with spending("db"):
+            await take_turn(self._turns)
+            started = time.perf_counter()
+            try:
+                async with guarded(), self._borrowed(self._reads) as opened:
+                    yield opened
+            finally:
+                self._turns.release()
+                telemetry.QUERY_DURATION.labels(query).observe(time.perf_counter() - started)
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[Connection]:
@@ -97,8 +106,9 @@ class Database:
             Unavailable: Postgres is down or does not answer in time.
         """
         self.refuse_if_down()
-        async with self._guarded(), self._borrowed(self._writes) as opened:
-            yield opened
+        with spending("db"):
+            async with guarded(), self._borrowed(self._writes) as opened:
+                yield opened
 
     async def ping(self) -> None:
         """Ask Postgres for an answer.
@@ -107,7 +117,7 @@ class Database:
             Unavailable: there was none.
         """
         self.refuse_if_down()
-        async with self._guarded(), self._borrowed(self._reads) as opened:
+        async with guarded(), self._borrowed(self._reads) as opened:
             await opened.execute("SELECT 1")
 
     def refuse_if_down(self) -> None:
@@ -148,12 +158,14 @@ class Database:
             finally:
                 self._active.discard(opened)
 
-    @asynccontextmanager
-    async def _guarded(self) -> AsyncIterator[None]:
-        try:
-            yield
-        except (psycopg.Error, OSError, TimeoutError) as error:
-            raise problem_of(error) from error
+
+@asynccontextmanager
+async def guarded() -> AsyncIterator[None]:
+    """Raise errors of Postgres as what they mean to the caller."""
+    try:
+        yield
+    except (psycopg.Error, OSError, TimeoutError) as error:
+        raise problem_of(error) from error
 
 
 async def take_turn(turns: asyncio.Semaphore) -> None:

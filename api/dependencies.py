@@ -11,6 +11,7 @@ from fastapi import Depends, Request
 
 from analytics_pipeline.events.limits import Limits
 from analytics_pipeline.settings import Settings
+from api.arrivals import Arrivals
 from api.audit import AuditTrail
 from api.cache import Cache
 from api.clock import Clock
@@ -40,6 +41,7 @@ class Services:
     cache: Cache
     keyring: Keyring
     audit: AuditTrail
+    arrivals: Arrivals
     reads: CachedReads
     inbox: InboxCommitter
     poster: Poster

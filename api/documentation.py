@@ -40,7 +40,7 @@ _MEANINGS = {
     401: "There is no API key in the request, or none that holds.",
     403: "The key lacks the scope, or sees only a part of what was asked for; or another site sent the write.",
     404: "There is nothing of that name.",
-    409: "It exists already, is used, or was changed meanwhile; `detail` says which.",
+    409: "It exists already, is used, was changed meanwhile, or became a dead letter; `detail` says which.",
     412: "It was changed since the ETag in If-Match was seen.",
     413: "The body is longer than server.max_body_size.",
     415: "The body has a content type or a compression that is not read.",

@@ -28,6 +28,8 @@ from api.errors import MEDIA_TYPE, HttpProblem, Problem, internal_problem
 from api.gate import Admission, Gate, Headers
 from api.principal import PRINCIPAL, Principal
 from api.reads import CACHE_CONTROL, CachedReads
+from api.timing import HEADER as TIMING
+from api.timing import Timing, begin, hit_text, total_text
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -175,6 +177,7 @@ class _Exchange:
         self._started_at = time.perf_counter()
         self._request_id = edge.request_id(self._headers.get(b"x-request-id"))
         self._own_headers: Headers = []
+        self._timing: Timing | None = None
         scope[REQUEST_ID] = self._request_id
 
     async def serve(self) -> None:
@@ -207,6 +210,7 @@ class _Exchange:
             self._route = path
             await self._guard(self._answer_directly(direct, principal))
         else:
+            self._timing = begin()
             await self._guard(self._edge.app(self._scope, self._bounded_receive, self._adding_send))
         if not self._is_counted:  # broken off midway
             self._count()
@@ -298,7 +302,7 @@ class _Exchange:
             {
                 "type": "http.response.start",
                 "status": status,
-                "headers": [*headers, *self._own_headers, _NOTHING_TO_RUN],
+                "headers": [*headers, *self._own_headers, _NOTHING_TO_RUN, self._timed()],
             }
         )
         await self._deliver({"type": "http.response.body", "body": body})
@@ -306,13 +310,16 @@ class _Exchange:
     async def _adding_send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._status = message["status"]
-            headers = [*message.get("headers", []), *self._own_headers]
+            headers = [*message.get("headers", []), *self._own_headers, self._timed()]
             names = {name for name, _ in headers}
             message["headers"] = headers + [one for one in _UNLESS_SAID if one[0] not in names]
         await self._deliver(message)
 
     async def _answer_hit(self, etag: bytes, body: bytes | None) -> None:
-        headers = [(b"etag", etag), _CACHE_CONTROL, _HIT, *self._own_headers, _NOTHING_TO_RUN]
+        timing = hit_text(time.perf_counter() - self._started_at)
+        headers = [
+            (b"etag", etag), _CACHE_CONTROL, _HIT, *self._own_headers, _NOTHING_TO_RUN, (TIMING, timing),
+        ]  # fmt: skip
         if body is None:
             self._status = 304
         else:
@@ -320,6 +327,10 @@ class _Exchange:
             headers += [_JSON, (b"content-length", str(len(body)).encode())]
         await self._deliver({"type": "http.response.start", "status": self._status, "headers": headers})
         await self._deliver({"type": "http.response.body", "body": body or b""})
+
+    def _timed(self) -> tuple[bytes, bytes]:
+        total = time.perf_counter() - self._started_at
+        return TIMING, total_text(total) if self._timing is None else self._timing.text(total)
 
     async def _answer_problem(self, problem: Problem) -> None:
         body = problem.body(self._request_id)
@@ -329,6 +340,7 @@ class _Exchange:
             *((name.lower().encode(), value.encode()) for name, value in problem.all_headers().items()),
             *self._own_headers,
             _NOTHING_TO_RUN,
+            self._timed(),
         ]
         self._status = problem.status
         await self._deliver({"type": "http.response.start", "status": problem.status, "headers": headers})

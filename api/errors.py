@@ -49,17 +49,21 @@ class Problem(Exception):
 
     def body(self, request_id: str) -> bytes:
         """The JSON text."""
+        return orjson.dumps(self.content | {"request_id": request_id})
+
+    @property
+    def content(self) -> dict[str, object]:
+        """What the JSON text says, but for whose request it answers."""
         content: dict[str, object] = {
             "type": TYPE_PREFIX + self.kind,
             "title": self.title,
             "status": self.status,
             "detail": self.detail,
             "error": self.title,
-            "request_id": request_id,
         }
         if self.retry_after is not None:
             content["retry_after"] = math.ceil(self.retry_after)
-        return orjson.dumps(content | self.extra)
+        return content | self.extra
 
     def all_headers(self) -> dict[str, str]:
         """Headers of the answer beside content type and length."""

@@ -7,15 +7,17 @@ Does not belong here: what the questions are; `app` registers one builder per pa
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from fastapi import Request, Response
 
 from analytics_pipeline.events.reach import Reach
+from api.arrivals import Arrivals, read_after
 from api.cache import Cache, Question
 from api.errors import Problem
 from api.principal import reach_of
+from api.timing import spending
 
 Builder = Callable[[bytes, datetime, Reach], Question]
 """Makes a question of a query string, the time, floored to a second, and the events that may be seen.
@@ -39,8 +41,15 @@ class Hit(NamedTuple):
 class CachedReads:
     """The cacheable paths of the API."""
 
-    def __init__(self, cache: Cache, clock: Callable[[], datetime], builders: Mapping[str, Builder]) -> None:
+    def __init__(
+        self,
+        cache: Cache,
+        clock: Callable[[], datetime],
+        builders: Mapping[str, Builder],
+        arrivals: Arrivals,
+    ) -> None:
         self._cache = cache
+        self._arrivals = arrivals
         self._clock = clock
         self._builders = builders
         self._memos: dict[tuple[str, bytes, str], tuple[datetime, Question]] = {}
@@ -52,25 +61,58 @@ class CachedReads:
             BadRequest: it makes no sense.
             Forbidden: it cannot be answered from the events that may be seen.
         """
-        now = self._clock().replace(microsecond=0)
-        memo = self._memos.get((path, query_string, reach.canonical))
-        if memo is not None and memo[0] == now:
-            return memo[1]
-        question = self._builders[path](query_string, now, reach)
-        if not reach.is_everything:
-            question = replace(question, canonical=f"{question.canonical}\n{reach.canonical}")
-        if len(query_string) <= _LONGEST_MEMO:
+        known = self._memo(path, query_string, reach)
+        if known is not None:
+            return known
+        now = self._now()
+        question = self.build(path, query_string, now, reach)
+        # What asks to wait is a question of a later moment, and its token makes it another one for everybody.
+        if len(query_string) <= _LONGEST_MEMO and read_after(query_string) is None:
             if len(self._memos) >= _MOST_MEMOS:
                 self._memos.clear()
             self._memos[path, query_string, reach.canonical] = (now, question)
         return question
+
+    def build(self, path: str, query_string: bytes, now: datetime, reach: Reach) -> Question:
+        """The question behind a query string at a given second; raises as `question`."""
+        question = self._builders[path](query_string, now, reach)
+        if reach.is_everything:
+            return question
+        return replace(question, canonical=f"{question.canonical}\n{reach.canonical}")
+
+    async def once_landed(self, query_string: bytes, reach: Reach) -> tuple[datetime, bool]:
+        """When to ask, once what `after` names has landed, and whether there was something to wait for.
+
+        That is the next second then, so that what has just landed lies in a range that ends now.
+
+        Raises:
+            Problem: as `Arrivals.wait`; or `after` names nothing.
+        """
+        sent = read_after(query_string)
+        if sent is None:
+            return self._now(), False
+        with spending("wait"):
+            await self._arrivals.wait(sent, tells_reasons=reach.is_everything)
+        return self._now() + timedelta(seconds=1), True
+
+    def _now(self) -> datetime:
+        return self._clock().replace(microsecond=0)
+
+    def _memo(self, path: str, query_string: bytes, reach: Reach) -> Question | None:
+        memo = self._memos.get((path, query_string, reach.canonical))
+        return memo[1] if memo is not None and memo[0] == self._now() else None
 
     def peek(self, path: str, query_string: bytes, if_none_match: bytes, reach: Reach) -> Hit | None:
         """The answer, if it is in this process and valid; None sends the request on to its route."""
         if path not in self._builders:
             return None
         try:
-            key = self._cache.key(self.question(path, query_string, reach))
+            question = self._memo(path, query_string, reach)
+            if question is None:
+                if read_after(query_string) is not None:
+                    return None
+                question = self.question(path, query_string, reach)
+            key = self._cache.key(question)
         except Problem:
             return None
         if key is None:
@@ -84,6 +126,10 @@ class CachedReads:
     async def get(self, question: Question, key: str | None) -> tuple[bytes, bool]:
         """The answer's bytes and whether they came from the cache."""
         return await self._cache.get(question, key)
+
+    async def ask(self, question: Question) -> bytes:
+        """The answer's bytes, read by nobody but the caller."""
+        return await self._cache.ask(question)
 
     def key(self, question: Question) -> str | None:
         """The cache key under the versions known now."""
@@ -104,14 +150,31 @@ def matches(if_none_match: bytes, etag: bytes) -> bool:
 
 async def answer_read(request: Request, reads: CachedReads, path: str) -> Response:
     """Answer a cacheable read through its route."""
-    question = reads.question(path, request.scope["query_string"], reach_of(request))
+    query_string, reach = request.scope["query_string"], reach_of(request)
+    question = reads.question(path, query_string, reach)
+    now, has_waited = await reads.once_landed(query_string, reach)
+    if has_waited:
+        question = reads.build(path, query_string, now, reach)
+    return await answer_question(request, reads, question, has_waited=has_waited)
+
+
+async def answer_question(
+    request: Request, reads: CachedReads, question: Question, *, has_waited: bool
+) -> Response:
+    """Answer from the cache, or else from Postgres; `has_waited`: only a read that begins now will do."""
     key = reads.key(question)
     headers = {"Cache-Control": CACHE_CONTROL}
     if key is not None:
         etag = entity_tag(key)
         headers["ETag"] = etag.decode()
-        if matches(request.headers.get("if-none-match", "").encode("latin-1"), etag):
+        if request.method == "GET" and matches(
+            request.headers.get("if-none-match", "").encode("latin-1"), etag
+        ):
             return Response(status_code=304, headers=headers)
-    body, is_hit = await reads.get(question, key)
+    if key is None and has_waited:
+        # Without a version nobody knows whether a read that is under way began before the landing.
+        body, is_hit = await reads.ask(question), False
+    else:
+        body, is_hit = await reads.get(question, key)
     headers["X-Cache"] = "hit" if is_hit else "miss"
     return Response(body, media_type="application/json", headers=headers)

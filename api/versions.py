@@ -116,6 +116,7 @@ class Watcher:
         self._is_asking = False
         self._answers = 0
         self._revisions: tuple[tuple[int, str], dict[date, int]] | None = None
+        self._has_read = asyncio.Event()
 
     @property
     def fault(self) -> str | None:
@@ -128,6 +129,11 @@ class Watcher:
         if versions is None or time.monotonic() - versions.read_at > MAX_AGE:
             return None
         return versions
+
+    async def since(self, moment: float) -> None:
+        """Wait for a reading that began at this `time.monotonic()` or later; however long that takes."""
+        while self._versions is None or self._versions.read_at < moment:
+            await self._has_read.wait()
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -216,6 +222,9 @@ class Watcher:
             self._versions.read_again(asked_at)
         else:
             self._versions = versions
+        # Whoever waits wakes up once; the next reading has an event of its own.
+        self._has_read.set()
+        self._has_read = asyncio.Event()
 
 
 def cut(opened: psycopg.AsyncConnection[Any] | psycopg.Connection[Any]) -> None:

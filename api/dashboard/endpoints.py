@@ -9,13 +9,15 @@ from fastapi import APIRouter, Request, Response
 from analytics_pipeline.events.reach import Reach
 from analytics_pipeline.rollups.catalog import Catalog
 from api.access import READ
+from api.arrivals import AFTER
 from api.cache import Answer, Question
 from api.dashboard.repository import Parts, read_dashboard
 from api.dashboard.schemas import Dashboard, DashboardAnswer, Windows
-from api.database import Database
+from api.database import Reader
 from api.dependencies import ServicesDependency
 from api.documentation import errors
 from api.metrics.service import MetricService
+from api.parameters import openapi_parameters
 from api.reads import answer_read
 from api.times import days_of, format_time
 
@@ -27,7 +29,8 @@ PATH = "/api/v1/dashboard/metrics"
     PATH,
     summary="Live dashboard numbers",
     response_model=DashboardAnswer,
-    responses=errors(429, 503),
+    responses=errors(400, 409, 429, 503),
+    openapi_extra=openapi_parameters((AFTER,)),
     dependencies=[READ],
 )
 async def get_dashboard(request: Request, services: ServicesDependency) -> Response:
@@ -50,7 +53,7 @@ def question(
     windows = Windows(now)
     read = Parts.of(catalog(), versions, windows)
 
-    async def ask(database: Database) -> Answer:
+    async def ask(database: Reader) -> Answer:
         body = _body(windows, await read_dashboard(database, windows, read))
         return Answer(body, body)
 

@@ -13,7 +13,7 @@ from psycopg.sql import SQL
 from analytics_pipeline.rollups import states
 from analytics_pipeline.rollups.catalog import Catalog, Kind
 from api.dashboard.schemas import Dashboard, Windows
-from api.database import Database
+from api.database import Reader
 from api.metrics.service import MetricService, Served, cut, has_state
 
 _EVENTS = "events.count"
@@ -86,7 +86,7 @@ class Parts(NamedTuple):
         return cls(custom, parts((*_SUMMED, *custom), windows.hour), parts(_DISTINCT, windows.active))
 
 
-async def read_dashboard(database: Database, windows: Windows, read: Parts) -> Dashboard:
+async def read_dashboard(database: Reader, windows: Windows, read: Parts) -> Dashboard:
     """All numbers of the dashboard, from one snapshot."""
     names = {part.metric_id: name for name, part in (*read.summed, *read.distinct)}
     summed = [*_SUMMED, *read.custom]

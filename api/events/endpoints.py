@@ -1,7 +1,8 @@
 """`/api/v1/events`: track events, list them, find one, count them by type."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
+from functools import partial
 from itertools import groupby
 from typing import Annotated
 
@@ -10,8 +11,9 @@ from fastapi import APIRouter, Path, Request, Response
 
 from analytics_pipeline.events.reach import Reach
 from api.access import READ_PART, WRITE_PART
+from api.arrivals import AFTER, read_after
 from api.cache import Answer, Question
-from api.database import Database
+from api.database import Reader
 from api.dependencies import Services, ServicesDependency
 from api.documentation import errors
 from api.events import schemas, single
@@ -27,6 +29,7 @@ from api.patient_response import PatientResponse
 from api.principal import principal_of, reach_of
 from api.reads import answer_read
 from api.times import days_of, format_time
+from api.timing import spending
 
 router = APIRouter(tags=["Events"])
 PATH = "/api/v1/events"
@@ -59,8 +62,8 @@ async def post_event(request: Request, services: ServicesDependency) -> Response
     PATH,
     summary="List events",
     response_model=schemas.EventsAnswer,
-    responses=errors(400, 429, 503) | schemas.STREAMS,
-    openapi_extra=openapi_parameters(PARAMETERS),
+    responses=errors(400, 409, 429, 503) | schemas.STREAMS,
+    openapi_extra=openapi_parameters((*PARAMETERS, AFTER)),
     dependencies=[READ_PART],
 )
 async def get_events(request: Request, services: ServicesDependency) -> Response:
@@ -70,14 +73,20 @@ async def get_events(request: Request, services: ServicesDependency) -> Response
     json stream everything that fits.
     """
     query = services.settings.analytics.query
-    wanted = read_event_list(
+    understand = partial(
+        read_event_list,
         request.scope["query_string"],
-        now=services.clock(),
         default_limit=query.default_limit,
         max_results=query.max_results,
         accept=request.headers.get("accept", ""),
         reach=reach_of(request),
     )
+    wanted = understand(now=services.clock())
+    sent = read_after(request.scope["query_string"])
+    if sent is not None:
+        with spending("wait"):
+            await services.arrivals.wait(sent, tells_reasons=reach_of(request).is_everything)
+        wanted = understand(now=services.clock() + timedelta(seconds=1))
     reader = _reader(services)
     if wanted.format is not Format.JSON:
         return PatientResponse(
@@ -92,8 +101,8 @@ async def get_events(request: Request, services: ServicesDependency) -> Response
     STATS_PATH,
     summary="Count events by type",
     response_model=schemas.StatisticsAnswer,
-    responses=errors(400, 429, 503),
-    openapi_extra=openapi_parameters(STATS_PARAMETERS),
+    responses=errors(400, 409, 429, 503),
+    openapi_extra=openapi_parameters((*STATS_PARAMETERS, AFTER)),
     dependencies=[READ_PART],
 )
 async def get_statistics(request: Request, services: ServicesDependency) -> Response:
@@ -134,7 +143,7 @@ def statistics_question(
     wanted = read_statistics(query_string, now=now, max_points=max_points, reach=reach)
     served = versions.of(COUNTED)
 
-    async def ask(database: Database) -> Answer:
+    async def ask(database: Reader) -> Answer:
         counts = await count_per_bucket(database, wanted, served, limit=max_points + 1)
         if len(counts) > max_points:
             raise too_many(max_points, "counts of a bucket and type")

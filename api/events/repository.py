@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from psycopg.sql import SQL, Composed, Placeholder
 
 from analytics_pipeline.rollups.catalog import BUILT_IN
-from api.database import Database
+from api.database import Reader
 from api.events.statistics import Statistics, tiles
 from api.metrics.service import Served, cut
 from api.reach_sql import events_in
@@ -64,13 +64,13 @@ class Count(NamedTuple):
     events: int
 
 
-async def count_events(database: Database, wanted: Statistics, served: Iterable[Served]) -> dict[str, int]:
+async def count_events(database: Reader, wanted: Statistics, served: Iterable[Served]) -> dict[str, int]:
     """Events by type, most frequent first, of the whole range; otherwise as `count_per_bucket`."""
     return by_type(await count_per_bucket(database, wanted, served, limit=None))
 
 
 async def count_per_bucket(
-    database: Database, wanted: Statistics, served: Iterable[Served], *, limit: int | None
+    database: Reader, wanted: Statistics, served: Iterable[Served], *, limit: int | None
 ) -> list[Count]:
     """Events by bucket and type, oldest first: whole minutes from rollups (settled + pending), cut ones from raw.
 

@@ -10,8 +10,9 @@ from analytics_pipeline.events.reach import Reach
 from analytics_pipeline.rollups.cardinality import OTHER
 from analytics_pipeline.rollups.catalog import Catalog, Metric
 from api.access import READ_PART
+from api.arrivals import AFTER
 from api.cache import Answer, Question
-from api.database import Database
+from api.database import Reader
 from api.dependencies import ServicesDependency
 from api.documentation import errors
 from api.errors import invalid_parameter
@@ -31,8 +32,8 @@ PATH = "/api/v1/metrics"
     PATH,
     summary="A metric over time",
     response_model=schemas.MetricsAnswer,
-    responses=errors(400, 429, 503),
-    openapi_extra=openapi_parameters(schemas.PARAMETERS),
+    responses=errors(400, 409, 429, 503),
+    openapi_extra=openapi_parameters((*schemas.PARAMETERS, AFTER)),
     dependencies=[READ_PART],
 )
 async def get_metrics(request: Request, services: ServicesDependency) -> Response:
@@ -68,7 +69,7 @@ def question(
         reach=reach,
     )
 
-    async def ask(database: Database) -> Answer:
+    async def ask(database: Reader) -> Answer:
         points = await read_points(database, series, limit=max_points + 1)
         if len(points) > max_points:
             raise invalid_parameter(
@@ -105,6 +106,7 @@ def _answer(series: schemas.Series, points: list[Point]) -> Answer:
         rest["warnings"] = [schemas.UNKNOWN]
     elif series.is_grouped and any(f'"{OTHER}"' in point.dimensions for point in points):
         rest["warnings"] = [schemas.BEYOND_BUDGET]
-    return Answer(
-        *(orjson.dumps({"cached": cached} | rest, option=orjson.OPT_UTC_Z) for cached in (False, True)),
+    fresh, hit = (
+        orjson.dumps({"cached": cached} | rest, option=orjson.OPT_UTC_Z) for cached in (False, True)
     )
+    return Answer(fresh, hit)

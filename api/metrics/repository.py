@@ -16,7 +16,7 @@ from psycopg.sql import SQL, Composed
 
 from analytics_pipeline.rollups.catalog import Aggregation, Metric
 from analytics_pipeline.rollups.schema import LEVELS
-from api.database import Database
+from api.database import Reader
 from api.metrics.points import ENDS, Point, carried, from_ends, from_states, from_sums
 from api.metrics.schemas import Series
 from api.metrics.service import Served, cut, has_state
@@ -110,7 +110,7 @@ _DERIVED = {
 }
 
 
-async def read_points(database: Database, series: Series, *, limit: int) -> list[Point]:
+async def read_points(database: Reader, series: Series, *, limit: int) -> list[Point]:
     """The points of a series, oldest first; a bucket in which the value is undefined has none.
 
     At most `limit` points of a grouped series are returned: one more than may be shown tells of too many.
