@@ -5,6 +5,7 @@ Belongs here: windows and shapes. Does not belong here: SQL (`repository`).
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from pydantic import BaseModel, Field
 
@@ -83,3 +84,43 @@ class DashboardAnswer(BaseModel):
         examples=[{"custom.trading.signal.strength": 0.85}],
     )
     last_updated: datetime
+
+
+class QueryBody(BaseModel):
+    """What a page shows, in one call."""
+
+    queries: list[dict[str, Any]] = Field(
+        min_length=1,
+        description="Each has an `id` (its place, if absent) and either `tiles`, fields of GET "
+        "/api/v1/dashboard/metrics, or the parameters of GET /api/v1/metrics as fields: text or a whole number, or a "
+        "list where a parameter repeats.",
+    )
+    after: str | None = Field(
+        default=None,
+        description="As `after` of GET /api/v1/metrics: the answer comes when this has landed, and holds it.",
+    )
+
+
+class QueryResult(BaseModel):
+    """The answer to one query."""
+
+    id: str = Field(examples=["volume"])
+    status: int = Field(description="As its own request would have had.", examples=[200])
+    body: dict[str, Any] = Field(
+        description="What GET /api/v1/metrics answers, or the tiles; with another status than 200 the problem."
+    )
+
+
+class QueryAnswer(BaseModel):
+    """All of it from one snapshot, in the order of the queries."""
+
+    cached: bool = Field(description="Whether it came from the cache; it is valid either way.")
+    results: list[QueryResult]
+
+
+EXAMPLE_QUERY = {
+    "queries": [
+        {"id": "now", "tiles": ["active_users", "events_per_second"]},
+        {"id": "volume", "metric_name": "trading.total_volume", "interval": "1h", "group_by": "symbol"},
+    ]
+}

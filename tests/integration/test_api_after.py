@@ -141,6 +141,20 @@ def test_an_answer_after_a_message_in_kafka_holds_it(world: World, read: str) ->
     assert world.placed(read, after=where) == before + 1  # it has landed already
 
 
+def test_a_call_of_many_after_a_post_holds_it(world: World) -> None:
+    def asked(**more: Any) -> tuple[int, int]:
+        queries = [READS["metrics"][1], {"tiles": ["orders_placed"]}]
+        answer = world.api.request("POST", "/api/v1/dashboard/query", json={"queries": queries, **more})
+        assert answer.status_code == 200
+        metric, tile = (one["body"] for one in answer.json()["results"])
+        return placed(METRICS, metric), tile["orders_placed"]
+
+    first, second = asked(after=world.post())
+    for number in range(1, 4):
+        asked()
+        assert asked(after=world.post()) == (first + number, second + number)
+
+
 def test_a_stream_after_a_post_holds_it(world: World) -> None:
     answer = world.api.request(
         "GET", EVENTS, params={"format": "ndjson", "after": world.post(), "limit": "1"}
