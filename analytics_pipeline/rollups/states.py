@@ -118,10 +118,20 @@ def distinct_merge(states: Sequence[bytes]) -> bytes:
     """Unite sets; any order and grouping gives identical bytes."""
     if len(states) == 1:
         return states[0]
-    joined = np.sort(np.concatenate([np.frombuffer(state, dtype="<u8", offset=2) for state in states]))
+    return distinct_join(b"".join([state[2:] for state in states]), was_cut=any(state[1] for state in states))
+
+
+def distinct_join(hashes: bytes, *, was_cut: bool) -> bytes:
+    """Unite sets whose hashes stand one behind another, without the two bytes before each; as `distinct_merge`.
+
+    Args:
+        hashes: of all of them, as packed.
+        was_cut: whether the second byte of any of them was 1.
+    """
+    joined = np.sort(np.frombuffer(hashes, dtype="<u8"))
     if len(joined) > 1:
         joined = joined[np.concatenate(([True], joined[1:] != joined[:-1]))]
-    return distinct_pack(joined, was_cut=any(state[1] for state in states))
+    return distinct_pack(joined, was_cut=was_cut)
 
 
 def distinct_count(state: bytes) -> int:

@@ -1,12 +1,13 @@
 """The dashboard in one statement: an hour of minutes of a few totals, six minutes of distinct states.
 
 Belongs here: the SQL and the merging of states. Does not belong here: windows (`schemas`).
-It costs the same whatever the rate of events: no raw event is read.
+No raw event is read: it costs what the batches of a few minutes do that are not merged yet, a row for each total.
+States of distinct values, two a batch, are put one behind another by Postgres, so that they come as one value.
 """
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from psycopg.sql import SQL
 
@@ -29,7 +30,7 @@ _DISTINCT = (_USERS, _STRATEGIES)
 
 _DASHBOARD = SQL("""
 SELECT metric_id, sum(count)::bigint, sum(sum)::double precision,
-    (sum(count) FILTER (WHERE minute >= %(rate)s))::bigint, NULL::bytea
+    (sum(count) FILTER (WHERE minute >= %(rate)s))::bigint, NULL::bytea, NULL::boolean
 FROM (
     SELECT metric_id, time_bucket AS minute, count, sum_exact AS sum
     FROM metric_aggregations
@@ -38,14 +39,14 @@ FROM (
     UNION ALL
     SELECT metric_id, minute, count, sum
     FROM rollup_deltas
-    WHERE metric_name = ANY(%(summed)s) AND dimension_set = '' AND minute >= %(hour)s AND minute < %(end)s
+    WHERE metric_id = ANY(%(summed_ids)s) AND dimension_set = '' AND minute >= %(hour)s AND minute < %(end)s
 ) AS minutes
 INNER JOIN unnest(%(summed_ids)s::text[], %(summed_from)s::timestamptz[], %(summed_until)s::timestamptz[])
     AS served (metric_id, first, until) USING (metric_id)
 WHERE minute >= served.first AND minute < served.until
 GROUP BY metric_id
 UNION ALL
-SELECT metric_id, NULL, NULL, NULL, state
+SELECT metric_id, NULL, NULL, NULL, string_agg(substr(state, 3), ''::bytea), bool_or(get_byte(state, 1) = 1)
 FROM (
     SELECT metric_id, time_bucket AS minute, state
     FROM metric_states
@@ -54,12 +55,13 @@ FROM (
     UNION ALL
     SELECT metric_id, minute, state
     FROM rollup_deltas
-    WHERE metric_name = ANY(%(distinct)s) AND metric_id = ANY(%(distinct_ids)s) AND dimension_set = ''
-        AND minute >= %(active)s AND minute < %(end)s AND state IS NOT NULL
+    WHERE metric_id = ANY(%(distinct_ids)s) AND dimension_set = '' AND minute >= %(active)s AND minute < %(end)s
+        AND state IS NOT NULL
 ) AS minutes
 INNER JOIN unnest(%(distinct_ids)s::text[], %(distinct_from)s::timestamptz[], %(distinct_until)s::timestamptz[])
     AS served (metric_id, first, until) USING (metric_id)
 WHERE minute >= served.first AND minute < served.until
+GROUP BY metric_id
 """)
 
 
@@ -90,31 +92,17 @@ async def read_dashboard(database: Reader, windows: Windows, read: Parts) -> Das
     """All numbers of the dashboard, from one snapshot."""
     names = {part.metric_id: name for name, part in (*read.summed, *read.distinct)}
     summed = [*_SUMMED, *read.custom]
-    parameters = {
-        "summed": summed,
-        "summed_ids": [part.metric_id for _, part in read.summed],
-        "summed_from": [part.first for _, part in read.summed],
-        "summed_until": [part.end for _, part in read.summed],
-        "distinct": list(_DISTINCT),
-        "distinct_ids": [part.metric_id for _, part in read.distinct],
-        "distinct_from": [part.first for _, part in read.distinct],
-        "distinct_until": [part.end for _, part in read.distinct],
-        "hour": windows.hour,
-        "active": windows.active,
-        "rate": windows.rate,
-        "end": windows.end,
-    }
     counts = dict.fromkeys(summed, 0)
     recent = dict.fromkeys(summed, 0)
     sums = dict.fromkeys(summed, 0.0)
-    sets: dict[str, list[bytes]] = {name: [] for name in _DISTINCT}
+    sets: dict[str, list[tuple[bytes, bool]]] = {name: [] for name in _DISTINCT}
     async with database.read("dashboard") as connection, connection.cursor(binary=True) as cursor:
-        await cursor.execute(_DASHBOARD, parameters)
+        await cursor.execute(_DASHBOARD, _parameters(windows, read))
         rows = await cursor.fetchall()
-    for metric_id, count, total, recent_count, state in rows:
+    for metric_id, count, total, recent_count, hashes, was_cut in rows:
         name = names[metric_id]
-        if state is not None:
-            sets[name].append(state)
+        if hashes is not None:
+            sets[name].append((hashes, was_cut))
         else:
             counts[name] += count
             sums[name] += total or 0.0
@@ -132,5 +120,24 @@ async def read_dashboard(database: Reader, windows: Windows, read: Parts) -> Das
     )
 
 
-def _distinct(found: list[bytes]) -> int:
-    return states.distinct_count(states.distinct_merge(found)) if found else 0
+def _parameters(windows: Windows, read: Parts) -> dict[str, Any]:
+    return {
+        "summed": [*_SUMMED, *read.custom],
+        "summed_ids": [part.metric_id for _, part in read.summed],
+        "summed_from": [part.first for _, part in read.summed],
+        "summed_until": [part.end for _, part in read.summed],
+        "distinct_ids": [part.metric_id for _, part in read.distinct],
+        "distinct_from": [part.first for _, part in read.distinct],
+        "distinct_until": [part.end for _, part in read.distinct],
+        "hour": windows.hour,
+        "active": windows.active,
+        "rate": windows.rate,
+        "end": windows.end,
+    }
+
+
+def _distinct(found: list[tuple[bytes, bool]]) -> int:
+    if not found:
+        return 0
+    hashes = b"".join([part for part, _ in found])
+    return states.distinct_count(states.distinct_join(hashes, was_cut=any(was_cut for _, was_cut in found)))

@@ -44,6 +44,12 @@ def number(value: object) -> float | None:
     return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
+def test_rows_of_a_dimension_set_stand_together_and_totals_first():
+    sets = compute_deltas(batch(3000, seed=1), BUILT_IN).column("dimension_set").to_pylist()
+    assert sets == sorted(sets)
+    assert sets[0] == ""
+
+
 def test_event_counts_equal_a_plain_count():
     events = batch(3000, seed=1)
     expected = defaultdict(int)

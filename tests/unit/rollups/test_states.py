@@ -76,6 +76,8 @@ def test_distinct_sets_merge_to_the_same_bytes_in_any_order(parts, chance):
     together = states.distinct_merge(packed)
     chance.shuffle(packed)
     assert together == states.distinct_merge([packed[0], states.distinct_merge(packed[1:])])
+    hashes = b"".join(one[2:] for one in packed)
+    assert together == states.distinct_join(hashes, was_cut=any(one[1] for one in packed))
     true = len(set().union(*parts))
     if true <= states.DISTINCT_SIZE:
         assert states.distinct_count(together) == true
@@ -88,6 +90,13 @@ def test_distinct_is_exact_up_to_the_size_and_an_estimate_above():
     assert states.distinct_count(exact) == states.DISTINCT_SIZE
     merged = states.distinct_merge([states.distinct_pack(np.sort(hashes[i::50])) for i in range(50)])
     assert states.distinct_count(merged) == pytest.approx(200_000, rel=0.1)
+
+
+def test_a_set_that_was_cut_stays_an_estimate_when_what_is_added_is_in_it():
+    hashes = np.arange(1, 2 * states.DISTINCT_SIZE, dtype=np.uint64) << 50
+    cut = states.distinct_pack(hashes)
+    assert states.distinct_merge([cut, states.distinct_pack(hashes[:5])]) == cut
+    assert states.distinct_join(cut[2:] + cut[2:], was_cut=True) == cut
 
 
 def test_event_hashes_differ_for_every_part_of_the_identity():
