@@ -6,13 +6,29 @@ Belongs here: descriptions. Does not belong here: the shapes of one feature (its
 import re
 from typing import Any
 
+import orjson
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel, Field
+from pydantic.json_schema import SkipJsonSchema
 
 from api.access import Rule, rules_of
-from api.errors import MEDIA_TYPE, TYPE_PREFIX
-from api.gate import COOKIE
+from api.answers import add_examples, add_headers, describe_cache, describe_path, statuses_of_edge
+from api.errors import (
+    MEDIA_TYPE,
+    TYPE_PREFIX,
+    Conflict,
+    Forbidden,
+    HttpProblem,
+    NotFound,
+    Problem,
+    TooLarge,
+    TooManyRequests,
+    Unauthorized,
+    Unavailable,
+    invalid_parameter,
+)
+from api.gate import COOKIE, UNLIMITED
 
 TITLE = "B25 Analytics"
 DESCRIPTION = """\
@@ -24,15 +40,44 @@ Errors are `application/problem+json` (RFC 9457) and also carry an `error` field
 """
 
 
-class ProblemAnswer(BaseModel):
-    """An error: `type` is stable, texts are for people, input is never repeated."""
+TAGS = {
+    "Events": "Post events and learn what became of them; list, stream and count what is stored.",
+    "Metrics": "Metrics per interval, in total and by dimension.",
+    "Dashboard": "Ten figures of the moment.",
+    "Custom events": "JSON Schemas of event types, their versions, and trying them.",
+    "Operations": "What the service says about its own work.",
+    "Streams": "Server-sent events.",
+    "Keys": "Keys, and sessions of pages.",
+    "Health": "For probes and load balancers; no key, no limit.",
+}
 
-    type: str = Field(examples=[TYPE_PREFIX + "invalid-parameter"])
+
+class ProblemAnswer(BaseModel):
+    """An error: `type` is stable, texts are for people, input is never repeated; a type may have more fields."""
+
+    type: str = Field(
+        pattern=f"^{TYPE_PREFIX}[a-z]+(-[a-z]+)*$", examples=[TYPE_PREFIX + "invalid-parameter"]
+    )
     title: str = Field(examples=["Invalid limit parameter"])
     status: int = Field(examples=[400])
     detail: str = Field(examples=["limit: must be a whole number from 1 to 10000"])
     error: str = Field(description="The title again, where the original service had it.")
-    request_id: str = Field(description="Also in the X-Request-ID header.")
+    request_id: str = Field(description="Also in the X-Request-ID header.", examples=["8f14e45fceea-2a"])
+    retry_after: int | SkipJsonSchema[None] = Field(
+        default=None, ge=0, description="Seconds to wait, of 429 and 503; also in the Retry-After header."
+    )
+    parameter: str | SkipJsonSchema[None] = Field(
+        default=None, description="The query parameter that is wrong."
+    )
+    field: str | SkipJsonSchema[None] = Field(
+        default=None, description="The field of the body that is wrong."
+    )
+    reason: str | SkipJsonSchema[None] = Field(
+        default=None, description="Why a posted event is none; a reason code, as of dead letters."
+    )
+    path: str | SkipJsonSchema[None] = Field(
+        default=None, description="Where in the posted event.", examples=["$.timestamp"]
+    )
 
 
 _MEANINGS = {
@@ -40,6 +85,7 @@ _MEANINGS = {
     401: "There is no API key in the request, or none that holds.",
     403: "The key lacks the scope, or sees only a part of what was asked for; or another site sent the write.",
     404: "There is nothing of that name.",
+    408: "The body did not arrive within server.read_timeout.",
     409: "It exists already, is used, was changed meanwhile, or became a dead letter; `detail` says which.",
     412: "It was changed since the ETag in If-Match was seen.",
     413: "The body is longer than server.max_body_size.",
@@ -56,10 +102,41 @@ def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {
         status: {
             "description": _MEANINGS[status],
-            "content": {MEDIA_TYPE: {"schema": {"$ref": f"#/components/schemas/{ProblemAnswer.__name__}"}}},
+            "content": {
+                MEDIA_TYPE: {
+                    "schema": {"$ref": f"#/components/schemas/{ProblemAnswer.__name__}"},
+                    "example": _example(status),
+                }
+            },
         }
         for status in statuses
     }
+
+
+_EXAMPLES: dict[int, Problem] = {
+    400: invalid_parameter("limit", "must be a whole number from 1 to 10000"),
+    401: Unauthorized("Send an API key in the header X-API-Key, or as Authorization: Bearer."),
+    403: Forbidden("This needs a key with the scope read.", kind="missing-scope"),
+    404: NotFound("There is no custom event of this name.", title="Custom event not found"),
+    409: Conflict("There is a custom event of this name; a definition is not overwritten."),
+    413: TooLarge("The body is longer than 10485760 bytes (server.max_body_size)."),
+    429: TooManyRequests("Too many requests with this key.", retry_after=2),
+    503: Unavailable("Postgres is not reachable.", kind="database-unavailable"),
+}
+_KINDS = {
+    408: ("read-timeout", "Request timeout"),
+    412: ("precondition-failed", "Precondition failed"),
+    415: ("unsupported-encoding", "Unsupported content encoding"),
+    422: ("idempotency-key-reused", "Idempotency-Key reused"),
+    428: ("precondition-required", "Precondition required"),
+}
+
+
+def _example(status: int) -> Any:
+    problem = _EXAMPLES.get(status)
+    if problem is None:
+        problem = HttpProblem(status, *_KINDS[status], _MEANINGS[status])
+    return orjson.loads(problem.body("8f14e45fceea-2a"))
 
 
 _SCHEMES = {
@@ -87,15 +164,18 @@ def document(app: FastAPI, *, needs_key: bool) -> dict[str, Any]:
             for operation in methods.values():
                 if MEDIA_TYPE not in operation["responses"].get("422", {}).get("content", {}):
                     operation["responses"].pop("422", None)
-        for (method, path), rule in rules_of(app).items():
-            operation = made["paths"].get(re.sub(r":path}", "}", path), {}).get(method.lower())
-            if operation is not None:
-                _describe(operation, rule, needs_key=needs_key)
         made.setdefault("components", {})["securitySchemes"] = _SCHEMES
         schemas = made["components"].setdefault("schemas", {})
         for unused in ("HTTPValidationError", "ValidationError"):
             schemas.pop(unused, None)
         schemas[ProblemAnswer.__name__] = ProblemAnswer.model_json_schema()
+        cached: frozenset[str] = app.state.services.reads.paths
+        for (method, path), rule in rules_of(app).items():
+            operation = made["paths"].get(re.sub(r":path}", "}", path), {}).get(method.lower())
+            if operation is not None:
+                _describe(operation, rule, needs_key=needs_key)
+                _complete(operation, method.lower(), path, schemas, is_cached=path in cached)
+        made["tags"] = [{"name": name, "description": text} for name, text in TAGS.items()]
         app.openapi_schema = made
     return app.openapi_schema
 
@@ -111,5 +191,22 @@ def _describe(operation: dict[str, Any], rule: Rule, *, needs_key: bool) -> None
         "." if rule.knows_parts or "admin" in rule.scopes else ", and a key that sees all events."
     )
     operation["description"] = f"{operation.get('description', '')}\n\n{words}".strip()
-    refusals = {str(status): answer for status, answer in errors(401, 403).items()}
+    _add_refusals(operation, 401, 403)
+
+
+def _complete(
+    operation: dict[str, Any], method: str, path: str, schemas: dict[str, Any], *, is_cached: bool
+) -> None:
+    """Say what its route does not see: what the edge does before and behind it."""
+    _add_refusals(operation, *statuses_of_edge(method, path, operation, unlimited=UNLIMITED))
+    describe_path(operation)
+    if is_cached:
+        describe_cache(operation)
+        operation["responses"] = dict(sorted(operation["responses"].items()))
+    add_headers(operation)
+    add_examples(operation, schemas)
+
+
+def _add_refusals(operation: dict[str, Any], *statuses: int) -> None:
+    refusals = {str(status): answer for status, answer in errors(*statuses).items()}
     operation["responses"] = dict(sorted((refusals | operation["responses"]).items()))

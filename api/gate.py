@@ -28,7 +28,7 @@ _KEY_HEADER = b"x-api-key"
 _CSRF_HEADER = b"x-csrf-token"
 _BEARER = b"bearer "
 _HARMLESS = frozenset({"GET", "HEAD", "OPTIONS"})
-_UNLIMITED = frozenset({"/health", "/healthz", "/ready"})
+UNLIMITED = frozenset({"/health", "/healthz", "/ready"})
 
 
 class Admission(NamedTuple):
@@ -62,7 +62,7 @@ class Gate:
             refusal = None
             if self._is_local and not is_public and not _is_own_name(headers.get(b"host", b"")):
                 refusal = _strange_name()
-            return self._by_address(host, refusal, is_free=path in _UNLIMITED)
+            return self._by_address(host, refusal, is_free=path in UNLIMITED)
         try:
             principal = await self._identify(method, headers)
         except Problem as problem:

@@ -38,6 +38,8 @@ class Parameter:
             "description": self.description,
             "schema": {"type": "array", "items": dict(self.schema)} if self.repeats else dict(self.schema),
         }
+        if dict(self.schema) == {"type": "string"} and not self.repeats:
+            entry["schema"]["maxLength"] = MAX_TEXT
         if self.example is not None:
             entry["example"] = [self.example] if self.repeats else self.example
         return entry

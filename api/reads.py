@@ -54,6 +54,11 @@ class CachedReads:
         self._builders = builders
         self._memos: dict[tuple[str, bytes, str], tuple[datetime, Question]] = {}
 
+    @property
+    def paths(self) -> frozenset[str]:
+        """Which they are."""
+        return frozenset(self._builders)
+
     def question(self, path: str, query_string: bytes, reach: Reach) -> Question:
         """The question behind a query string, at this second; those who see other events never share one.
 

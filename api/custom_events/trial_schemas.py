@@ -122,7 +122,7 @@ class TrialBody(BaseModel):
 class TrialAnswer(BaseModel):
     """What would become of the event, in the words of a dead letter."""
 
-    is_valid: bool
+    is_valid: bool = Field(examples=[False])
     reason: Reason | None = Field(
         description="Null: it would be stored; else a reason code, as of dead letters.",
         examples=["schema_violation"],
@@ -162,7 +162,9 @@ class SurveyAnswer(BaseModel):
     """What the schema would have done to stored events of the type."""
 
     name: str = Field(examples=["custom.trading.signal"])
-    is_compatible: bool = Field(description="Whether it would have refused none of those judged.")
+    is_compatible: bool = Field(
+        description="Whether it would have refused none of those judged.", examples=[False]
+    )
     is_complete: bool = Field(description="Whether all asked for were judged within analytics.query.timeout.")
     judged: int = Field(examples=[10000])
     refused: int = Field(examples=[3])

@@ -18,6 +18,7 @@ from api.dependencies import Services, ServicesDependency
 from api.documentation import errors
 from api.events import schemas, single
 from api.events.listing import PARAMETERS, Format, read_event_list
+from api.events.posting import POSTED
 from api.events.reading import EventReader
 from api.events.repository import COUNTED, Count, by_type, count_per_bucket
 from api.events.rows import media_type
@@ -43,7 +44,14 @@ SINGLE_PATH = "/api/v1/events/{id}"
     summary="Track an event, or several",
     response_model=schemas.PostAnswer | schemas.BatchAnswer,
     responses=errors(400, 403, 413, 415, 422, 429, 503)
-    | {207: {"model": schemas.BatchAnswer, "description": "Some items were accepted, some were not."}},
+    | {
+        201: {"headers": POSTED},
+        207: {
+            "model": schemas.BatchAnswer,
+            "description": "Some items were accepted, some were not.",
+            "headers": POSTED,
+        },
+    },
     openapi_extra=schemas.posting(),
     dependencies=[WRITE_PART],
 )

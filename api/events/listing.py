@@ -61,7 +61,8 @@ ID = Parameter(
     "id",
     "Only the event of this id. Ids made here and UUIDs of version 7 hold the time near which they are looked for; "
     "others need `start_time` and `end_time`.",
-    schema=(("type", "string"), ("format", "uuid")),
+    "0197f2f0-6c5c-7d3e-8a4b-1c2d3e4f5a6b",
+    (("type", "string"), ("format", "uuid")),
 )
 PROPERTY = Parameter(
     "property",

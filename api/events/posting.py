@@ -36,6 +36,20 @@ CLIENT_HEADER = b"x-client-id"
 TOKEN_HEADER = b"x-landing-token"
 REPLAYED_HEADER = b"idempotent-replayed"
 
+POSTED: dict[str, Any] = {
+    "X-Landing-Token": {
+        "description": "Leads to what becomes of the accepted events: GET /api/v1/events/landings/{token}.",
+        "schema": {"type": "string"},
+        "example": "10000-0-1",
+    },
+    "Idempotent-Replayed": {
+        "description": "`true` on an answer that is repeated for its Idempotency-Key; else absent.",
+        "schema": {"type": "string", "enum": ["true"]},
+        "example": "true",
+    },
+}
+"""Headers of an answer, as documented."""
+
 _JSON = (b"content-type", b"application/json")
 _KEY = re.compile(rb"[\x21-\x7e]{1,255}")
 _SLICE = 256

@@ -145,10 +145,11 @@ EXAMPLE_EVENT = {
 HEADERS = (
     (
         "Idempotency-Key",
+        "7f3c2a10-fills-0412",
         "The request is stored once, however often it is sent, and its answer is repeated.",
     ),
-    ("X-Client-Id", "Name of the sender, for the statistics of sources."),
-    ("Prefer", "`return=minimal` leaves the accepted items out of a batch's results."),
+    ("X-Client-Id", "order-gateway-2", "Name of the sender, for the statistics of sources."),
+    ("Prefer", "return=minimal", "`return=minimal` leaves the accepted items out of a batch's results."),
 )
 
 
@@ -164,8 +165,9 @@ def posting() -> dict[str, Any]:
                 "required": False,
                 "description": text,
                 "schema": {"type": "string"},
+                "example": example,
             }
-            for name, text in HEADERS
+            for name, example, text in HEADERS
         ],
         "requestBody": {
             "required": True,
@@ -175,7 +177,10 @@ def posting() -> dict[str, Any]:
                     "schema": {"oneOf": [event, {"type": "array", "items": event, "minItems": 1}]},
                     "example": example,
                 },
-                "application/x-ndjson": {"schema": {"type": "string"}},
+                "application/x-ndjson": {
+                    "schema": {"type": "string"},
+                    "example": '{"event_type":"page.view","user_id":"u1"}\n{"event_type":"user.logout"}',
+                },
             },
         },
     }

@@ -46,8 +46,8 @@ class KeyAnswer(BaseModel):
     name: str = Field(examples=["terminal of desk 3"])
     state: Literal["active", "expired", "revoked"]
     scopes: list[Scope] = Field(examples=[["read"]])
-    event_types: list[str] | None
-    dimensions: dict[str, list[str]]
+    event_types: list[str] | None = Field(examples=[["order.*"]])
+    dimensions: dict[str, list[str]] = Field(examples=[{"strategy_id": ["momentum-3"]}])
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None
@@ -57,7 +57,10 @@ class KeyAnswer(BaseModel):
 class MadeKeyAnswer(KeyAnswer):
     """A new key, shown this once."""
 
-    key: str = Field(description="Goes into `X-API-Key`. It is stored nowhere: keep it.")
+    key: str = Field(
+        description="Goes into `X-API-Key`. It is stored nowhere: keep it.",
+        examples=["b25_4f1c20b7a9de_5d41402abc4b2a76b9719d911017c592ae5d41402abc4b2a"],
+    )
 
 
 class KeysAnswer(BaseModel):

@@ -1,0 +1,128 @@
+"""The OpenAPI document, route by route: complete, and true to itself; the tests of the API compare it with answers."""
+
+import json
+from typing import Any
+
+import jsonschema_rs
+import pytest
+
+from analytics_pipeline.settings import Settings
+from api.access import rules_of
+from api.app import create_app
+from api.documentation import TAGS
+
+APP: Any = create_app(Settings()).app  # type: ignore[attr-defined]
+DOCUMENT: dict[str, Any] = APP.openapi()
+OPERATIONS = {
+    f"{method.upper()} {path}": operation
+    for path, methods in DOCUMENT["paths"].items()
+    for method, operation in methods.items()
+}
+HEALTH = {"GET /health", "GET /healthz", "GET /ready"}
+PROBLEM = "application/problem+json"
+
+operations = pytest.mark.parametrize("name", OPERATIONS)
+
+
+def validator(schema: dict[str, Any]) -> Any:
+    return jsonschema_rs.validator_for(
+        {
+            "$schema": "https://json-schema.org/draft/2020-12/schema",
+            **schema,
+            "components": DOCUMENT["components"],
+        }
+    )
+
+
+@operations
+def test_every_route_says_what_it_is(name: str) -> None:
+    operation = OPERATIONS[name]
+    assert operation["summary"]
+    assert not operation["summary"].endswith(".")
+    assert operation["description"]
+    assert set(operation["tags"]) <= TAGS.keys()
+    assert (operation["security"] == []) is (name in HEALTH)
+
+
+def test_no_two_operations_have_one_id_and_every_tag_is_used() -> None:
+    ids = [operation["operationId"] for operation in OPERATIONS.values()]
+    assert len(ids) == len(set(ids))
+    assert {tag for operation in OPERATIONS.values() for tag in operation["tags"]} == TAGS.keys()
+    assert [tag["name"] for tag in DOCUMENT["tags"]] == list(TAGS)
+
+
+@operations
+def test_every_parameter_is_described(name: str) -> None:
+    parameters = OPERATIONS[name].get("parameters", [])
+    assert len({(one["in"], one["name"]) for one in parameters}) == len(parameters)
+    for one in parameters:
+        assert one["description"], one
+        assert one["schema"].get("type"), one
+        jsonschema_rs.meta.validate(one["schema"])
+        if one["name"] not in {"cursor", "last_event_id"}:  # ours alone to make
+            validator(one["schema"]).validate(one["example"])
+    in_path = {one["name"] for one in parameters if one["in"] == "path"}
+    assert in_path == {part.strip("{}") for part in name.split("/") if part.startswith("{")}
+    assert all(one.keys() >= {"example", "schema"} for one in parameters if one["in"] == "path")
+
+
+@operations
+def test_every_answer_has_a_type_headers_and_an_example_that_fits(name: str) -> None:
+    operation = OPERATIONS[name]
+    assert list(operation["responses"]) == sorted(operation["responses"])
+    for status, answer in operation["responses"].items():
+        assert answer["description"]
+        assert answer["headers"].keys() >= {"X-Request-ID", "X-RateLimit-Limit", "X-RateLimit-Remaining"}
+        for header in answer["headers"].values():
+            validator(header["schema"]).validate(header["example"])
+        content = answer.get("content", {})
+        if status in {"204", "304"}:
+            assert content == {}
+            continue
+        assert content
+        if status >= "400" and name not in HEALTH:
+            assert content.keys() == {PROBLEM}
+            assert content[PROBLEM]["example"]["status"] == int(status)
+        for media_type, shown in content.items():
+            assert "schema" in shown
+            if media_type.endswith("json") and media_type != "application/x-ndjson":
+                validator(shown["schema"]).validate(shown["example"])
+
+
+@operations
+def test_every_route_says_what_keys_limits_and_sizes_refuse(name: str) -> None:
+    answers, has_body = OPERATIONS[name]["responses"], "requestBody" in OPERATIONS[name]
+    if name in HEALTH:
+        assert list(answers) == ["200", "503"]
+        return
+    assert answers.keys() >= {"401", "403", "429", "503"}
+    assert "WWW-Authenticate" in answers["401"]["headers"]
+    assert all("Retry-After" in answers[status]["headers"] for status in ("429", "503"))
+    is_write = not name.startswith("GET")
+    assert ({"413", "415"} <= answers.keys()) is is_write
+    assert ("408" in answers) is has_body
+    is_cached = name.removeprefix("GET ") in APP.state.services.reads.paths
+    assert ("304" in answers) is is_cached
+    if is_cached:
+        assert answers["200"]["headers"].keys() >= {"ETag", "X-Cache", "Cache-Control"}
+        assert "If-None-Match" in {one["name"] for one in OPERATIONS[name]["parameters"]}
+
+
+@operations
+def test_examples_of_bodies_fit(name: str) -> None:
+    body = OPERATIONS[name].get("requestBody")
+    if body is None:
+        return
+    for media_type, shown in body["content"].items():
+        assert shown["example"]
+        if media_type == "application/json":
+            jsonschema_rs.validator_for(shown["schema"]).validate(shown["example"])
+        else:
+            assert all(json.loads(line) for line in shown["example"].splitlines())
+
+
+def test_an_answer_without_an_example_would_be_seen() -> None:
+    assert not validator({"$ref": "#/components/schemas/ProblemAnswer"}).is_valid({"type": "about:blank"})
+    assert {(method, path.replace(":path", "")) for method, path in rules_of(APP)} >= {
+        tuple(name.split(" ")) for name in OPERATIONS
+    }
