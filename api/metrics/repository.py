@@ -127,7 +127,7 @@ async def read_points(database: Reader, series: Series, *, limit: int) -> list[P
             for part in series.parts:
                 points = await _points(cursor, series, series.metric, part, limit)
                 gaps = await _gaps(cursor, part)
-                found += [_marked(point, part, gaps, LEVELS[series.interval]) for point in points]
+                found += _all_marked(points, part, gaps, LEVELS[series.interval])
     return found[:limit]
 
 
@@ -202,6 +202,14 @@ async def _carried(cursor: Cursor, series: Series, kept: tuple[str, ...], limit:
         lacking = {point.timestamp} if min(gaps, default=end) < point.timestamp + width else set()
         found.append(_marked(point, part, lacking, seconds))
     return found
+
+
+def _all_marked(points: list[Point], part: Served, gaps: set[datetime], seconds: int) -> list[Point]:
+    """As `_marked`; mostly there is nothing to be said, and saying it point by point would take most of the time."""
+    is_complete = part.complete_from <= part.first and part.end <= part.complete_until
+    if is_complete and not gaps and not part.is_predecessor:
+        return points
+    return [_marked(point, part, gaps, seconds) for point in points]
 
 
 def _marked(point: Point, part: Served, gaps: set[datetime], seconds: int) -> Point:
