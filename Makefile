@@ -13,7 +13,7 @@ IMAGE ?= b25/analytics:latest
 BIN := .venv/bin
 CODE := analytics_pipeline api tests
 
-.PHONY: chaos soak bench-ingest bench-post bench-rollup bench-dagster docs help up down clean test test-coverage fmt lint build run dev migrate-up docker-build docker-run
+.PHONY: chaos soak bench-ingest bench-post bench-api bench-rollup bench-dagster docs help up down clean test test-coverage fmt lint build run dev migrate-up docker-build docker-run
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ bench-ingest: .venv/.dev ## Measure landing against Postgres' own ceiling; make 
 
 bench-post: .venv/.dev ## Measure POST, single events and NDJSON; make bench-post ARGS='--seconds 20 --json'
 	@$(BIN)/python -m benchmarks.post $(ARGS)
+
+bench-api: .venv/.dev ## Measure the API with 90 days behind it; make bench-api ARGS='--quick --json FILE'
+	@$(BIN)/python -m benchmarks.api $(ARGS)
 
 bench-rollup: .venv/.dev ## Measure recompute, merges and days; make bench-rollup ARGS='--quick --json FILE'
 	@$(BIN)/python -m benchmarks.rollup $(ARGS)

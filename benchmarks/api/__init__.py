@@ -1,0 +1,1 @@
+"""How fast the API answers, with 90 days behind it."""
