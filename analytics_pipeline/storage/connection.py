@@ -34,6 +34,8 @@ class Lock(IntEnum):
     """Removing expired partitions, by the asset or by `cleanup_old_data()`; second key 0."""
     STATISTICS = 25007
     """Folding source statistics into their hours; second key 0."""
+    RESTATEMENTS = 25008
+    """Shared by transactions that write the feed; second key = the last id that was given before they began to."""
     SERIES = 25031
     """Admitting series of one UTC day; second key = days since 1970."""
 

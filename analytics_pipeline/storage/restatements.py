@@ -13,8 +13,9 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from psycopg.rows import class_row
+from psycopg.sql import SQL
 
-from analytics_pipeline.storage.connection import Connection
+from analytics_pipeline.storage.connection import Connection, Lock
 
 # All are locked, in order, not only those that are final: one that another run declares final meanwhile would change
 # without a line in the feed.
@@ -35,7 +36,20 @@ INSERT INTO metric_restatements (
 SELECT %s, %s, interval, time_bucket, revision, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s
 FROM metric_buckets WHERE interval = %s AND time_bucket = %s
 """
-_FIND = """
+# Ids are given before COMMIT, so a smaller one can appear after a greater. Who writes says so before the first id is
+# his, and from which on, modulo 2^31; so whoever reads knows up to which id nothing can be missing.
+_GIVEN = "CASE WHEN is_called THEN last_value ELSE last_value - 1 END"
+_ANNOUNCE = f"""
+SELECT pg_advisory_xact_lock_shared(%s, (({_GIVEN}) %% 2147483648)::integer) FROM metric_restatements_id_seq
+"""  # noqa: S608  (a constant of this module)
+_LAST_GIVEN = f"SELECT {_GIVEN} FROM metric_restatements_id_seq"  # noqa: S608
+_BEING_WRITTEN = """
+SELECT objid::bigint FROM pg_locks
+WHERE locktype = 'advisory' AND objsubid = 2 AND classid = %s
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
+_WRAP = 2**31
+_FIND = SQL("""
 SELECT * FROM metric_restatements
 WHERE (%(metric_name)s::text IS NULL OR metric_name = %(metric_name)s)
     AND (%(interval)s::text IS NULL OR interval = %(interval)s)
@@ -43,9 +57,14 @@ WHERE (%(metric_name)s::text IS NULL OR metric_name = %(metric_name)s)
     AND (%(end)s::timestamptz IS NULL OR time_bucket < %(end)s)
     AND (%(since)s::timestamptz IS NULL OR restated_at >= %(since)s)
     AND (%(until)s::timestamptz IS NULL OR restated_at < %(until)s)
+    AND (%(reason)s::text IS NULL OR reason = %(reason)s)
     AND (%(before)s::bigint IS NULL OR id < %(before)s)
-ORDER BY id DESC LIMIT %(limit)s
-"""
+    AND (%(after)s::bigint IS NULL OR id > %(after)s)
+    AND (%(until_id)s::bigint IS NULL OR id <= %(until_id)s)
+ORDER BY {order} LIMIT %(limit)s
+""")
+_NEWEST_FIRST = SQL("id DESC")
+_OLDEST_FIRST = SQL("id")
 
 
 class Reason(StrEnum):
@@ -128,6 +147,7 @@ def restating(
         if before.get(series) != after.get(series)
     ]  # fmt: skip
     if lines:
+        connection.execute(_ANNOUNCE, (Lock.RESTATEMENTS,))
         with connection.cursor() as cursor:
             cursor.executemany(_RECORD, lines)
 
@@ -141,10 +161,13 @@ def restatements(
     end: datetime | None = None,
     since: datetime | None = None,
     until: datetime | None = None,
+    reason: Reason | None = None,
     before: int | None = None,
+    after: int | None = None,
+    until_id: int | None = None,
     limit: int = 100,
 ) -> list[Restatement]:
-    """List the feed, newest first; every argument that is None leaves nothing out.
+    """List the feed, newest first, or oldest first with `after`; every argument that is None leaves nothing out.
 
     Args:
         connection: any.
@@ -154,15 +177,34 @@ def restatements(
         end: buckets that start before then.
         since: changes from then on.
         until: changes before then.
+        reason: only changes of this kind.
         before: changes with a smaller id, for the next page.
+        after: changes with a greater id, the oldest of them; ask up to `complete_until` alone, or some are never seen.
+        until_id: changes with this id or a smaller one.
         limit: at most so many.
     """
     with connection.cursor(row_factory=class_row(Restatement)) as cursor:
         wanted = {
             "metric_name": metric_name, "interval": interval, "start": start, "end": end,
-            "since": since, "until": until, "before": before, "limit": limit,
+            "since": since, "until": until, "reason": reason, "before": before, "after": after,
+            "until_id": until_id, "limit": limit,
         }  # fmt: skip
-        return cursor.execute(_FIND, wanted).fetchall()
+        order = _NEWEST_FIRST if after is None else _OLDEST_FIRST
+        return cursor.execute(_FIND.format(order=order), wanted).fetchall()
+
+
+def complete_until(connection: Connection) -> int:
+    """The id up to which the feed is complete: no line with this id or a smaller one can still appear.
+
+    Args:
+        connection: in autocommit, so that what is asked next sees what was committed before this returns.
+    """
+    [(given,)] = connection.execute(_LAST_GIVEN).fetchall()
+    # Only now: whoever begins to write from here on gets greater ids than were given by then.
+    writing = connection.execute(_BEING_WRITTEN, (Lock.RESTATEMENTS,)).fetchall()
+    behind: list[int] = [(given - key) % _WRAP for (key,) in writing]
+    # More than half of the circle behind is in front: it began after `given` was read.
+    return int(given) - max([0, *(steps for steps in behind if steps < _WRAP // 2)])
 
 
 def _totals(

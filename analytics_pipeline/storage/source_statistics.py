@@ -76,11 +76,13 @@ _FORGET = "DELETE FROM source_statistics WHERE hour <= %s::timestamptz - interva
 _READ = """
 SELECT hour, source, producer, read, stored, duplicate, dead, reasons, lateness, ahead_max_ms, first_at, last_at
 FROM source_statistics WHERE hour >= date_trunc('hour', %(since)s::timestamptz, 'UTC') AND hour < %(until)s
+    AND (%(source)s::text IS NULL OR source = %(source)s)
 UNION ALL
 SELECT date_trunc('hour', landed_at, 'UTC'), source, producer, read, stored, duplicate, dead, reasons, lateness,
     ahead_max_ms, landed_at, landed_at
 FROM source_statistics_deltas
 WHERE landed_at >= date_trunc('hour', %(since)s::timestamptz, 'UTC') AND landed_at < %(until)s
+    AND (%(source)s::text IS NULL OR source = %(source)s)
 """
 
 
@@ -189,13 +191,15 @@ def fold(connection: Connection, *, now: datetime, keep: timedelta) -> Folded:
     return Folded(taken, written)
 
 
-def read(connection: Connection, *, since: datetime, until: datetime) -> list[SourceStatistics]:
+def read(
+    connection: Connection, *, since: datetime, until: datetime, source: str | None = None
+) -> list[SourceStatistics]:
     """Statistics of what landed from the hour of `since` on and before `until`: folded and not yet folded together.
 
     Returns:
         One per source and producer, by source, busiest producer first.
     """
-    found = connection.execute(_READ, {"since": since, "until": until}).fetchall()
+    found = connection.execute(_READ, {"since": since, "until": until, "source": source}).fetchall()
     start = since.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
     seconds = max(1.0, (until - start).total_seconds())
     groups: dict[tuple[str, str], list[_Row]] = {}

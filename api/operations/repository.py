@@ -16,19 +16,20 @@ _SUMS = """
 SELECT
     coalesce(sum(stored), 0)::bigint,
     coalesce(sum(dead), 0)::bigint,
-    count(DISTINCT batch_id),
+    count(DISTINCT batch_id) FILTER (WHERE note IS NULL),
     coalesce(sum(seconds) FILTER (WHERE is_first), 0)::double precision
 FROM (
-    SELECT batch_id, stored, dead, seconds, row_number() OVER (PARTITION BY batch_id) = 1 AS is_first
+    SELECT batch_id, stored, dead, seconds, note, row_number() OVER (PARTITION BY batch_id) = 1 AS is_first
     FROM ingest_batches
     WHERE committed_at >= %s AND committed_at < %s
 ) AS ledger
 """
 _FIRST = "SELECT min(committed_at) FROM ingest_batches"
+# Lines with a note are no batches: an operator moved a partition, or older lines were added up.
 _LAST = """
 SELECT sum(read)::bigint, max(seconds)
 FROM ingest_batches
-WHERE batch_id = (SELECT batch_id FROM ingest_batches ORDER BY committed_at DESC LIMIT 1)
+WHERE batch_id = (SELECT batch_id FROM ingest_batches WHERE note IS NULL ORDER BY committed_at DESC LIMIT 1)
 """
 _FAR = timedelta(days=36_500)
 _OPEN = timedelta(hours=1)

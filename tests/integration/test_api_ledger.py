@@ -12,7 +12,7 @@ import pytest
 
 from analytics_pipeline.events.messages import RawBatch
 from analytics_pipeline.local_stack.postgres import Postgres
-from analytics_pipeline.storage import audit
+from analytics_pipeline.storage import audit, source_statistics
 from analytics_pipeline.storage.batches import Filter, batches
 from analytics_pipeline.storage.connection import Connection, connection
 from analytics_pipeline.storage.landing import Lander
@@ -34,6 +34,7 @@ from tests.integration.landing_rig import (
 from tests.waiting import wait_for
 
 LEDGER, CONSERVATION, CHECKS = "/api/v1/ledger", "/api/v1/ledger/conservation", "/api/v1/ledger/checks"
+SOURCES = "/api/v1/sources"
 event = cache(landing_rig.event)  # the same number is the same event again
 
 
@@ -176,7 +177,7 @@ def test_a_lost_batch_is_a_gap_also_at_the_beginning_of_the_range(api: Api, land
     execute(landed, "INSERT INTO ingest_batches SELECT * FROM kept")
 
 
-@pytest.mark.parametrize("path", [LEDGER, CONSERVATION, CHECKS])
+@pytest.mark.parametrize("path", [LEDGER, CONSERVATION, CHECKS, SOURCES])
 @pytest.mark.parametrize(
     "query",
     [
@@ -193,6 +194,27 @@ def test_bad_parameters_are_refused_where_they_mean_something(api: Api, path: st
     is_range = len(names) == 2
     expected = 400 if names <= known and not (is_range and path == LEDGER) else 200
     assert answer.status_code == expected, answer.text
+
+
+def test_sources_are_those_of_the_command(api: Api, landed: str) -> None:
+    end = datetime.now(UTC) + timedelta(minutes=1)
+    start = end - timedelta(hours=5)
+    with connection(landed, name="test") as opened:
+        expected = [one.as_dict() for one in source_statistics.read(opened, since=start, until=end)]
+    assert [one["source"] for one in expected] == ["http", SOURCE]
+    asked = {"start_time": iso(start), "end_time": iso(end)}
+    answer = api.get(SOURCES, **asked)
+    assert answer["sources"] == expected
+    assert datetime.fromisoformat(answer["start_time"]) == start.replace(minute=0, second=0, microsecond=0)
+    [kafka] = api.get(SOURCES, source=SOURCE, **asked)["sources"]
+    assert (kafka["read"], kafka["stored"], kafka["duplicate"], kafka["dead"]) == (44, 32, 6, 6)
+    assert kafka["reasons"] == {"not_json": 6}
+    assert kafka["lateness_p50_ms"] <= kafka["lateness_p99_ms"]
+    assert api.get(SOURCES, source="none", **asked)["sources"] == []
+    long_ago = iso(end - timedelta(days=32))
+    refused = api.get(SOURCES, expect=400, start_time=long_ago)
+    assert refused["parameter"] == "start_time"
+    assert api.get(SOURCES, start_time=long_ago, end_time=iso(end - timedelta(days=31)))["sources"] == []
 
 
 def test_work_at_the_desk_ends_when_postgres_stops_answering(api: Api) -> None:

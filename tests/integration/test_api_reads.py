@@ -413,3 +413,16 @@ def test_ingestion_metrics_come_from_the_ledger(api: Api, database: str, day: da
         "events_ingested": 3, "events_failed": 3, "batches_processed": 2, "last_batch_size": 5,
         "last_batch_duration": "61.1ms", "total_latency": "1.5611s",
     }  # fmt: skip
+
+
+def test_what_an_operator_wrote_into_the_ledger_is_no_batch(api: Api, database: str, day: datetime) -> None:
+    land(database, [event("a", day)])
+    before = api.get("/api/v1/internal/ingestion-metrics")
+    with psycopg.connect(database) as connection:
+        connection.execute(
+            "INSERT INTO ingest_batches (batch_id, source, partition, first_offset, next_offset, read, stored,"
+            " duplicate, dead, skipped, catalog_version, note)"
+            " VALUES (nextval('ingest_batch_id_seq'), 'orders', 0, 0, 5, 0, 0, 0, 0, 5, '', 'skipped by a person')"
+        )
+    assert api.get("/api/v1/internal/ingestion-metrics") == before
+    assert (before["batches_processed"], before["last_batch_size"]) == (1, 1)
