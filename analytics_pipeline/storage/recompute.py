@@ -95,6 +95,8 @@ class RecomputeResult:
         differences: buckets of series that are not what was served, settled plus pending, of an edited metric by the
             definition before it: at the four levels up to 1h, or at 1d where a day was recomputed whole.
         is_written: False after a preview.
+        unserved: the metric_id of each metric for which another definition answers still; `differences` compare with
+            that one.
         hours: how many hours were read.
         seconds: how long it took, waiting for a merge of the hour included.
     """
@@ -107,6 +109,7 @@ class RecomputeResult:
     differences: list[Difference]
     is_written: bool
     seconds: float
+    unserved: frozenset[str] = frozenset()
     hours: int = 1
 
 
@@ -219,6 +222,7 @@ def recompute_hour(
         [difference for change in changes.values() for difference in change.differences],
         is_written=write,
         seconds=time.monotonic() - began,
+        unserved=frozenset(metric.metric_id for metric in snapshot.before.values()),
     )
 
 

@@ -123,5 +123,6 @@ def recompute_day(
         change.differences,
         is_written=write,
         seconds=time.monotonic() - began,
+        unserved=frozenset(metric.metric_id for metric in before.values()),
         hours=_HOURS,
     )
