@@ -63,6 +63,16 @@ PATH_PARAMETERS: dict[str, dict[str, Any]] = {
         "schema": {"type": "string", "minLength": 1, "maxLength": 100},
         "example": "10000-0-1",
     },
+    "id": {
+        "description": "Of the event.",
+        "schema": {"type": "string", "format": "uuid"},
+        "example": "0197f2f0-6c5c-7d3e-8a4b-1c2d3e4f5a6b",
+    },
+    "letter_id": {
+        "description": "Its `id`, a whole number.",
+        "schema": {"type": "string", "minLength": 1, "maxLength": 20},
+        "example": "4711",
+    },
     "key_id": {
         "description": "The part of a key between its underscores.",
         "schema": {"type": "string", "minLength": 1, "maxLength": 64},

@@ -43,8 +43,10 @@ Errors are `application/problem+json` (RFC 9457) and also carry an `error` field
 TAGS = {
     "Events": "Post events and learn what became of them; list, stream and count what is stored.",
     "Metrics": "Metrics per interval, in total and by dimension.",
+    "Discovery": "What can be asked for: metrics, dimensions, the values they have had.",
     "Dashboard": "Ten figures of the moment.",
     "Custom events": "JSON Schemas of event types, their versions, and trying them.",
+    "Dead letters": "Messages that could not become events: see, replay or discard them.",
     "Operations": "What the service says about its own work.",
     "Streams": "Server-sent events.",
     "Keys": "Keys, and sessions of pages.",

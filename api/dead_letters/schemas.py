@@ -30,26 +30,6 @@ MAX_BYTES = Parameter(
     (("type", "integer"), ("minimum", 0), ("maximum", MOST_SHOWN)),
 )
 
-EXAMPLE_LETTER: dict[str, Any] = {
-    "id": 4711,
-    "source": "order.events",
-    "partition": 3,
-    "offset": 88211,
-    "reason": "bad_user_id",
-    "detail": "$.user_id: must be a string",
-    "event_type": "order.placed",
-    "group": "5f0c0d9be7c3a1f2",
-    "status": "open",
-    "attempts": 0,
-    "created_at": "2026-01-31T12:00:00.250000Z",
-    "message_timestamp": "2026-01-31T12:00:00.018000Z",
-    "attempted_at": None,
-    "settled_at": None,
-    "replay_batch_id": None,
-    "note": None,
-    "size": 214,
-}
-
 
 class LetterAnswer(BaseModel):
     """A dead letter without its bytes."""
@@ -82,7 +62,7 @@ class LetterAnswer(BaseModel):
 class LettersAnswer(BaseModel):
     """Dead letters, newest first."""
 
-    dead_letters: list[LetterAnswer] = Field(examples=[[EXAMPLE_LETTER]])
+    dead_letters: list[LetterAnswer]
     count: int = Field(description="How many are in this answer.", examples=[1])
     next_cursor: str | None = Field(default=None, description="Leads to older ones; absent on the last page.")
 

@@ -19,12 +19,15 @@ SOURCE = Parameter("source", "Only this topic, or `http`, or `_replay`.", "order
 PARTITION = Parameter("partition", "Only this partition.", 2, _INTEGER)
 OFFSET = Parameter("offset", "Only the batch in which this offset lies.", 4711, _INTEGER)
 BATCH = Parameter("batch_id", "Only this batch.", 1042, (("type", "integer"), ("minimum", 1)))
-NOTES = Parameter("notes", "`true`: only offsets moved by a person.", schema=_FLAG)
-DEAD = Parameter("dead", "`true`: only lines with dead letters.", schema=_FLAG)
-DUPLICATES = Parameter("duplicates", "`true`: only lines with duplicates.", schema=_FLAG)
-SKIPPED = Parameter("skipped", "`true`: only lines with skipped offsets.", schema=_FLAG)
+NOTES = Parameter("notes", "`true`: only offsets moved by a person.", "true", schema=_FLAG)
+DEAD = Parameter("dead", "`true`: only lines with dead letters.", "true", schema=_FLAG)
+DUPLICATES = Parameter("duplicates", "`true`: only lines with duplicates.", "true", schema=_FLAG)
+SKIPPED = Parameter("skipped", "`true`: only lines with skipped offsets.", "true", schema=_FLAG)
 TABLES = Parameter(
-    "tables", "`true`: also compare with the rows of events and dead letters, which reads them.", schema=_FLAG
+    "tables",
+    "`true`: also compare with the rows of events and dead letters, which reads them.",
+    "true",
+    schema=_FLAG,
 )
 SINCE = Parameter(
     "start_time",
