@@ -8,6 +8,7 @@ import asyncio
 import json
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -132,9 +133,13 @@ class Api:
         self.client = client
         self.services = services
 
+    def start(self, work: Any) -> Future[Any]:
+        """Start a coroutine in the application's loop."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
     def run(self, work: Any) -> Any:
         """Run a coroutine in the application's loop."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
+        return self.start(work).result(60)
 
     def request(self, method: str, path: str, **more: Any) -> httpx.Response:
         answer = self.run(self.client.request(method, path, **more))

@@ -116,6 +116,54 @@ def test_the_same_question_in_other_words_is_the_same_entry(api: Api, now: datet
     assert len({answer.headers["etag"] for answer in answers}) == 1
 
 
+def test_counts_in_other_words_are_the_same_entry_and_other_counts_are_not(api: Api, now: datetime) -> None:
+    start, end = now.replace(microsecond=0) - timedelta(hours=2), now.replace(microsecond=0)
+    zoned = (start + timedelta(hours=2)).strftime("%Y-%m-%dT%H:%M:%S") + "%2B02:00"
+    path = "/api/v1/events/stats"
+    words = [
+        f"start_time={iso(start)}&end_time={iso(end)}&interval=1h",
+        f"interval=1h&end_time={iso(end)}&start_time={zoned}&unknown=1",
+        f"start_time={iso(start)}&interval=1h",  # until now
+    ]
+    others = [
+        words[0].replace("1h", "1m"),
+        words[0].replace("&interval=1h", ""),
+        words[0] + f"&end_time={iso(end)}",
+    ]
+    wait_for(
+        lambda: api.request("GET", f"{path}?{words[0]}").headers["x-cache"] == "hit",
+        timeout=5,
+        message="a hit",
+    )
+    answers = [api.request("GET", f"{path}?{text}") for text in words]
+    assert [answer.headers["x-cache"] for answer in answers] == ["hit"] * 3
+    assert len({answer.headers["etag"] for answer in answers}) == 1
+    assert len({answer.content for answer in answers}) == 1
+    tags = {api.request("GET", f"{path}?{text}").headers.get("etag") for text in others[:2]}
+    assert len(tags | {answers[0].headers["etag"]}) == 3
+    assert api.request("GET", f"{path}?{others[2]}").status_code == 400  # given twice
+
+
+def test_bytes_are_the_same_in_each_level_and_process(
+    api: Api, database: str, redis_server: Redis, redis: redis_client.Redis, now: datetime
+) -> None:
+    land(database, [event("a", now - timedelta(minutes=minute), price=0.1 + minute) for minute in range(9)])
+    api.soon(lambda: total(api)[1], 9)
+    for path, parameters in ((METRICS, {"interval": "5m"}), ("/api/v1/events/stats", {"interval": "5m"})):
+        redis.flushall()
+        local = hit(api, path, **parameters).content
+        wait_for(lambda: redis.dbsize() == 1, message="the answer in Redis")
+        [key] = redis.keys("*")
+        kept = redis.get(key)
+        assert isinstance(kept, bytes)
+        assert kept.endswith(local)
+        with running(settings_for(database, redis_server), clock=lambda: now) as other:
+            found = hit(other, path, **parameters)  # in Redis, or by now in that process
+            assert found.content == hit(other, path, **parameters).content == local
+            assert found.headers["etag"] == hit(api, path, **parameters).headers["etag"]
+        assert redis.get(key) == kept
+
+
 def test_304_for_who_has_it_already(api: Api) -> None:
     first = hit(api)
     for tag in (first.headers["etag"], f'"x", {first.headers["etag"]}', first.headers["etag"][2:], "*"):
@@ -228,44 +276,6 @@ async def _ask_bare(api: Api, path: str, query: bytes, *, times: int) -> list[by
         return body
 
     return await asyncio.gather(*(ask_once() for _ in range(times)))
-
-
-def test_reads_during_landings_and_merges_are_never_older_than_a_second(
-    database: str, redis_server: Redis, redis: redis_client.Redis, now: datetime
-) -> None:
-    at = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    committed: list[tuple[float, int]] = [(0.0, 0)]
-
-    async def write(loop: asyncio.AbstractEventLoop) -> None:
-        for number in range(1, 25):
-            await asyncio.to_thread(land, database, [event("a", at)])
-            committed.append((loop.time(), number))
-            if number % 5 == 0:
-                await asyncio.to_thread(settle, database)
-
-    async def read(api: Api, writer: "asyncio.Task[None]", loop: asyncio.AbstractEventLoop) -> int:
-        reads = 0
-        while not writer.done():
-            asked = loop.time()
-            content = (await api.client.get(f"{METRICS}?metric_name=events.count&interval=1d")).json()
-            seen = sum(point["value"] for point in content["result"]["data_points"])
-            settled_a_second_ago = max(number for when, number in committed if when <= asked - 1)
-            assert seen >= settled_a_second_ago
-            reads += 1
-            await asyncio.sleep(0)
-        return reads
-
-    async def both(api: Api) -> int:
-        loop = asyncio.get_running_loop()
-        writer = loop.create_task(write(loop))
-        reads = await asyncio.gather(*(read(api, writer, loop) for _ in range(8)))
-        await writer
-        return sum(reads)
-
-    # The day of `now` at 1d: its bucket starts at midnight, inside the range.
-    midnight = now.replace(hour=0, minute=0, second=1, microsecond=0)
-    with running(settings_for(database, redis_server), clock=lambda: max(now, midnight)) as api:
-        assert api.run(both(api)) > 500
 
 
 def test_a_dead_redis_costs_nothing_and_says_degraded(
