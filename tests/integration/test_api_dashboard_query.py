@@ -2,15 +2,18 @@
 
 import asyncio
 import json
+import re
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
 from analytics_pipeline.local_stack.postgres import Postgres
+from api import arrivals
 from api.dashboard import batch
 from api.errors import BadRequest, Unavailable
 from api.snapshot import snapshot
@@ -161,6 +164,19 @@ def test_what_is_no_call_at_all_is_a_400(everything: Client, body: bytes) -> Non
 def test_ids_come_back_in_the_order_of_the_queries(everything: Client) -> None:
     found = ask(everything, {"id": "b", **VOLUME}, {"id": "a.1:x", "tiles": ["orders_filled"]}, COUNT)
     assert [one["id"] for one in found["results"]] == ["b", "a.1:x", "2"]
+
+
+def test_the_documented_calls_are_answered(everything: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arrivals, "MOST_SECONDS", 0.1)
+    page = (Path(__file__).parents[2] / "docs/querying.md").read_text()
+    [body] = re.findall(r"dashboard/query -H '[^']*' -d '(.*?)'\n", page, re.DOTALL)
+    assert [one["status"] for one in ask(everything, *json.loads(body)["queries"])["results"]] == [200, 200]
+    addresses = re.findall(r"^curl '?http://localhost:9097(/[^\s']+)'?$", page, re.MULTILINE)
+    assert len(addresses) > 4
+    for address in addresses:
+        answer = everything.request("GET", address)
+        # That token was given to nobody, and that message was never sent.
+        assert answer.status_code in ({400, 503} if "after=" in address else {200}), answer.text
 
 
 def test_a_key_gets_what_it_may_see_and_refusals_for_the_rest(api: Api, database: str) -> None:
