@@ -46,6 +46,7 @@ from api.health_checks import Health
 from api.keyring import Keyring
 from api.keys import endpoints as keys
 from api.keys import sessions
+from api.methods import allowed
 from api.metrics import endpoints as metrics
 from api.metrics.service import CHANNEL, MetricService
 from api.operations import audit, ledger, restatements, sources
@@ -221,7 +222,7 @@ async def _answer_problem(request: Request, error: Exception) -> Response:
 
 async def _answer_http_exception(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
-    headers = getattr(error, "headers", None)
+    headers = {"Allow": allowed(request.app, request.url.path)} if status == 405 else None
     texts = {
         404: ("no-such-path", "Not found", "There is no such path; /docs shows all."),
         405: (

@@ -41,7 +41,7 @@ _STREAM: dict[int | str, dict[str, Any]] = {
     summary="The dashboard, live",
     status_code=200,
     response_class=PatientResponse,
-    responses=errors(404, 429, 503) | _STREAM,
+    responses=errors(400, 404, 429, 503) | _STREAM,
     openapi_extra=openapi_parameters((LAST_EVENT_ID,)),
     dependencies=[READ],
 )

@@ -406,6 +406,10 @@ def test_unknown_paths_and_methods(api: Api) -> None:
     for method, path in (("DELETE", EVENTS), ("PUT", METRICS), ("POST", DASHBOARD), ("PATCH", CUSTOM)):
         answer = api.request(method, path)
         assert (answer.status_code, answer.headers["content-type"]) == (405, "application/problem+json")
+        declared = rules_of(api.app.app)
+        assert answer.headers["allow"].split(", ") == sorted(one for one, at in declared if at == path)
+    one = api.request("PUT", CUSTOM + "/a")
+    assert one.headers["allow"] == "DELETE, GET, PATCH"
 
 
 @pytest.mark.parametrize(
