@@ -10,6 +10,7 @@ import pyarrow as pa
 from analytics_pipeline.rollups import states
 from analytics_pipeline.rollups.catalog import BUILT_IN, Aggregation, Catalog, Metric
 from analytics_pipeline.rollups.engine import engine
+from analytics_pipeline.rollups.schema import SERIES
 
 _DIFFER = """
     SELECT
@@ -56,6 +57,8 @@ def compare_rows(
 
     The catalog says what the value of a metric is; of one that it does not have, it is the count.
     """
+    if _are_equal(before, after):
+        return []
     db = engine()
     db.register("before", before)
     db.register("after", after)
@@ -72,6 +75,14 @@ def compare_rows(
         )
         for bucket, name, dimensions, metric_id, old_count, old_sum, old_state, new_count, new_sum, new_state in found
     ]  # fmt: skip
+
+
+def _are_equal(before: pa.Table, after: pa.Table) -> bool:
+    """Whether they hold the same rows, in any order: most often, and a statement takes milliseconds to find out."""
+    if before.num_rows != after.num_rows:
+        return False
+    order = [(name, "ascending") for name in ("time_bucket", *SERIES)]
+    return bool(before.sort_by(order).equals(after.sort_by(order)))
 
 
 def _quotient(count: int, total: Decimal | None, _state: bytes | None) -> float | None:

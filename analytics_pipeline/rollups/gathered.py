@@ -7,7 +7,7 @@ than what is in it. Does not belong here: encoding of states (`states`), which r
 import struct
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -110,12 +110,13 @@ def _spread(firsts: Integers, counts: Integers, step: int = 1) -> Integers:
     return places
 
 
-def _read(data: npt.NDArray[np.uint8], kind: str, places: Integers) -> npt.NDArray[np.generic]:
+def _read(data: npt.NDArray[np.uint8], kind: str, places: Integers) -> npt.NDArray[Any]:
     """The numbers at some places of a buffer, wherever they lie."""
     width = np.dtype(kind).itemsize
     if not len(places):
         return np.empty(0, kind)
-    return np.ndarray((len(data) - width + 1,), kind, data.data, 0, (1,))[places]
+    found: npt.NDArray[Any] = np.ndarray((len(data) - width + 1,), kind, data.data, 0, (1,))[places]
+    return found
 
 
 _SPAN = 1 << 15

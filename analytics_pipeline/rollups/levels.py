@@ -12,7 +12,6 @@ import pyarrow.compute as pc
 
 from analytics_pipeline.rollups import gathered, states
 from analytics_pipeline.rollups.catalog import Kind
-from analytics_pipeline.rollups.engine import engine
 from analytics_pipeline.rollups.schema import DELTAS_SCHEMA, LEVELS, SERIES, TIMESTAMP
 
 LEVEL_SCHEMA = pa.schema(
@@ -34,12 +33,15 @@ WRITTEN_SCHEMA = pa.schema([*LEVEL_SCHEMA, *(pa.field(name, kind) for name, kind
 
 _Gather = Callable[[gathered.Integers], gathered.Gathered]
 
-_COMBINE = f"""
-    SELECT time_bucket, {", ".join(SERIES)},
-        sum(count)::BIGINT AS count, sum(sum)::DECIMAL(38, 9) AS sum, min(min) AS min, max(max) AS max,
-        list(state) FILTER (WHERE state IS NOT NULL) AS states
-    FROM rows GROUP BY ALL
-"""
+_OR_NULL = pc.ScalarAggregateOptions(min_count=1)
+_COMBINE = [
+    ("count", "sum"),
+    ("sum", "sum", _OR_NULL),
+    ("min", "min", _OR_NULL),
+    ("max", "max", _OR_NULL),
+    ("state", "list"),
+]
+"""What is combined, in the order of `LEVEL_SCHEMA`."""
 
 
 def bucket_starts(times: pa.ChunkedArray, level: str) -> pa.Array:
@@ -61,17 +63,24 @@ def roll_up(rows: pa.Table, level: str) -> pa.Table:
     """
     times = rows.column("time_bucket" if "time_bucket" in rows.column_names else "minute")
     chosen = rows.select([*SERIES, "count", "sum", "min", "max", "state"])
-    db = engine()
-    db.register("rows", chosen.add_column(0, "time_bucket", bucket_starts(times, level)))
-    try:
-        combined = db.sql(_COMBINE).to_arrow_table()
-    finally:
-        db.unregister("rows")
-    lists = combined.column("states").combine_chunks().cast(pa.list_(pa.binary()))
+    starts = chosen.add_column(0, "time_bucket", bucket_starts(times, level))
+    # Not DuckDB, which takes 5 ms for the plan alone.
+    combined = pa.TableGroupBy(starts, ["time_bucket", *SERIES], use_threads=False).aggregate(_COMBINE)
+    states_of, has_states = _without_nulls(combined.column(combined.num_columns - 1).combine_chunks())
     merged = merged_states(
-        combined.column("kind"), lists.is_valid(), lambda places: gathered.of_lists(lists.take(places))
+        combined.column("kind"), has_states, lambda places: gathered.of_lists(states_of.take(places))
     )
-    return combined.drop_columns(["states"]).append_column("state", merged).cast(LEVEL_SCHEMA)
+    columns = [*combined.columns[:-1], merged]
+    return pa.table(columns, LEVEL_SCHEMA.names).cast(LEVEL_SCHEMA)
+
+
+def _without_nulls(lists: pa.ListArray) -> tuple[pa.ListArray, pa.Array]:
+    """The same lists without what is null in them; with it, which of them have something left."""
+    values = lists.flatten()
+    before = np.concatenate(([0], np.cumsum(values.is_valid().to_numpy(zero_copy_only=False))))
+    ends = before[np.concatenate(([0], np.cumsum(lists.value_lengths().to_numpy(zero_copy_only=False))))]
+    left = pa.ListArray.from_arrays(pa.array(ends, pa.int32()), values.drop_null())
+    return left, pa.array(np.diff(ends) > 0)
 
 
 def merged_states(kinds: pa.ChunkedArray, has_states: pa.Array, gather: _Gather) -> pa.Array:
