@@ -98,8 +98,13 @@ def register(conninfo: str, catalog: Catalog, clock: datetime) -> list[str]:
 
 def is_in_force(main: Connection, catalog: Catalog) -> bool:
     """Whether all names mean what this catalog says."""
+    return in_force(main) == catalog.by_id.keys()
+
+
+def in_force(main: Connection) -> set[str]:
+    """The definitions that names have, by id."""
     found = main.execute("SELECT metric_id FROM metric_versions WHERE superseded_at IS NULL").fetchall()
-    return {metric_id for [metric_id] in found} == catalog.by_id.keys()
+    return {metric_id for [metric_id] in found}
 
 
 def answer(main: Connection) -> set[str]:

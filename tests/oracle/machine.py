@@ -125,6 +125,7 @@ class Oracle:
         self.claims: dict[int, Claim] = {}
         self.floor: datetime | None = None
         self.releases = Releases()
+        self.is_new = True
 
     def begin(self) -> None:
         """Empty tables, and the partitions of the two days around a midnight."""
@@ -152,6 +153,7 @@ class Oracle:
             self._merge_hour(pending.hour, 500)
         newest = self.releases.started[-1]
         for hour, missed in self.releases.missed_of(newest).items():
+            self.releases.note_asked([hour], newest, missed)
             self._recompute_hour(hour, newest, missed)
         self._check(_LAST_QUESTIONS)
         ids = sorted(self.releases.complete())
@@ -203,10 +205,14 @@ class Oracle:
 
     def _recompute(self) -> None:
         """All metrics of an hour, or some."""
-        hour = self.edge + self.draw(st.sampled_from([0, -1, 1, -2]), "hour") * HOUR
+        hours = [self.edge + number * HOUR for number in (0, -1, 1, -2)]
+        standing = sorted({hour for _, hour in self.releases.standing})
+        hour = self.draw(st.sampled_from(hours + 2 * standing), "hour")
         catalog = self._draw_release()
         metrics = self.draw(_METRICS[catalog], "metrics")
         is_preview = self.draw(st.integers(0, 3), "preview") == 3
+        if not is_preview:
+            self.releases.note_asked([hour], catalog, metrics)
         self._do(
             "preview" if is_preview else "recompute",
             lambda: self._recompute_hour(hour, catalog, metrics, write=not is_preview),
@@ -232,6 +238,7 @@ class Oracle:
         hours = [hour for hour in hours if self.floor is None or hour >= self.floor]
         if hours:
             ids = None if name is None else {catalog.by_name[name].metric_id}
+            self.releases.note_asked(hours, catalog, ids)
             self._do("backfill", lambda: self._backfill_hours(hours, catalog, ids), _DURING_BACKFILL)
 
     def _close(self) -> None:
@@ -256,12 +263,19 @@ class Oracle:
 
     def _check(self, questions: int = _QUESTIONS) -> None:
         main = self.world.main
-        naive.keep_truth(main)
+        stored = naive.keep_truth(main)
+        self.releases.note_stored(main, self.catalog, stored)
+        if stored or self.is_new:
+            naive.say(main)
+            self.is_new = False
         self._note_what_went()
         naive.expect(main)
         kinds = edits.answer(main)
         if len(self.releases.started) > 1:
             steps_done.update(kinds)
+        gone, left = self.releases.wrong_gaps(main)
+        assert not gone, f"gaps that no recompute of their metric has closed are gone: {gone}"
+        assert not left, f"gaps are left that a recompute has closed: {left}"
         mistakes = naive.mistakes(main)
         self.world.reads.reload()
         times = [self.edge - DAY, self.edge + DAY, *(self.edge + place for place in PLACES)]

@@ -6,6 +6,7 @@ Does not belong here: making events (`streams`), doing things to them (`machine`
 `oracle.truth` holds every event that was ever stored, also after retention has removed it from `events`.
 """
 
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from analytics_pipeline.storage.connection import Connection
@@ -218,12 +219,15 @@ SELECT metric_name ~ (
 )
 $$;
 
-CREATE UNLOGGED TABLE oracle.expected (
+-- What the events say, whatever definition answers, and whatever is still kept.
+CREATE UNLOGGED TABLE oracle.said (
     metric_name text, interval text, time_bucket timestamptz, dimension_set text, dimensions jsonb,
     count bigint, sum numeric, is_exact boolean, sum_off numeric, min numeric, max numeric,
-    p50 numeric, p95 numeric, p99 numeric, distinct_count bigint, largest numeric, first numeric, last numeric,
-    -- of edited metrics (`edits`): the definition that answers, and its marks
-    metric_id text, is_incomplete boolean DEFAULT false, is_predecessor boolean DEFAULT false
+    p50 numeric, p95 numeric, p99 numeric, distinct_count bigint, largest numeric, first numeric, last numeric
+);
+-- With it, of edited metrics (`edits`): the definition that answers, and its marks.
+CREATE UNLOGGED TABLE oracle.expected (
+    LIKE oracle.said, metric_id text, is_incomplete boolean DEFAULT false, is_predecessor boolean DEFAULT false
 );
 CREATE UNLOGGED TABLE oracle.register (
     interval text, time_bucket timestamptz, events bigint, late bigint
@@ -234,6 +238,7 @@ _KEEP = """
 INSERT INTO oracle.truth
 SELECT id, event_type, user_id, session_id, properties, timestamp, is_late FROM events
 ON CONFLICT DO NOTHING
+RETURNING event_type, date_trunc('hour', timestamp, 'UTC')
 """
 KEPT_FROM = """
 UPDATE oracle.levels SET
@@ -252,9 +257,9 @@ SELECT count(*) FROM oracle.truth LEFT JOIN events USING (timestamp, id)
 WHERE events.event_type IS NULL AND timestamp >= (SELECT raw_floor FROM retention_state)
 """
 # A value is off by its rounding, half of 1e-9, and by that of a product of two floats; integers are exact.
-_EXPECT = """
-TRUNCATE oracle.expected, oracle.register;
-INSERT INTO oracle.expected
+_SAY = """
+TRUNCATE oracle.said, oracle.register;
+INSERT INTO oracle.said
 SELECT
     CASE WHEN metric = 'events.count' AND dimension_set <> '' THEN metric || '.' || event_type ELSE metric END,
     interval, time_bucket, dimension_set, dimensions, count, sum, is_exact,
@@ -295,8 +300,11 @@ SELECT
     count(*), count(*) FILTER (WHERE is_late)
 FROM oracle.truth CROSS JOIN oracle.levels
 GROUP BY 1, 2;
-DELETE FROM oracle.expected USING oracle.levels
-WHERE expected.interval = levels.interval AND time_bucket < rows_from;
+"""
+_EXPECT = """
+TRUNCATE oracle.expected;
+INSERT INTO oracle.expected SELECT said.* FROM oracle.said INNER JOIN oracle.levels USING (interval)
+WHERE rows_from IS NULL OR time_bucket >= rows_from;
 DELETE FROM oracle.register USING oracle.levels
 WHERE register.interval = levels.interval AND time_bucket < register_from;
 """
@@ -367,13 +375,18 @@ class Mistake(NamedTuple):
     row: tuple[Any, ...]
 
 
-def keep_truth(connection: Connection) -> None:
-    """Remember what is stored by now."""
-    connection.execute(_KEEP)
+def keep_truth(connection: Connection) -> list[tuple[str, datetime]]:
+    """Remember what is stored by now; types and hours of the events that are new."""
+    return connection.execute(_KEEP).fetchall()
+
+
+def say(connection: Connection) -> None:
+    """Compute what the events say: needed when there are new ones."""
+    connection.execute(_SAY)
 
 
 def expect(connection: Connection) -> None:
-    """Compute what every number has to be."""
+    """Let every number that is still kept be expected, as it was said last."""
     connection.execute(_EXPECT)
 
 

@@ -17,6 +17,8 @@ from tests.oracle import edits
 from tests.oracle.edits import EDITED
 
 CATALOGS = (BUILT_IN, EDITED)
+_METRICS = BUILT_IN.by_id | EDITED.by_id
+_Place = tuple[str, datetime]
 
 
 def every_id(catalogs: Iterable[Catalog]) -> set[str]:
@@ -27,12 +29,16 @@ def every_id(catalogs: Iterable[Catalog]) -> set[str]:
 class Releases:
     """`started` holds the catalog of each ingest process in order; any of them may still run.
 
-    `missed` are metrics, by id, and hours: some landing there may have left them out.
+    `missed` are metrics, by id, and hours: some landing there may have left them out. `standing` are those that one
+    did leave out while they were in force, so there is a gap until a recompute of that metric and hour; `closed` are
+    those that a recompute has done since. What a recompute was not asked for stands.
     """
 
     def __init__(self) -> None:
         self.started: list[Catalog] = []
-        self.missed: set[tuple[str, datetime]] = set()
+        self.missed: set[_Place] = set()
+        self.standing: set[_Place] = set()
+        self.closed: set[_Place] = set()
 
     @property
     def known(self) -> list[Catalog]:
@@ -54,6 +60,29 @@ class Releases:
         hours = set(pc.floor_temporal(events.column("timestamp"), unit="hour").to_pylist())
         lacking = every_id(CATALOGS) - catalog.by_id.keys()
         self.missed |= {(metric_id, hour) for metric_id in lacking for hour in hours}
+        self.closed -= self.missed
+
+    def note_stored(self, main: Connection, catalog: Catalog, stored: Iterable[tuple[str, datetime]]) -> None:
+        """A landing by this catalog has stored events of these types and hours."""
+        lacking = [_METRICS[metric_id] for metric_id in edits.in_force(main) - catalog.by_id.keys()]
+        self.standing |= {
+            (metric.metric_id, hour)
+            for event_type, hour in stored
+            for metric in lacking
+            if not metric.event_types or event_type in metric.event_types
+        }
+
+    def note_asked(
+        self, hours: Iterable[datetime], catalog: Catalog, metrics: Collection[str] | None
+    ) -> None:
+        """A recompute that writes begins, and may end in the middle."""
+        ids = catalog.by_id if metrics is None else metrics
+        self.standing -= {(metric_id, hour) for metric_id in ids for hour in hours}
+
+    def wrong_gaps(self, main: Connection) -> tuple[set[_Place], set[_Place]]:
+        """Which gaps are gone that nobody closed, and which are there although somebody did."""
+        gaps = set(main.execute("SELECT metric_id, hour FROM metric_gaps").fetchall())
+        return self.standing - gaps, self.closed & gaps
 
     def note_recomputed(
         self, results: Iterable[RecomputeResult], catalog: Catalog, metrics: Collection[str] | None
@@ -68,7 +97,9 @@ class Releases:
                 assert key in self.missed, f"a recompute finds another number than was served: {difference}"
             if done.is_written:
                 ids = catalog.by_id if metrics is None else metrics
-                self.missed -= {(metric_id, done.hour) for metric_id in ids}
+                places = {(metric_id, done.hour) for metric_id in ids}
+                self.missed -= places
+                self.closed |= places
 
     def missed_of(self, catalog: Catalog) -> dict[datetime, set[str]]:
         """By hour, which of its metrics."""
