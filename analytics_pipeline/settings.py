@@ -240,7 +240,8 @@ class Ingestion(Section):
 
 
 class Aggregation(Section):
-    """Rollups; `grace` is how long after its end a bucket waits for late events before it is final."""
+    """Rollups; `grace` is how long after its end a bucket waits for late events before it is final, and
+    `retire_metrics_after` how long nobody declares a metric before it ends."""
 
     enabled: bool = True
     intervals: TextList = Field(default=["1m", "5m", "15m", "1h", "1d"])
@@ -248,6 +249,7 @@ class Aggregation(Section):
     batch_size: int = Field(default=10_000, ge=1)
     grace: Duration = timedelta(seconds=30)
     merge_batches: int = Field(default=500, ge=1)
+    retire_metrics_after: Kept = timedelta(days=1)
 
 
 class Retention(Section):

@@ -1,6 +1,8 @@
 """Listening to Postgres: posted events wake the inbox, changed definitions are loaded anew, and metrics with them."""
 
 import threading
+import time
+from datetime import timedelta
 
 import psycopg
 import structlog
@@ -9,8 +11,8 @@ from analytics_pipeline.errors import EnvironmentFault
 from analytics_pipeline.events.definitions import NO_DEFINITIONS, Definitions
 from analytics_pipeline.ingest.backoff import Backoff
 from analytics_pipeline.rollups.automatic import with_automatic
-from analytics_pipeline.rollups.catalog import BUILT_IN, Catalog
-from analytics_pipeline.storage import definitions, inbox, metric_versions
+from analytics_pipeline.rollups.catalog import BUILT_IN, Catalog, Metric
+from analytics_pipeline.storage import definitions, inbox, metric_versions, retired_metrics
 from analytics_pipeline.storage.connection import Connection, connection
 from analytics_pipeline.telemetry import DEFINITION_LOADS, DEFINITIONS_ACTIVE
 
@@ -28,13 +30,16 @@ class Listener:
         woken: set when something was posted.
     """
 
-    def __init__(self, conninfo: str, *, is_custom_enabled: bool) -> None:
+    def __init__(
+        self, conninfo: str, *, is_custom_enabled: bool, declare_every: timedelta = retired_metrics.PERIOD
+    ) -> None:
         self._conninfo = conninfo
         self._is_custom_enabled = is_custom_enabled
         self.current: Definitions = NO_DEFINITIONS
         self.catalog: Catalog = BUILT_IN
         self.woken = threading.Event()
         self._registered: set[str] = set()
+        self._declare_every = declare_every.total_seconds()
 
     def load(self, opened: Connection) -> None:
         """Read the active definitions, and register the metrics that this process has not registered yet.
@@ -49,9 +54,17 @@ class Listener:
             self._load_definitions(opened)
         # After they are in use, so that this process lacks nothing. Each only once, so that a name means what the
         # process started last says, not what the one says that loads its definitions last.
-        new = [metric for metric in self.catalog.metrics if metric.metric_id not in self._registered]
-        names = metric_versions.register(opened, new)
-        self._registered.update(metric.metric_id for metric in new)
+        self._register(opened, [one for one in self.catalog.metrics if one.metric_id not in self._registered])
+        self.declare(opened)
+
+    def declare(self, opened: Connection) -> None:
+        """Say that this process computes its metrics; what was retired, because it could not for long, is back."""
+        retired = retired_metrics.declare(opened, self.catalog.by_id)
+        self._register(opened, [self.catalog.by_id[metric_id] for metric_id in retired])
+
+    def _register(self, opened: Connection, metrics: list[Metric]) -> None:
+        names = metric_versions.register(opened, metrics)
+        self._registered.update(metric.metric_id for metric in metrics)
         if names:
             _log.info("metrics registered", names=names)
 
@@ -88,7 +101,11 @@ class Listener:
                 stop.wait(backoff.next())
 
     def _listen(self, opened: Connection, stop: threading.Event) -> None:
+        declared = time.monotonic()
         while not stop.is_set():
+            if time.monotonic() - declared >= self._declare_every:
+                declared = time.monotonic()
+                self.declare(opened)
             channels = {note.channel for note in opened.notifies(timeout=_LONGEST_WAIT, stop_after=1)}
             if inbox.CHANNEL in channels:
                 self.woken.set()

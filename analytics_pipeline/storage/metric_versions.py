@@ -9,9 +9,9 @@ noted the hours in which it did not.
 """
 
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import psycopg
 import pyarrow as pa
@@ -96,6 +96,8 @@ SELECT metric_name, metric_id, version, available_from, (
 )
 FROM metric_versions AS known WHERE superseded_at IS NULL ORDER BY metric_name
 """
+Done = TypeVar("Done")
+
 _ATTEMPTS = 25
 _PAUSE_SECONDS = 0.05
 
@@ -148,16 +150,27 @@ def register(connection: Connection, metrics: Iterable[Metric]) -> list[str]:
     wanted = list(metrics)
     if not _missing(connection, wanted):
         return []
+    return between_landings(connection, lambda: _register(connection, _missing(connection, wanted)))
+
+
+def between_landings(connection: Connection, work: Callable[[], Done]) -> Done:
+    """Do something to versions in a transaction during which no landing is in flight.
+
+    Raises:
+        EnvironmentFault: landings held the floor all the time; try again.
+    """
     for attempt in range(_ATTEMPTS):
         try:
             with connection.transaction():
                 # So long do landings wait behind us, no more.
                 connection.execute("SET LOCAL lock_timeout = '200ms'")
                 connection.execute(_HOLD_FLOOR, (Lock.FLOOR,))
-                return _register(connection, _missing(connection, wanted))
+                return work()
         except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
             time.sleep(_PAUSE_SECONDS * attempt)
-    raise EnvironmentFault("landings held the floor all the time, so metrics could not be registered")
+    raise EnvironmentFault(
+        "landings held the floor all the time, so versions of metrics could not be changed"
+    )
 
 
 def _missing(connection: Connection, metrics: Sequence[Metric]) -> list[Metric]:

@@ -7,10 +7,13 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from analytics_pipeline.rollups.catalog import BUILT_IN
 from analytics_pipeline.settings import settings
 from analytics_pipeline.storage.audit import verify
 from analytics_pipeline.storage.connection import Connection, connect
+from analytics_pipeline.storage.metric_versions import register
 from analytics_pipeline.storage.partitions import ensure_range
+from analytics_pipeline.storage.retired_metrics import declare
 from tests.integration.landed import Event, land
 
 DAY = timedelta(days=1)
@@ -100,3 +103,16 @@ def test_cleanup_enabled_keeps_rows_too(db, run, monkeypatch):
     settings.cache_clear()
     assert "skipped" in run("expired_rows")
     assert db.execute("SELECT count(*) FROM ingest_batches").fetchone() == (3,)
+
+
+def test_a_metric_that_nobody_declares_any_more_ends(db, run):
+    gone, *left = BUILT_IN.metrics
+    register(db, BUILT_IN.metrics)
+    declare(db, BUILT_IN.by_id)
+    db.execute("UPDATE metric_declarations SET declared_at = declared_at - interval '2 days'")
+    declare(db, [metric.metric_id for metric in left])
+    assert run("retired_metrics")["retired"] == 0
+    db.execute("UPDATE metric_declarations SET undeclared_since = undeclared_since - interval '1 day'")
+    assert run("retired_metrics")["retired"] == 1
+    ended = db.execute("SELECT metric_name FROM metric_versions WHERE retired_at IS NOT NULL").fetchall()
+    assert ended == [(gone.name,)]

@@ -8,6 +8,7 @@ from analytics_pipeline.defs.maintenance.assets import (
     expired_rows,
     forgotten_runs,
     partitions_ahead,
+    retired_metrics,
 )
 from analytics_pipeline.defs.maintenance.schedules import (
     maintenance_daily,
@@ -16,7 +17,14 @@ from analytics_pipeline.defs.maintenance.schedules import (
 )
 
 DEFINITIONS = dg.Definitions(
-    assets=[partitions_ahead, event_indexes, expired_partitions, expired_rows, forgotten_runs],
+    assets=[
+        partitions_ahead,
+        event_indexes,
+        retired_metrics,
+        expired_partitions,
+        expired_rows,
+        forgotten_runs,
+    ],
     jobs=[maintenance_job],
     schedules=[maintenance_half_hourly, maintenance_daily],
 )

@@ -21,6 +21,7 @@ from analytics_pipeline.storage.forgotten_rows import forget_rows, preview_forgo
 from analytics_pipeline.storage.partitions import ensure_partitions, sizes
 from analytics_pipeline.storage.removal import Outcome
 from analytics_pipeline.storage.retention import preview, remove_expired, write_policies
+from analytics_pipeline.storage.retired_metrics import retire
 
 
 @dg.asset(
@@ -71,6 +72,28 @@ def event_indexes(pipeline: Pipeline) -> dg.MaterializeResult[None]:
     with pipeline.connection("event-indexes") as connection:
         found = index_closed_days(connection, now=pipeline.now())
     return dg.MaterializeResult(metadata={"built": found.built, "indexed before": str(found.before)})
+
+
+@dg.asset(
+    description=(
+        "The end of metrics that no running ingest process has declared for retire_metrics_after: removed from the "
+        "catalog, or with the definition of custom events they came from. Their history stays."
+    ),
+    group_name=MAINTENANCE,
+    owners=OWNERS,
+    kinds={"postgres"},
+    pool=RETENTION_POOL,
+    retry_policy=RETRY,
+)
+def retired_metrics(pipeline: Pipeline) -> dg.MaterializeResult[None]:
+    """Retire what is due."""
+    after = pipeline.settings.analytics.aggregation.retire_metrics_after
+    with not_retried(), pipeline.connection("maintenance") as connection:
+        retired = retire(connection, after)
+    rows: list[dict[str, str | int | float]] = [
+        {"metric": one.name, "id": one.metric_id, "until": one.until.isoformat()} for one in retired
+    ]
+    return dg.MaterializeResult(metadata={"retired": len(retired), "metrics": table(rows)})
 
 
 class RetentionRun(dg.Config):

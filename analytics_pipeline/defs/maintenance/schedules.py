@@ -23,8 +23,9 @@ maintenance_job = dg.define_asset_job(
     "maintenance",
     selection=dg.AssetSelection.groups(MAINTENANCE),
     description=(
-        "Partitions ahead of time, indexes of days that are over; expired partitions and rows, and old runs of "
-        "Dagster, removed. The schedules run the first half of it often and all of it daily."
+        "Partitions ahead of time, indexes of days that are over, metrics retired that nobody declares; expired "
+        "partitions and rows, and old runs of Dagster, removed. The schedules run the first half of it often and all "
+        "of it daily."
     ),
     tags=ROUTINE_TAGS,
     owners=OWNERS,
@@ -39,12 +40,13 @@ maintenance_job = dg.define_asset_job(
     owners=OWNERS,
     description=(
         "Partitions ahead of time, long before they are needed, so that a missed run does no harm; indexes of days "
-        "that are over."
+        "that are over; the end of metrics that nobody declares any more."
     ),
 )
 def maintenance_half_hourly() -> dg.RunRequest:
     """What cannot wait for a day."""
-    return dg.RunRequest(asset_selection=[dg.AssetKey("partitions_ahead"), dg.AssetKey("event_indexes")])
+    often = ("partitions_ahead", "event_indexes", "retired_metrics")
+    return dg.RunRequest(asset_selection=[dg.AssetKey(name) for name in often])
 
 
 maintenance_daily = dg.ScheduleDefinition(
