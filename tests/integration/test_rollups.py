@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from analytics_pipeline.errors import ConfigurationError
+from analytics_pipeline.errors import ConfigurationError, InvariantBroken
 from analytics_pipeline.rollups.schema import LEVELS
 from analytics_pipeline.storage import buckets, recompute, rollups
 from analytics_pipeline.storage.connection import Connection, connect
@@ -53,6 +53,17 @@ def test_a_merge_changes_nothing_that_a_reader_sees(connection):
     assert live(connection) == before
     assert rollups.pending_hours(connection) == []
     assert all(settled(connection, level, DAY if level == "1d" else HOUR) for level in ("1h", "1d"))
+
+
+def test_deltas_that_come_or_go_while_they_are_merged_stop_the_merge(connection, monkeypatch):
+    """They are read and then deleted, in two statements."""
+    land(connection, batch(100, seed=1, start=HOUR), 1)
+    before = live(connection)
+    monkeypatch.setattr(rollups, "_DELETE_DELTAS", rollups._DELETE_DELTAS + " AND kind <> 'register'")
+    with pytest.raises(InvariantBroken, match="came or went"):
+        rollups.merge_hour(connection, HOUR, run_id="run")
+    assert live(connection) == before
+    assert [pending.hour for pending in rollups.pending_hours(connection)] == [HOUR]
 
 
 def test_states_and_register_are_the_same_merged_in_pieces_or_at_once(connection):
