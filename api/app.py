@@ -49,7 +49,7 @@ from api.keys import sessions
 from api.methods import allowed
 from api.metrics import endpoints as metrics
 from api.metrics.service import CHANNEL, MetricService
-from api.operations import audit, ledger, restatements, sources
+from api.operations import audit, backfills, ledger, restatements, retention, sources
 from api.operations import endpoints as operations
 from api.operations.repository import Ledger
 from api.reads import Builder, CachedReads
@@ -82,8 +82,8 @@ def create_app(
     app.openapi = partial(document, app, needs_key=settings.security.api_key_enabled)  # type: ignore[method-assign]
     for feature in (
         events, landings, metrics, discovery, dashboard, custom_event_versions, custom_event_trials,
-        custom_events, dead_letters, operations, ledger, restatements, sources, stream, keys, sessions,
-        audit, health, page,
+        custom_events, dead_letters, operations, ledger, restatements, sources, retention, backfills,
+        stream, keys, sessions, audit, health, page,
     ):  # fmt: skip
         app.include_router(feature.router)
     app.add_exception_handler(Problem, _answer_problem)

@@ -77,8 +77,13 @@ class Plan:
     @property
     def metric_set(self) -> str:
         """One short text for the metrics, whatever their order."""
-        parts = (f"{metric_id}:{self.eras.get(metric_id, 0)}" for metric_id in sorted(self.metric_ids))
-        return hashlib.sha256(",".join(parts).encode()).hexdigest()[:16]
+        return metric_set_of(self.metric_ids, self.eras)
+
+
+def metric_set_of(metric_ids: Iterable[str], eras: Mapping[str, int]) -> str:
+    """One short text for these metrics in these versions, whatever their order."""
+    parts = (f"{metric_id}:{eras.get(metric_id, 0)}" for metric_id in sorted(metric_ids))
+    return hashlib.sha256(",".join(parts).encode()).hexdigest()[:16]
 
 
 def whole_hours(start: datetime, end: datetime) -> list[datetime]:

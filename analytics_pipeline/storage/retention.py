@@ -116,7 +116,7 @@ def preview(connection: Connection, settings: Retention, *, now: datetime) -> li
     rules = policies(settings)
     archived = {rule.parent for rule in rules if rule.must_archive}
     sizes = dict(connection.execute(_SIZES).fetchall())
-    going = _going(connection, read_plan(connection, now=now, rules=rules))
+    going = in_order(connection, read_plan(connection, now=now, rules=rules))
     return [
         Outcome(
             each.name,
@@ -147,7 +147,7 @@ def remove_expired(
         rules = {rule.parent: rule for rule in _policies_in_force(connection)}
         _change_floor(connection, _RAISE_FLOOR, (decided.floor,))
         fail_at(RunPoint.FLOOR_RAISED)
-        going = _going(connection, decided)
+        going = in_order(connection, decided)
         to_archive = {each.name for each in going if each.parent in rules and rules[each.parent].must_archive}
         obstacle = _archive_obstacle(archive) if to_archive else None
         return [
@@ -158,7 +158,7 @@ def remove_expired(
         ]
 
 
-def _going(connection: Connection, decided: Plan) -> list[Partition]:
+def in_order(connection: Connection, decided: Plan) -> list[Partition]:
     """What earlier runs began to detach first, whatever the policies say by now: it is gone from its table."""
     left_over = [Partition(*row) for row in connection.execute(_LEFT_OVER)]
     return [*left_over, *(each for each in decided.removals if each not in left_over)]

@@ -3,8 +3,11 @@
 import base64
 import itertools
 import json
+import re
+import shlex
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -356,3 +359,43 @@ def test_bad_parameters_are_refused(reader: Client, query: str) -> None:
 def test_sql_in_a_filter_is_a_value(reader: Client) -> None:
     for name in ("source", "group", "event_type"):
         assert ids(reader.get(LETTERS, **{name: "x') OR true --"})) == []
+
+
+def test_the_requests_and_answers_of_the_page_are_real(database: str, admin: Client) -> None:
+    page = (Path(__file__).parents[2] / "docs/operations-over-rest.md").read_text()
+    requests = [shlex.split(line) for line in re.findall(r"^curl .*", page, re.MULTILINE)]
+    assert len(requests) > 10
+    answers = {}
+    for words in requests:
+        path = next(word for word in words if word.startswith("http")).removeprefix("http://localhost:9097")
+        method = words[words.index("-X") + 1] if "-X" in words else "GET"
+        content = words[words.index("-d") + 1] if "-d" in words else None
+        answer = admin.request(method, path, content=content)
+        assert answer.status_code == 200, (words, answer.text)
+        answers[path.partition("?")[0]] = answer
+    [example] = re.findall(r"```json\n(.*?)\n```", page, re.DOTALL)
+    assert json.loads(example).keys() == answers[f"{LETTERS}/replay"].json().keys()
+
+
+def test_every_route_of_operations_is_on_the_page(admin: Client) -> None:
+    page = (Path(__file__).parents[2] / "docs/operations-over-rest.md").read_text()
+    documented = set(re.findall(r"(?:GET|POST) `(/api/v1/[^`]+)`", page))
+    paths = admin.get("/openapi.json")["paths"]
+    assert documented <= paths.keys()
+    assert documented == {
+        path
+        for path, methods in paths.items()
+        if {"Operations", "Dead letters"} & set(next(iter(methods.values()))["tags"])
+        and path != "/api/v1/audit"
+    }
+
+
+def test_examples_of_bodies_are_bodies(admin: Client) -> None:
+    document = admin.get("/openapi.json")
+    for name in ("replay", "discard"):
+        body = document["paths"][f"{LETTERS}/{name}"]["post"]["requestBody"]["content"]["application/json"]
+        assert body["example"].keys() <= body["schema"]["properties"].keys()
+        assert (
+            admin.request("POST", f"{LETTERS}/{name}", json=body["example"] | {"dry_run": True}).status_code
+            == 200
+        )

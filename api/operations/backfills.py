@@ -1,0 +1,94 @@
+"""`/api/v1/backfills`: how far backfills are that have not ended, and which hours are being recomputed."""
+
+from datetime import datetime
+from typing import Any, Literal
+
+import orjson
+from fastapi import APIRouter, Response
+from pydantic import BaseModel, Field
+
+from analytics_pipeline.rollups.catalog import Catalog
+from analytics_pipeline.storage.backfill_progress import Progress, recomputing, unfinished
+from analytics_pipeline.storage.connection import Connection
+from api.access import READ
+from api.dependencies import ServicesDependency
+from api.documentation import errors
+
+router = APIRouter(tags=["Operations"])
+PATH = "/api/v1/backfills"
+
+
+class BackfillAnswer(BaseModel):
+    """What unfinished backfills of the same metrics have done; how much they had to do is not kept."""
+
+    metric_set: str = Field(
+        description="Names the metrics and their versions.", examples=["9f86d081884c7d65"]
+    )
+    metrics: list[str] | None = Field(
+        description="Null where they are all, several, or an earlier definition.",
+        examples=[["trading.total_volume"]],
+    )
+    is_everything: bool = Field(description="Whether they are all metrics.", examples=[False])
+    state: Literal["running", "interrupted"] = Field(
+        description="running: a process that recomputes has been connected since before the last hour was done."
+    )
+    hours: int = Field(description="Done so far.", examples=[36])
+    first: datetime = Field(description="Start of the first of them.")
+    last: datetime = Field(description="End of the last of them.")
+    began_at: datetime = Field(description="When the first was done.")
+    done_at: datetime = Field(description="When the last was done.")
+    runs: list[str] = Field(examples=[["backfill-0a1b2c3d"]])
+    given_up_at: datetime = Field(
+        description="What was done is forgotten then; until then the same command does the rest."
+    )
+
+
+class RecomputingAnswer(BaseModel):
+    """An hour that is being recomputed at this moment, for a backfill or a preview; of a whole day, its first."""
+
+    hour: datetime
+    since: datetime | None = Field(description="Start of the last statement.")
+
+
+class BackfillsAnswer(BaseModel):
+    """The one that did something last first; those that ended leave nothing."""
+
+    backfills: list[BackfillAnswer]
+    recomputing: list[RecomputingAnswer]
+
+
+@router.get(
+    PATH,
+    summary="Show backfills that have not ended",
+    response_model=BackfillsAnswer,
+    responses=errors(429, 503),
+    dependencies=[READ],
+)
+async def get_backfills(services: ServicesDependency) -> Response:
+    """Running and interrupted ones. Previews write nothing, so all that shows of them is the hour they are at."""
+    catalog = services.definitions.catalog()
+    content = await services.desk.read("backfills", lambda opened: _backfills(opened, catalog))
+    return Response(orjson.dumps(content, option=orjson.OPT_UTC_Z), media_type="application/json")
+
+
+def _backfills(connection: Connection, catalog: Catalog) -> dict[str, Any]:
+    return {
+        "backfills": [_plain(one) for one in unfinished(connection, catalog)],
+        "recomputing": [one._asdict() for one in recomputing(connection)],
+    }
+
+
+def _plain(one: Progress) -> dict[str, Any]:
+    return {
+        "metric_set": one.metric_set,
+        "metrics": one.metrics,
+        "is_everything": one.is_everything,
+        "state": "running" if one.is_running else "interrupted",
+        "hours": one.hours,
+        "first": one.first,
+        "last": one.last,
+        "began_at": one.began_at,
+        "done_at": one.done_at,
+        "runs": one.runs,
+        "given_up_at": one.given_up_at,
+    }
