@@ -4,7 +4,9 @@ Belongs here: that limit. Does not belong here: what is streamed.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing
+from typing import cast
 
 import structlog
 from fastapi.responses import StreamingResponse
@@ -35,8 +37,10 @@ class PatientResponse(StreamingResponse):
             async with asyncio.timeout(self._patience):
                 await send(message)
 
+        content = cast("AsyncGenerator[bytes]", self.body_iterator)
         try:
-            await super().stream_response(send_in_time)
+            async with aclosing(content):  # now, not when it is collected: it holds its client's place
+                await super().stream_response(send_in_time)
         except TimeoutError:
             _log.warning("slow_stream_dropped", seconds=self._patience)
             raise
