@@ -238,17 +238,6 @@ def check_name(client_id: str | None) -> str | None:
     return client_id
 
 
-def check_api_key(api_key: str) -> str:
-    """A key that can travel in a header.
-
-    Raises:
-        ValueError: it cannot; the text does not repeat it.
-    """
-    if not re.fullmatch(r"[!-~]+", api_key):
-        raise ValueError("api_key: printable ASCII characters without spaces, as the service showed it")
-    return api_key
-
-
 def _flush_at_exit(reference: "weakref.ref[EventProducer]") -> Callable[[], None]:
     """Close a producer that nobody closed, unless this is a child of the process that made it."""
     process = os.getpid()

@@ -18,7 +18,8 @@ import httpx
 from b25_client.backoff import wait_before
 from b25_client.errors import BufferFull, InvalidEvent
 from b25_client.events import Event
-from b25_client.interface import EventProducer, OnResult, check_api_key, check_name
+from b25_client.interface import EventProducer, OnResult, check_name
+from b25_client.keys import find_api_key
 from b25_client.rest import Answer, Rest
 from b25_client.results import Result, Status
 
@@ -49,7 +50,8 @@ class Producer(EventProducer):
         request_timeout: seconds for one request.
         delivery_timeout: seconds from `send` until an event that cannot be delivered is `undelivered`.
         gzip: compress requests; worth it over a slow network, not on one machine.
-        api_key: of the service, where it asks for one; needs the scope `write`.
+        api_key: of the service, where it asks for one, else the environment variable ANALYTICS_API_KEY; needs the
+            scope `write`.
         headers: of every request, for a proxy on the way for example.
         transport: for tests; an httpx transport instead of the network.
 
@@ -79,8 +81,8 @@ class Producer(EventProducer):
     ) -> None:
         name = check_name(client_id)
         own_headers = {"X-Client-Id": name} if name is not None else {}
-        if api_key is not None:
-            own_headers["X-API-Key"] = check_api_key(api_key)
+        if (key := find_api_key(api_key)) is not None:
+            own_headers["X-API-Key"] = key
         self._rest = Rest(
             url,
             headers={**own_headers, **(headers or {})},

@@ -1,0 +1,147 @@
+"""Requests and answers as values, the same for `Client` and `AsyncClient`.
+
+Belongs here: what a request is made of, how parameters are written, how an answer is read. Does not belong here:
+sending (`transport`), and the single endpoints.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from enum import Enum
+from typing import Any, Generic, NamedTuple, TypeVar
+from urllib.parse import quote
+from uuid import UUID
+
+T = TypeVar("T")
+
+_OK = frozenset({200})
+_UNITS = (("d", timedelta(days=1)), ("h", timedelta(hours=1)), ("m", timedelta(minutes=1)))
+
+
+class Answer(NamedTuple):
+    """What the service said."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        """The body.
+
+        Raises:
+            ValueError: it is not JSON.
+        """
+        try:
+            return json.loads(self.body)
+        except RecursionError:
+            raise ValueError("it nests too deeply") from None
+
+    def object(self) -> dict[str, Any]:
+        """The body if it is a JSON object, else nothing."""
+        try:
+            content = self.json()
+        except ValueError:
+            return {}
+        return content if isinstance(content, dict) else {}
+
+
+@dataclass(frozen=True, slots=True)
+class Request(Generic[T]):
+    """One request, and how its answer is read.
+
+    Attributes:
+        path: begins with a slash.
+        read: makes the result of an answer; KeyError, TypeError and ValueError say that it is not understood.
+        parameters: of the query string.
+        answers: statuses that `read` understands; others are errors.
+        body: JSON to send. With a body it is a write, which is never sent twice.
+        takes: seconds that the service was asked to take, beyond the client's timeout.
+    """
+
+    path: str
+    read: Callable[[Answer], T]
+    parameters: Sequence[tuple[str, str]] = ()
+    answers: frozenset[int] = _OK
+    body: Mapping[str, Any] | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    takes: float = 0.0
+
+    @property
+    def method(self) -> str:
+        """Of HTTP."""
+        return "GET" if self.body is None else "POST"
+
+
+def path_of(*parts: str) -> str:
+    """A path of parts, each percent-encoded."""
+    return "/" + "/".join(quote(part, safe="") for part in parts)
+
+
+def write_parameters(
+    asked: Mapping[str, Any], known: type, *, joined: frozenset[str] = frozenset()
+) -> list[tuple[str, str]]:
+    """The query string of keyword arguments; None stands for absent.
+
+    Args:
+        asked: the arguments.
+        known: the TypedDict that declares them.
+        joined: those whose several values are one text with commas; others are given several times.
+
+    Raises:
+        TypeError: an argument is not known.
+        ValueError: a time has no zone, or a value cannot be written.
+    """
+    names = known.__annotations__
+    written: list[tuple[str, str]] = []
+    for name, value in asked.items():
+        if name not in names:
+            raise TypeError(
+                f"{name}: there is no parameter of this name; there are {', '.join(sorted(names))}"
+            )
+        if value is None:
+            continue
+        values = [value] if isinstance(value, str | bytes) or not isinstance(value, Sequence) else list(value)
+        texts = [_text(name, one) for one in values]
+        if name in joined:
+            texts = [",".join(texts)] if texts else []
+        written += [(name, text) for text in texts]
+    return written
+
+
+def read_time(text: str) -> datetime:
+    """RFC 3339, as the service writes it."""
+    at = datetime.fromisoformat(text)
+    if at.tzinfo is None:
+        raise ValueError("a time without zone")
+    return at
+
+
+def _text(name: str, value: object) -> str:
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case Enum():
+            return str(value.value)
+        case datetime():
+            if value.tzinfo is None:
+                raise ValueError(f"{name}: it has no zone; use datetime.now(UTC)")
+            return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+        case timedelta():
+            return _duration(name, value)
+        case str() | int() | float() | UUID():
+            return str(value)
+        case _ if hasattr(value, "text"):
+            return str(value.text)
+        case _:
+            raise TypeError(f"{name}: a {type(value).__name__} cannot be written")
+
+
+def _duration(name: str, value: timedelta) -> str:
+    """As the service reads it: whole seconds, minutes, hours or days."""
+    if value <= timedelta() or value.microseconds:
+        raise ValueError(f"{name}: whole seconds, at least one")
+    for unit, width in _UNITS:
+        if not value % width:
+            return f"{value // width}{unit}"
+    return f"{value // timedelta(seconds=1)}s"
