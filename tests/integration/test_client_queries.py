@@ -363,7 +363,8 @@ def test_a_key_is_asked_for_and_never_shown(
     monkeypatch.setenv("ANALYTICS_API_KEY", reader.text)
     client = make()
     assert client.dashboard()
-    shown = repr(client) + str(vars(getattr(client, "_client", client))) + caplog.text
+    inner = getattr(client, "_client", client)
+    shown = repr(client) + str(vars(inner)) + repr(inner._transport.http.headers) + caplog.text
     assert url in repr(client)
     for text in (reader.text, writer.text, WRONG):
         assert text.rpartition("_")[2] not in shown
