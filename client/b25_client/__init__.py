@@ -48,7 +48,7 @@ from b25_client.landings import Landing, LandingException
 from b25_client.metrics import Metrics, Point
 from b25_client.producer import Producer
 from b25_client.results import Report, Result, Status
-from b25_client.stored_events import EventsPage, EventStatistics, StoredEvent
+from b25_client.stored_events import EventCounts, EventsPage, EventStatistics, StoredEvent
 from b25_client.streams import EventsMessage, MetricsMessage, Notice, NoticeKind
 
 __all__ = [
@@ -62,6 +62,7 @@ __all__ = [
     "Dashboard",
     "Definition",
     "Event",
+    "EventCounts",
     "EventProducer",
     "EventStatistics",
     "EventsMessage",

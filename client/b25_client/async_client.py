@@ -10,6 +10,7 @@ from contextlib import aclosing
 from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
+from uuid import UUID
 
 import httpx
 
@@ -32,6 +33,7 @@ from b25_client.stored_events import (
     EventsQuery,
     EventStatistics,
     Format,
+    StatisticsQuery,
     StoredEvent,
 )
 from b25_client.streams import Channel, EventsMessage, MetricsMessage, OnNotice, Stream
@@ -88,9 +90,9 @@ class AsyncClient:
         """As `Client.metrics`."""
         return await self._transport.send(metrics.metrics_request(metric_name, asked))
 
-    async def dashboard(self) -> Dashboard:
+    async def dashboard(self, *, after: str | None = None) -> Dashboard:
         """As `Client.dashboard`."""
-        return await self._transport.send(dashboard.dashboard_request())
+        return await self._transport.send(dashboard.dashboard_request(after))
 
     async def health(self) -> Health:
         """As `Client.health`."""
@@ -133,11 +135,13 @@ class AsyncClient:
         """As `Client.export_bytes`."""
         return self._export(asked, format, BytesDecoder())
 
-    async def event_statistics(
-        self, start_time: datetime | str | None = None, end_time: datetime | str | None = None
-    ) -> EventStatistics:
+    async def event_statistics(self, **asked: Unpack[StatisticsQuery]) -> EventStatistics:
         """As `Client.event_statistics`."""
-        return await self._transport.send(stored_events.statistics_request(start_time, end_time))
+        return await self._transport.send(stored_events.statistics_request(asked))
+
+    async def event(self, id: UUID | str, *, timestamp: datetime | str | None = None) -> StoredEvent:
+        """As `Client.event`."""
+        return await self._transport.send(stored_events.event_request(id, timestamp))
 
     async def landing(self, landing: str, *, wait: int = 0) -> Landing:
         """As `Client.landing`."""

@@ -10,6 +10,7 @@ from contextlib import closing
 from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, Unpack
+from uuid import UUID
 
 import httpx
 
@@ -31,6 +32,7 @@ from b25_client.stored_events import (
     EventsQuery,
     EventStatistics,
     Format,
+    StatisticsQuery,
     StoredEvent,
 )
 from b25_client.streams import Channel, EventsMessage, MetricsMessage, OnNotice, Stream
@@ -112,9 +114,9 @@ class Client:
         """A metric over time; `.to_arrow()` makes a table of it."""
         return self._transport.send(metrics.metrics_request(metric_name, asked))
 
-    def dashboard(self) -> Dashboard:
-        """The live numbers."""
-        return self._transport.send(dashboard.dashboard_request())
+    def dashboard(self, *, after: str | None = None) -> Dashboard:
+        """The live numbers; with `after`, a landing token of posted events, as soon as these have landed."""
+        return self._transport.send(dashboard.dashboard_request(after))
 
     def health(self) -> Health:
         """Whether the service is well; that it is not is an answer, not an error."""
@@ -173,11 +175,17 @@ class Client:
         """
         return self._export(asked, format, BytesDecoder())
 
-    def event_statistics(
-        self, start_time: datetime | str | None = None, end_time: datetime | str | None = None
-    ) -> EventStatistics:
-        """How many events of each type there are in `[start_time, end_time)`, default the last 24 hours."""
-        return self._transport.send(stored_events.statistics_request(start_time, end_time))
+    def event_statistics(self, **asked: Unpack[StatisticsQuery]) -> EventStatistics:
+        """How many events of each type there are in a range, with `interval` per bucket, too."""
+        return self._transport.send(stored_events.statistics_request(asked))
+
+    def event(self, id: UUID | str, *, timestamp: datetime | str | None = None) -> StoredEvent:
+        """One event; an id that is no UUIDv7 needs the event's own timestamp.
+
+        Raises:
+            NotFound: there is none of this id, or the key does not see it.
+        """
+        return self._transport.send(stored_events.event_request(id, timestamp))
 
     def landing(self, landing: str, *, wait: int = 0) -> Landing:
         """What became of the events of a landing token; the service waits `wait` seconds for it, at most 30."""

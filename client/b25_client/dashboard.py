@@ -60,9 +60,11 @@ class Health:
         return self.status != "unhealthy"
 
 
-def dashboard_request() -> Request[Dashboard]:
-    """Ask for the dashboard."""
-    return Request(PATH, lambda answer: dashboard_of(answer.json()))
+def dashboard_request(after: str | None = None) -> Request[Dashboard]:
+    """Ask for the dashboard, as soon as what `after` names has landed."""
+    return Request(
+        PATH, lambda answer: dashboard_of(answer.json()), [] if after is None else [("after", after)]
+    )
 
 
 def health_request() -> Request[Health]:

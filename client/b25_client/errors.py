@@ -13,7 +13,7 @@
     │   ├── Unauthorized          401: no key, or none that holds
     │   ├── Forbidden             403: the key may not do this, or does not see all of it
     │   ├── NotFound              404
-    │   ├── Conflict              409: it exists already
+    │   ├── Conflict              409: what is there does not allow it
     │   ├── RateLimited           429
     │   └── ServiceUnavailable    5xx: later it may work
     ├── Unreachable           no answer: refused, broken off, or not in time
@@ -138,7 +138,7 @@ class NotFound(ApiError):
 
 
 class Conflict(ApiError):
-    """It exists already."""
+    """What is there does not allow it: it exists already, or what `after` names became a dead letter."""
 
 
 class RateLimited(ApiError):

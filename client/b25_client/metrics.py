@@ -23,7 +23,8 @@ _ENDS = ("open", "high", "low", "close")
 class MetricsQuery(TypedDict, total=False):
     """Keyword arguments that narrow metrics down; see docs/metrics.md.
 
-    `start_time` and `end_time` are the half-open range, default the last 24 hours.
+    `start_time` and `end_time` are the half-open range, default the last 24 hours. `after` is a landing token of posted
+    events, or `topic:partition:offset`: the answer comes when that has landed, and holds it.
     """
 
     interval: str
@@ -32,6 +33,7 @@ class MetricsQuery(TypedDict, total=False):
     aggregation: str
     group_by: str | Sequence[str]
     time_zone: str
+    after: str
 
 
 @dataclass(frozen=True, slots=True)

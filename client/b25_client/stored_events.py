@@ -13,7 +13,7 @@ from uuid import UUID
 
 from b25_client.errors import ScanBudgetExceeded, StreamBroken
 from b25_client.filters import Filter
-from b25_client.request import Answer, Request, read_time, write_parameters
+from b25_client.request import Answer, Request, path_of, read_time, write_parameters
 
 PATH = "/api/v1/events"
 STATS_PATH = "/api/v1/events/stats"
@@ -38,12 +38,16 @@ class EventsFilter(TypedDict, total=False):
 
 
 class EventsQuery(EventsFilter, total=False):
-    """The same within a range, `[start_time, end_time)`, default the last 24 hours; `order` is desc or asc."""
+    """The same within a range, `[start_time, end_time)`, default the last 24 hours; `order` is desc or asc.
+
+    `after` is a landing token of posted events, or `topic:partition:offset`: the answer comes when that has landed.
+    """
 
     start_time: datetime | str
     end_time: datetime | str
     id: UUID | str
     order: Literal["desc", "asc"]
+    after: str
 
 
 class EventPagesQuery(EventsQuery, total=False):
@@ -96,14 +100,44 @@ class EventsPage:
     warnings: tuple[str, ...] = ()
 
 
+class SingleQuery(TypedDict, total=False):
+    """What helps to find one event."""
+
+    timestamp: datetime | str
+
+
+class StatisticsQuery(TypedDict, total=False):
+    """Keyword arguments of counts: the range, `interval` for counts per bucket, and `after` as of `EventsQuery`."""
+
+    start_time: datetime | str
+    end_time: datetime | str
+    interval: str
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
+class EventCounts:
+    """How many events of each type there are in one bucket, `timestamp` its start."""
+
+    timestamp: datetime
+    total_events: int
+    by_type: Mapping[str, int]
+
+
 @dataclass(frozen=True, slots=True)
 class EventStatistics:
-    """How many events of each type there are in a range."""
+    """How many events of each type there are in a range.
+
+    Attributes:
+        by_type: the most frequent first.
+        buckets: with `interval`, the same for each bucket in which something happened, oldest first.
+    """
 
     start_time: datetime
     end_time: datetime
     total_events: int
     by_type: Mapping[str, int]
+    buckets: tuple[EventCounts, ...] = ()
 
 
 def page_request(asked: Mapping[str, Any]) -> Request[EventsPage]:
@@ -123,7 +157,7 @@ def request_behind(
     if cursor is None:
         return None
     return page_request(
-        {name: value for name, value in asked.items() if name != "total"} | {"cursor": cursor}
+        {name: value for name, value in asked.items() if name not in {"total", "after"}} | {"cursor": cursor}
     )
 
 
@@ -133,12 +167,16 @@ def export_request(asked: Mapping[str, Any], form: Format) -> Request[None]:
     return Request(PATH, lambda _: None, parameters)
 
 
-def statistics_request(
-    start_time: datetime | str | None, end_time: datetime | str | None
-) -> Request[EventStatistics]:
+def statistics_request(asked: Mapping[str, Any]) -> Request[EventStatistics]:
     """Ask for counts by type."""
-    asked = {"start_time": start_time, "end_time": end_time}
-    return Request(STATS_PATH, _read_statistics, write_parameters(asked, EventsQuery))
+    return Request(STATS_PATH, _read_statistics, write_parameters(asked, StatisticsQuery))
+
+
+def event_request(id: UUID | str, timestamp: datetime | str | None) -> Request[StoredEvent]:
+    """Ask for one event."""
+    path = path_of("api", "v1", "events", str(id))
+    at = write_parameters({"timestamp": timestamp}, SingleQuery)
+    return Request(path, lambda answer: event_of(answer.json()), at)
 
 
 class EventsDecoder:
@@ -225,6 +263,10 @@ def _read_statistics(answer: Answer) -> EventStatistics:
         read_time(content["end_time"]),
         content["total_events"],
         content["by_type"],
+        tuple(
+            EventCounts(read_time(one["timestamp"]), one["total_events"], one["by_type"])
+            for one in content.get("buckets") or ()
+        ),
     )
 
 

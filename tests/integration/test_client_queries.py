@@ -44,6 +44,7 @@ from b25_client import (
     UnexpectedAnswer,
     Unreachable,
 )
+from b25_client.events import uuid7
 from tests.integration.api_process import Process, started
 from tests.integration.api_support import event, land
 from tests.integration.client_support import Blocking, Line
@@ -287,8 +288,12 @@ def test_an_export_that_broke_off_is_not_taken_for_a_whole_one(
 
 
 def test_counts_dashboard_and_health(client: Any) -> None:
-    counts = client.event_statistics(HOUR, HOUR + timedelta(hours=2))
+    counts = client.event_statistics(start_time=HOUR, end_time=HOUR + timedelta(hours=2), interval="1h")
     assert (counts.total_events, counts.by_type) == (3, {"order.filled": 3})
+    assert [(one.timestamp, one.total_events) for one in counts.buckets] == [
+        (HOUR, 2),
+        (HOUR + timedelta(hours=1), 1),
+    ]
     assert client.event_statistics().end_time > HOUR
     shown = client.dashboard()
     assert shown.active_users >= 0
@@ -319,6 +324,14 @@ def test_what_was_posted_is_read_as_soon_as_it_has_landed(
     landing.start()
     landed = client.wait_for_landing(result.landing, timeout=20)
     landing.join()
+    assert client.metrics(f"events.count.{kind}", interval="1m", after=result.landing).points[0].value == 1
+    assert client.dashboard(after=result.landing).events_per_second > 0
+    assert client.event_statistics(after=result.landing).by_type[kind] == 1
+    assert [one.id for one in client.events(after=result.landing, event_type=kind)] == [result.id]
+    assert client.event(result.id).properties == {"n": 1}
+    assert client.event(result.id, timestamp=result.timestamp).event_type == kind
+    with pytest.raises(NotFound):
+        client.event(uuid7(result.timestamp))
     assert (landed.has_landed, landed.stored, landed.dead, landed.exceptions) == (True, 1, 0, ())
     assert [stored.id for stored in client.events(event_type=kind)] == [result.id]
     with pytest.raises(NotFound):
