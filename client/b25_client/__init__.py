@@ -15,6 +15,7 @@ confluent-kafka. Nothing of the service itself is imported.
 """
 
 from b25_client.async_client import AsyncClient
+from b25_client.channels import EventsMessage, MetricsMessage
 from b25_client.client import Client
 from b25_client.dashboard import Dashboard, Health
 from b25_client.definitions import Definition
@@ -49,7 +50,7 @@ from b25_client.metrics import Metrics, Point
 from b25_client.producer import Producer
 from b25_client.results import Report, Result, Status
 from b25_client.stored_events import EventCounts, EventsPage, EventStatistics, StoredEvent
-from b25_client.streams import EventsMessage, MetricsMessage, Notice, NoticeKind
+from b25_client.streams import Notice, NoticeKind
 
 __all__ = [
     "ApiError",

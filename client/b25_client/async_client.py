@@ -14,8 +14,9 @@ from uuid import UUID
 
 import httpx
 
-from b25_client import dashboard, definitions, landings, metrics, stored_events, streams
+from b25_client import channels, dashboard, definitions, landings, metrics, stored_events, streams
 from b25_client.arrow import ArrowDecoder
+from b25_client.channels import Channel, EventsMessage, MetricsMessage
 from b25_client.client import GIVE_UP_AFTER, TIMEOUT, Decoder
 from b25_client.dashboard import Dashboard, Health
 from b25_client.definitions import Definition
@@ -36,7 +37,7 @@ from b25_client.stored_events import (
     StatisticsQuery,
     StoredEvent,
 )
-from b25_client.streams import Channel, EventsMessage, MetricsMessage, OnNotice, Stream
+from b25_client.streams import OnNotice, Stream
 from b25_client.transport import AsyncTransport, http_options
 
 if TYPE_CHECKING:
@@ -178,7 +179,7 @@ class AsyncClient:
         self, *, on_notice: OnNotice | None = None, give_up_after: float | None = GIVE_UP_AFTER
     ) -> AsyncGenerator[Dashboard]:
         """As `Client.stream_dashboard`."""
-        return self._listen(streams.dashboard_channel(), "", on_notice, give_up_after)
+        return self._listen(channels.dashboard_channel(), "", on_notice, give_up_after)
 
     def stream_metrics(
         self,
@@ -189,7 +190,7 @@ class AsyncClient:
         **asked: Unpack[MetricsQuery],
     ) -> AsyncGenerator[MetricsMessage]:
         """As `Client.stream_metrics`."""
-        return self._listen(streams.metrics_channel(metric_name, asked), "", on_notice, give_up_after)
+        return self._listen(channels.metrics_channel(metric_name, asked), "", on_notice, give_up_after)
 
     def stream_events(
         self,
@@ -200,7 +201,7 @@ class AsyncClient:
         **asked: Unpack[EventsFilter],
     ) -> AsyncGenerator[EventsMessage]:
         """As `Client.stream_events`."""
-        return self._listen(streams.events_channel(asked), last_event_id, on_notice, give_up_after)
+        return self._listen(channels.events_channel(asked), last_event_id, on_notice, give_up_after)
 
     def _export(self, asked: Mapping[str, Any], form: Format, decoder: Decoder[M]) -> AsyncGenerator[M]:
         request = stored_events.export_request(asked, form)

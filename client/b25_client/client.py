@@ -14,8 +14,9 @@ from uuid import UUID
 
 import httpx
 
-from b25_client import dashboard, definitions, landings, metrics, stored_events, streams
+from b25_client import channels, dashboard, definitions, landings, metrics, stored_events, streams
 from b25_client.arrow import ArrowDecoder
+from b25_client.channels import Channel, EventsMessage, MetricsMessage
 from b25_client.dashboard import Dashboard, Health
 from b25_client.definitions import Definition
 from b25_client.errors import ApiError, ScanBudgetExceeded
@@ -35,7 +36,7 @@ from b25_client.stored_events import (
     StatisticsQuery,
     StoredEvent,
 )
-from b25_client.streams import Channel, EventsMessage, MetricsMessage, OnNotice, Stream
+from b25_client.streams import OnNotice, Stream
 from b25_client.transport import Transport, http_options
 
 if TYPE_CHECKING:
@@ -234,7 +235,7 @@ class Client:
         self, *, on_notice: OnNotice | None = None, give_up_after: float | None = GIVE_UP_AFTER
     ) -> Iterator[Dashboard]:
         """The dashboard, whenever it changes. See `stream_events` for the arguments."""
-        return self._listen(streams.dashboard_channel(), "", on_notice, give_up_after)
+        return self._listen(channels.dashboard_channel(), "", on_notice, give_up_after)
 
     def stream_metrics(
         self,
@@ -245,7 +246,7 @@ class Client:
         **asked: Unpack[MetricsQuery],
     ) -> Iterator[MetricsMessage]:
         """A metric: whole at first, then the points that change. See `stream_events` for the arguments."""
-        return self._listen(streams.metrics_channel(metric_name, asked), "", on_notice, give_up_after)
+        return self._listen(channels.metrics_channel(metric_name, asked), "", on_notice, give_up_after)
 
     def stream_events(
         self,
@@ -266,7 +267,7 @@ class Client:
         Raises:
             MissingLibrary: httpx-sse is not installed.
         """
-        return self._listen(streams.events_channel(asked), last_event_id, on_notice, give_up_after)
+        return self._listen(channels.events_channel(asked), last_event_id, on_notice, give_up_after)
 
     def _export(self, asked: Mapping[str, Any], form: Format, decoder: Decoder[M]) -> Iterator[M]:
         request = stored_events.export_request(asked, form)

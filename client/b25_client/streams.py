@@ -1,7 +1,7 @@
-"""Live streams: what they tell, and one stream over however many connections.
+"""Live streams: one stream over however many connections.
 
 Belongs here: reading server-sent events, going on behind the last one, and when to connect again; all of it pure.
-Does not belong here: connections (`transport`), waiting (`client`, `async_client`).
+Does not belong here: what is told (`channels`), connections (`transport`), waiting (`client`, `async_client`).
 
 A stream ends when its reader stops, when the service refuses it for good, or when nobody could be reached for
 `give_up_after` seconds. Everything else is told as a `Notice`, and the stream goes on.
@@ -14,18 +14,16 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import httpx
 
 from b25_client.backoff import wait_before
-from b25_client.dashboard import Dashboard, dashboard_of
+from b25_client.channels import Channel
 from b25_client.errors import ApiError, MissingLibrary, UnexpectedAnswer
-from b25_client.metrics import Metrics, Point, metrics_of, metrics_parameters, points_of
 from b25_client.problems import error_told
-from b25_client.request import Request, write_parameters
+from b25_client.request import Request
 from b25_client.retries import Failure, is_passing, unreachable
-from b25_client.stored_events import EventsFilter, StoredEvent, event_of
 
 SILENCE = 45.0
 """Seconds without a byte after which a connection is dead; the service says something every 15."""
@@ -70,32 +68,6 @@ class Notice:
     behind: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class EventsMessage:
-    """Events as they land, oldest first.
-
-    Attributes:
-        has_gap: others before these were left out: there were too many, or too much time has passed.
-        id: where to go on later: `last_event_id` of `stream_events`.
-    """
-
-    events: tuple[StoredEvent, ...]
-    has_gap: bool
-    id: str
-
-
-@dataclass(frozen=True, slots=True)
-class MetricsMessage:
-    """Points that are new or have changed; a point is known by its `timestamp` and `dimensions`.
-
-    Attributes:
-        metrics: the whole answer, at the beginning and after each interruption: forget what was told before.
-    """
-
-    points: tuple[Point, ...]
-    metrics: Metrics | None = None
-
-
 class Told(Protocol):
     """A server-sent event."""
 
@@ -114,46 +86,6 @@ class Told(Protocol):
     @property
     def retry(self) -> int | None:
         """Milliseconds to wait before connecting again."""
-
-
-class Channel(NamedTuple, Generic[M]):
-    """One of the service's streams: its request, and how its messages are read by their kind."""
-
-    request: Request[None]
-    kinds: Mapping[str, Callable[[Mapping[str, Any], str], M]]
-    has_memory: bool
-    """Whether it goes on behind the last message."""
-
-
-def dashboard_channel() -> Channel[Dashboard]:
-    """The dashboard."""
-    return Channel(_request("dashboard", []), {"dashboard": lambda content, _: dashboard_of(content)}, False)
-
-
-def metrics_channel(metric_name: str, asked: Mapping[str, Any]) -> Channel[MetricsMessage]:
-    """A metric: the whole answer, then changes."""
-    return Channel(
-        _request("metrics", metrics_parameters(metric_name, asked)),
-        {
-            "snapshot": lambda content, _: MetricsMessage((whole := metrics_of(content)).points, whole),
-            "points": lambda content, _: MetricsMessage(points_of(content["data_points"])),
-        },
-        False,
-    )
-
-
-def events_channel(asked: Mapping[str, Any]) -> Channel[EventsMessage]:
-    """Events as they land."""
-    parameters = write_parameters(asked, EventsFilter, joined=frozenset({"fields"}))
-    return Channel(
-        _request("events", parameters),
-        {
-            "events": lambda content, at: EventsMessage(
-                tuple(event_of(item) for item in content["events"]), content["has_gap"] is True, at
-            )
-        },
-        True,
-    )
 
 
 class Stream(Generic[M]):
@@ -319,10 +251,6 @@ def event_source(response: httpx.Response) -> Any:
     if not response.headers.get("content-type", "").startswith("text/event-stream"):
         raise UnexpectedAnswer("no stream of events: is this the address of the service?")
     return EventSource(response)
-
-
-def _request(name: str, parameters: list[tuple[str, str]]) -> Request[None]:
-    return Request(f"/api/v1/stream/{name}", lambda _: None, parameters)
 
 
 def _to_log(notice: Notice) -> None:

@@ -13,18 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from b25_client.arrow import ArrowDecoder
+from b25_client.channels import EventsMessage, events_channel, metrics_channel
 from b25_client.errors import InvalidRequest, ServiceUnavailable, StreamBroken, UnexpectedAnswer, Unreachable
 from b25_client.metrics import Point
 from b25_client.stored_events import EventsDecoder
 from b25_client.streams import (
-    EventsMessage,
     Notice,
     NoticeKind,
     Pace,
     Stream,
     event_source,
-    events_channel,
-    metrics_channel,
 )
 
 GONE = httpx.ReadError("gone")
