@@ -125,7 +125,7 @@ def main() -> int:
             meter = Meter(program, own.folder, others, seconds=arguments.seconds)
             bench = Bench(arguments, stored, meter, own.folder)
             bench.run(cache, servers.make_key(conninfo))
-            found["runs"] = bench.runs
+            found["runs"] = [run for run in bench.runs if run["cases"]]
     except AnalyticsError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
@@ -162,7 +162,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--open-rate", type=int, help="events/s of the minute that nobody has merged; default 10,000"
     )
-    parser.add_argument("--seconds", type=float, help="of each run, default 8")
+    parser.add_argument("--seconds", type=float, help="of each run, default 5")
     parser.add_argument(
         "--connections", type=int, nargs="+", help=f"default {' '.join(map(str, CONNECTIONS))}"
     )
@@ -175,7 +175,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--json", type=Path, help="write every figure to this file")
     arguments = parser.parse_args()
-    usual: dict[str, Any] = {"days": 90, "raw_days": 7, "rate": 5.0, "open_rate": 10_000, "seconds": 8.0}
+    usual: dict[str, Any] = {"days": 90, "raw_days": 7, "rate": 5.0, "open_rate": 10_000, "seconds": 5.0}
     usual |= {"connections": CONNECTIONS, "workers": [1, 2]}
     quick: dict[str, Any] = {"days": 2, "raw_days": 2, "rate": 2.0, "open_rate": 1_000, "seconds": 1.0}
     quick |= {"connections": (1, 32), "workers": [1]}
