@@ -152,9 +152,8 @@ def test_bytes_are_the_same_in_each_level_and_process(
     now: datetime,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(
-        "api.cache.SHORT_LIFE", 60.0
-    )  # on a busy machine the test takes longer than such an answer lives
+    # On a busy machine the test takes longer than such an answer lives.
+    monkeypatch.setattr("api.cache.SHORT_LIFE", 60.0)
     land(database, [event("a", now - timedelta(minutes=minute), price=0.1 + minute) for minute in range(9)])
     api.soon(lambda: total(api)[1], 9)
     for path, parameters in ((METRICS, {"interval": "5m"}), ("/api/v1/events/stats", {"interval": "5m"})):
