@@ -25,6 +25,12 @@ COMMON_HEADERS = {
     ),
     "X-RateLimit-Limit": _header("Requests per minute that are allowed.", _COUNT, 1000),
     "X-RateLimit-Remaining": _header("Requests that may come at once now.", _COUNT, 999),
+    "Server-Timing": _header(
+        "Milliseconds until the answer began: `total`, and of it `cache`, `db`, `shared` (somebody else's read of the "
+        "same) and `wait` (for `after`), as far as they apply.",
+        _TEXT,
+        "db;dur=6.120, total;dur=7.604",
+    ),
 }
 RETRY_AFTER = {"Retry-After": _header("Seconds to wait before trying again.", _COUNT, 1)}
 CHALLENGE = {"WWW-Authenticate": _header("The scheme that is read.", _TEXT, 'Bearer realm="b25-analytics"')}
@@ -48,6 +54,11 @@ IF_NONE_MATCH = {
 }
 
 PATH_PARAMETERS: dict[str, dict[str, Any]] = {
+    "dimension": {
+        "description": "Name of a dimension.",
+        "schema": {"type": "string", "minLength": 1, "maxLength": 100},
+        "example": "symbol",
+    },
     "name": {
         "description": "An event type, percent-encoded, slashes too.",
         "schema": {"type": "string", "minLength": 1, "maxLength": 255},

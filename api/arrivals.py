@@ -33,7 +33,7 @@ AFTER = Parameter(
     "Read your writes: the answer comes when this has landed, and holds it. The landing token of a POST "
     f"(`X-Landing-Token`), or `topic:partition:offset` of a message in Kafka. At most {MOST_SECONDS:g} seconds, then "
     "503; 409 if it became a dead letter.",
-    "10000-0-1",
+    "7c1f4a0000-0-1",
 )
 
 _OFFSET = re.compile(r"([A-Za-z0-9._-]{1,249}):([0-9]{1,9}):([0-9]{1,18})")

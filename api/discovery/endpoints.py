@@ -63,14 +63,14 @@ async def get_dimensions(request: Request, services: ServicesDependency) -> Resp
 
 
 @router.get(
-    DIMENSIONS_PATH + "/{name}/values",
+    DIMENSIONS_PATH + "/{dimension}/values",
     summary="The values a dimension has had",
     response_model=schemas.ValuesAnswer,
     responses=errors(400, 404, 429, 503),
     openapi_extra=openapi_parameters(schemas.VALUES_PARAMETERS),
     dependencies=[READ_PART],
 )
-async def get_dimension_values(name: str, request: Request, services: ServicesDependency) -> Response:
+async def get_dimension_values(dimension: str, request: Request, services: ServicesDependency) -> Response:
     """Those seen on the UTC days that `[start_time, end_time)` touches, by default of the last 24 hours.
 
     From the register of series, so a value without a place in its metric's budget is not among them. A key that sees a
@@ -83,7 +83,7 @@ async def get_dimension_values(name: str, request: Request, services: ServicesDe
         default_limit=query.default_limit,
         most=query.max_results,
     )
-    sets = _sets(name, asked, request, services)
+    sets = _sets(dimension, asked, request, services)
     looks = asked.day_count * sum(map(len, sets.values()))
     if looks > MOST_LOOKS:
         raise invalid_parameter(
@@ -91,8 +91,8 @@ async def get_dimension_values(name: str, request: Request, services: ServicesDe
             f"{looks:,} days of metrics would have to be looked at, and {MOST_LOOKS:,} is the most; shorten the range "
             "or give metric_name",
         )
-    found = await read_dimension_values(services.database, name, asked, sets, reach_of(request))
-    return _json(schemas.values_content(name, asked, found))
+    found = await read_dimension_values(services.database, dimension, asked, sets, reach_of(request))
+    return _json(schemas.values_content(dimension, asked, found))
 
 
 def _sets(name: str, asked: schemas.Values, request: Request, services: Services) -> dict[str, list[str]]:

@@ -18,16 +18,25 @@ from api.errors import invalid_parameter
 from api.parameters import END_TIME, START_TIME, Parameter, Query
 from api.times import days_of
 
-PREFIX = Parameter("prefix", "Only values that begin with this text.", "BTC")
+
+def _text(longest: int) -> tuple[tuple[str, Any], ...]:
+    return (("type", "string"), ("maxLength", longest))
+
+
+_LONGEST_NAME, _LONGEST_PREFIX, _LONGEST_CURSOR = 520, 1024, 8192
+PREFIX = Parameter("prefix", "Only values that begin with this text.", "BTC", _text(_LONGEST_PREFIX))
 METRIC_NAME = Parameter(
-    "metric_name", "Only values that this metric of the catalog was seen with.", "trading.total_volume"
+    "metric_name",
+    "Only values that this metric of the catalog was seen with.",
+    "trading.total_volume",
+    _text(_LONGEST_NAME),
 )
 LIMIT = Parameter("limit", "Most values of a page. Default 100.", 100, (("type", "integer"), ("minimum", 1)))
-CURSOR = Parameter("cursor", "`next_cursor` of the page before, of the same question.")
+CURSOR = Parameter(
+    "cursor", "`next_cursor` of the page before, of the same question.", schema=_text(_LONGEST_CURSOR)
+)
 VALUES_PARAMETERS = (START_TIME, END_TIME, METRIC_NAME, PREFIX, LIMIT, CURSOR)
 
-_LONGEST_CURSOR = 8192
-_LONGEST_NAME = 520
 _FORMAT = 1
 _EPOCH = date(1970, 1, 1)
 _MOST_DAYS = (date(2200, 1, 1) - _EPOCH).days
@@ -88,7 +97,7 @@ def read_values(query_string: bytes, *, now: datetime, default_limit: int, most:
         first,
         last,
         query.text(METRIC_NAME, limit=_LONGEST_NAME),
-        query.text(PREFIX, limit=1024),
+        query.text(PREFIX, limit=_LONGEST_PREFIX),
         query.number(LIMIT, default=min(default_limit, most), low=1, high=most),
         after,
     )

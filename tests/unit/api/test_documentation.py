@@ -72,7 +72,12 @@ def test_every_answer_has_a_type_headers_and_an_example_that_fits(name: str) -> 
     assert list(operation["responses"]) == sorted(operation["responses"])
     for status, answer in operation["responses"].items():
         assert answer["description"]
-        assert answer["headers"].keys() >= {"X-Request-ID", "X-RateLimit-Limit", "X-RateLimit-Remaining"}
+        assert answer["headers"].keys() >= {
+            "X-Request-ID",
+            "X-RateLimit-Limit",
+            "X-RateLimit-Remaining",
+            "Server-Timing",
+        }
         for header in answer["headers"].values():
             validator(header["schema"]).validate(header["example"])
         content = answer.get("content", {})
