@@ -36,7 +36,7 @@ Events, metrics and dashboards of the B25 trading system.
 
 Times are RFC 3339 with a zone; ranges are half-open, `[start, end)`; buckets are UTC.
 Metrics are true to the last committed event: settled rollups plus what has landed since, in one snapshot.
-Errors are `application/problem+json` (RFC 9457) and also carry an `error` field.
+Errors are `application/problem+json` (RFC 9457) and also carry an `error` field; docs/problems.md lists the types.
 """
 
 
