@@ -148,6 +148,7 @@ def _services(settings: Settings, clock: Clock, is_stopping: Callable[[], bool])
         metrics.PATH: partial(
             metrics.question,
             max_points=query.max_points,
+            retention=settings.analytics.retention,
             catalog=definitions.catalog,
             versions_of=versions.of,
         ),

@@ -1,146 +1,139 @@
-"""Points out of rows: what the numbers and states of a bucket are in the aggregation that is asked for.
+"""Points of an answer out of cells: gaps filled, earlier values beside them, a page of them, in order.
 
-Belongs here: arithmetic over rows, settled and pending. Does not belong here: statements (`repository`).
+Belongs here: arithmetic over arrays. Does not belong here: reading cells (`repository`), JSON (`answers`).
 """
 
-import math
-from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
 
-import orjson
+import numpy as np
+import numpy.typing as npt
 
-from analytics_pipeline.rollups import states
-from analytics_pipeline.rollups.catalog import Aggregation, Kind
+from api.errors import BadRequest, invalid_parameter
+from api.metrics.cursors import Place
+from api.metrics.query import Fill, Frame, Order
+from api.metrics.values import Cells, Numbers
 
-QUANTILES = {Aggregation.P50: 0.5, Aggregation.P95: 0.95, Aggregation.P99: 0.99}
-ENDS = frozenset({Aggregation.FIRST, Aggregation.LAST, Aggregation.OHLC})
-"""Aggregations that are read from the first and the last value."""
+Flags = npt.NDArray[np.bool_]
 
 
-class Ohlc(NamedTuple):
-    """Four values of one bucket."""
+@dataclass(eq=False, slots=True)
+class Points:
+    """Points, in the order asked for.
 
-    open: float
-    high: float
-    low: float
-    close: float
-
-
-class Point(NamedTuple):
-    """One bucket; `dimensions` is JSON text."""
-
-    timestamp: datetime
-    dimensions: str
-    value: float
-    is_incomplete: bool = False
-    is_predecessor: bool = False
-    ohlc: Ohlc | None = None
-
-
-_Series = tuple[datetime, str]
-
-
-def from_sums(aggregation: Aggregation, rows: Iterable[Any]) -> Iterator[Point]:
-    """Of rows of time, dimensions, count, sum, min and max; a bucket in which the value is undefined has none."""
-    for at, dimensions, count, total, smallest, largest in rows:
-        value: float | None
-        if aggregation in (Aggregation.COUNT, Aggregation.SKIPPED):
-            value = count
-        elif aggregation is Aggregation.SUM:
-            value = total
-        elif aggregation is Aggregation.MIN:
-            value = smallest
-        elif aggregation is Aggregation.MAX:
-            value = largest
-        else:
-            # avg, and a ratio: of its sums, over the bucket
-            value = total / count if total is not None and count else None
-        if value is not None:
-            yield Point(at, dimensions, value)
-
-
-def from_states(aggregation: Aggregation, kind: Kind, rows: Iterable[Any]) -> Iterator[Point]:
-    """Of rows of time, dimensions, value and state, ordered by series.
-
-    The settled value counts unless something pending brought states along.
+    Attributes:
+        cells: their buckets, series and values; NaN where nothing stands for a bucket without a value.
+        is_filled: which stand for a bucket without a value.
+        compared: earlier values, NaN where there is none; None if nothing is compared.
+        has_more: whether others follow.
     """
-    values: dict[_Series, float | None] = {}
-    found: dict[_Series, list[bytes]] = {}
-    for at, dimensions, value, state in rows:
-        key = (at, dimensions)
-        values.setdefault(key, None)
-        if state is not None:
-            found.setdefault(key, []).append(state)
-        elif value is not None:
-            values[key] = value
-    for key, settled in values.items():
-        if key in found:
-            yield Point(*key, _value(aggregation, states.MERGE[kind](found[key])))
-        elif settled is not None:
-            yield Point(*key, int(settled) if aggregation is Aggregation.DISTINCT else settled)
+
+    cells: Cells
+    is_filled: Flags
+    compared: Numbers | None = None
+    has_more: bool = False
+
+    def __len__(self) -> int:
+        return len(self.cells.values)
 
 
-def _value(aggregation: Aggregation, state: bytes) -> float:
-    if aggregation is Aggregation.DISTINCT:
-        return states.distinct_count(state)
-    return states.quantile_value(state, QUANTILES[aggregation])
-
-
-def from_ends(aggregation: Aggregation, rows: Iterable[Any]) -> Iterator[Point]:
-    """Of rows of time, dimensions, first, last, min, max and state, ordered by series; as `from_states`."""
-    values: dict[_Series, tuple[float, float]] = {}
-    bounds: dict[_Series, tuple[float, float]] = {}
-    found: dict[_Series, list[bytes]] = {}
-    for at, dimensions, first, last, smallest, largest, state in rows:
-        key = (at, dimensions)
-        if smallest is not None:
-            low, high = bounds.get(key, (smallest, largest))
-            bounds[key] = min(low, smallest), max(high, largest)
-        if state is not None:
-            found.setdefault(key, []).append(state)
-        elif last is not None:
-            values[key] = first, last
-    values |= {key: states.ends_values(states.ends_merge(parts)) for key, parts in found.items()}
-    for key, (low, high) in bounds.items():
-        if key in values:
-            first, last = values[key]
-            ohlc = Ohlc(first, high, low, last) if aggregation is Aggregation.OHLC else None
-            yield Point(*key, first if aggregation is Aggregation.FIRST else last, ohlc=ohlc)
-
-
-def carried(
-    last: Iterable[Point], first: datetime, end: datetime, width: timedelta, kept: Sequence[str]
-) -> Iterator[Point]:
-    """The sum of the last values of all series in each bucket, each carried forward until its next one.
+def points_of(cells: Cells, frame: Frame, *, has_series: bool) -> Points:
+    """The page of points that is asked for.
 
     Args:
-        last: last values of series, in order of time; those before `first` hold at its start.
-        first: start of the first bucket.
-        end: no bucket starts then or later.
-        width: of a bucket.
-        kept: dimensions by which series are kept apart.
+        cells: every one that has a value, or with pages at least those of the page and one more.
+        frame: the question.
+        has_series: whether there are groups, and so none where there is nothing.
 
-    Returns:
-        A point per bucket and kept dimensions, from the first value on.
+    Raises:
+        BadRequest: there are too many.
     """
-    group_of: dict[str, str] = {}
-    held: dict[str, dict[str, float]] = {}
-    waiting = iter(last)
-    upcoming = next(waiting, None)
-    at = first
-    while at < end:
-        while upcoming is not None and upcoming.timestamp < at + width:
-            series = upcoming.dimensions
-            if series not in group_of:
-                group_of[series] = _kept(series, kept)
-            held.setdefault(group_of[series], {})[series] = upcoming.value
-            upcoming = next(waiting, None)
-        for group in sorted(held):
-            yield Point(at, group, math.fsum(held[group].values()))
-        at += width
+    ordered = cells.sorted()
+    filled = np.zeros(len(ordered.values), np.bool_)
+    if frame.fill is not Fill.NONE:
+        ordered, filled = _filled(ordered, frame, has_series=has_series)
+    if frame.order is Order.DESC:
+        ordered, filled = ordered.where(np.s_[::-1]), filled[::-1]  # type: ignore[arg-type]
+    begin = 0 if frame.after is None else _behind(ordered, frame, frame.after)
+    until = len(filled) if frame.limit is None else begin + frame.limit
+    if until - begin > frame.max_points:
+        raise too_many(frame)
+    page = slice(begin, until)
+    return Points(ordered.where(page), filled[page], has_more=until < len(filled))  # type: ignore[arg-type]
 
 
-def _kept(dimensions: str, names: Sequence[str]) -> str:
-    found = orjson.loads(dimensions)
-    return orjson.dumps({name: found[name] for name in names}).decode()
+def too_many(frame: Frame) -> BadRequest:
+    """The error of an answer with more points than it may have."""
+    return invalid_parameter(
+        "group_by",
+        f"there are more than {frame.max_points} points (analytics.query.max_points); shorten the range, "
+        "ask for top, or for pages with limit",
+    )
+
+
+def with_earlier(points: Points, earlier: Cells, frame: Frame) -> Points:
+    """The points with the values of the buckets that they are compared with."""
+    assert frame.earlier is not None
+    before, earlier_of = frame.earlier
+    ordered = earlier.sorted()
+    places = {name: place for place, name in enumerate(ordered.names)}
+    known_series = np.array([places.get(name, -1) for name in points.cells.names], np.intp)
+    bucket, series = earlier_of[points.cells.bucket], known_series[points.cells.series]
+    has_bucket = (bucket >= 0) & (bucket < len(before))
+    codes, wanted = ordered.codes(), bucket * max(1, len(places)) + series
+    found = np.full(len(points), 0.0 if frame.fill is Fill.ZERO else np.nan)
+    found[~has_bucket] = np.nan
+    if len(codes):
+        place = np.minimum(np.searchsorted(codes, wanted), len(codes) - 1)
+        is_there = has_bucket & (series >= 0) & (codes[place] == wanted)
+        found[is_there] = ordered.values[place[is_there]]
+    return replace(points, compared=found)
+
+
+def _filled(cells: Cells, frame: Frame, *, has_series: bool) -> tuple[Cells, Flags]:
+    """Every bucket that has begun, of every series that has a value somewhere."""
+    names = cells.names
+    if not names and not has_series:
+        names = ["{}"]
+    begun = max(frame.begun, int(cells.bucket.max(initial=-1)) + 1)
+    if len(names) * begun > frame.max_points:
+        raise too_many(frame)
+    grid = np.full((begun, len(names)), np.nan)
+    grid[cells.bucket, cells.series] = cells.values
+    is_filled = ~np.isfinite(grid)
+    grids = {"value": grid}
+    for name, values in cells.more.items():
+        grids[name] = np.full((begun, len(names)), np.nan)
+        grids[name][cells.bucket, cells.series] = values
+    for one in grids.values():
+        if frame.fill is Fill.ZERO:
+            one[is_filled] = 0.0
+        elif frame.fill is Fill.PREVIOUS and begun:
+            rows = np.where(is_filled, 0, np.arange(begun)[:, None])
+            newest = np.maximum.accumulate(rows, axis=0)
+            one[:] = np.take_along_axis(one, newest, axis=0)
+    bucket, series = np.indices(grid.shape)
+    more = {name: one.ravel() for name, one in grids.items() if name != "value"}
+    whole = Cells(names, bucket.ravel(), series.ravel(), grids["value"].ravel(), more, cells.is_estimated)
+    return whole, is_filled.ravel()
+
+
+def _behind(ordered: Cells, frame: Frame, after: Place) -> int:
+    """How many cells are not behind a place."""
+    bucket = int(np.searchsorted(frame.buckets.starts, after.at))
+    is_a_start = bucket < len(frame.buckets) and frame.buckets.starts[bucket] == after.at
+    names = [name.encode() for name in ordered.names]
+    text = after.series.encode()
+    if frame.order is Order.ASC:
+        before = sum(name <= text for name in names) if is_a_start else 0
+        passed = (ordered.bucket < bucket) | ((ordered.bucket == bucket) & (ordered.series < before))
+    else:
+        before = sum(name < text for name in names) if is_a_start else 0
+        passed = (ordered.bucket > bucket) | ((ordered.bucket == bucket) & (ordered.series >= before))
+    return int(passed.sum())
+
+
+def place_of(points: Points, frame: Frame, position: int) -> Place:
+    """Where a point stands."""
+    cells = points.cells
+    at = int(frame.buckets.starts[cells.bucket[position]])
+    return Place(at, cells.names[cells.series[position]])

@@ -1,224 +1,275 @@
-"""Points of a metric: settled + pending in one statement, at every level.
+"""Reading cells: running the statements, and making arrays of what comes back.
 
-Belongs here: the statements. Does not belong here: parameters (`schemas`), what rows mean (`points`), JSON.
+Belongs here: one function for each way to read. Does not belong here: the statements (`statements`), which way is the
+right one (`reading`), arithmetic (`values`).
 
-Every number is the settled row of its level plus the pending deltas whose minute lies in the same bucket; a merge
-moves deltas to all levels in one transaction, so the sum is true in every snapshot.
+Everything runs in one transaction of the caller's, and sees one snapshot.
 """
 
-import math
-from datetime import datetime, timedelta
-from itertools import islice
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 from psycopg import AsyncCursor
-from psycopg.sql import SQL, Composed
 
-from analytics_pipeline.rollups.catalog import Aggregation, Metric
-from analytics_pipeline.rollups.schema import LEVELS
-from api.database import Reader
-from api.metrics.points import ENDS, Point, carried, from_ends, from_states, from_sums
-from api.metrics.schemas import Series
-from api.metrics.service import Served, cut, has_state
-from api.reach_sql import series_in
-from api.times import EPOCH, floor_time
+from analytics_pipeline.rollups import states
+from analytics_pipeline.rollups.catalog import Kind
+from api.errors import invalid_parameter
+from api.metrics import measures, statements
+from api.metrics.buckets import Buckets, Part, Times, micros, moment
+from api.metrics.statements import Statement, Wanted
+from api.metrics.values import NO_CELLS, Cells, Numbers, Positions, finite, from_states, from_sums, grouped
 
 Cursor = AsyncCursor[Any]
 
-_BY_NAME = SQL("metric_name = %(metric_name)s::text AND metric_id = %(metric_id)s::text")
-_BY_ID = SQL("metric_id = %(metric_id)s::text")
-_ALL_DIMENSIONS = SQL("'{}'::jsonb")
-_DIMENSIONS = SQL("dimensions")
-
-_SETTLED_ROWS = SQL("""
-    FROM metric_aggregations
-    WHERE {which} AND interval = %(interval)s::text AND dimension_set = %(dimension_set)s::text {part}
-        AND time_bucket >= %(first)s::timestamptz AND time_bucket < %(end)s::timestamptz
-""")
-_PENDING_ROWS = SQL("""
-    FROM rollup_deltas
-    WHERE {which} AND kind <> 'register' AND dimension_set = %(dimension_set)s::text {part}
-        AND minute >= %(first)s::timestamptz AND minute < %(end)s::timestamptz
-""")
-_SUMS = SQL("""
-SELECT time_bucket, dimensions::text, sum(count)::bigint, sum(sum)::double precision, min(min), max(max)
-FROM (
-    SELECT time_bucket, {dimensions} AS dimensions, count, coalesce(sum_exact, sum::numeric) AS sum, min, max
-    {settled}
-    UNION ALL
-    SELECT bucket_start(%(interval)s::text, minute), {dimensions}, count, sum, min, max
-    {pending}
-) AS both_halves
-GROUP BY time_bucket, dimensions
-ORDER BY time_bucket, dimensions
-LIMIT %(limit)s
-""")
-_STATES = SQL("""
-WITH pending AS MATERIALIZED (
-    SELECT bucket_start(%(interval)s::text, minute) AS time_bucket, dimensions, state
-    {pending} AND state IS NOT NULL
-)
-SELECT time_bucket, dimensions::text, value, state
-FROM (
-    SELECT time_bucket, dimensions, {derived}::double precision AS value, NULL::bytea AS state
-    {settled}
-    UNION ALL
-    SELECT time_bucket, dimensions, NULL, state FROM pending
-    UNION ALL
-    SELECT settled.time_bucket, settled.dimensions, NULL, settled.state
-    FROM metric_states AS settled
-    WHERE settled.metric_id = %(metric_id)s::text AND settled.interval = %(interval)s::text
-        AND settled.dimension_set = %(dimension_set)s::text
-        AND settled.time_bucket >= %(first)s::timestamptz AND settled.time_bucket < %(end)s::timestamptz
-        AND (settled.time_bucket, settled.dimensions) IN (SELECT time_bucket, dimensions FROM pending)
-) AS both_halves
-ORDER BY time_bucket, dimensions
-""")
-_ENDS = SQL("""
-WITH pending AS MATERIALIZED (
-    SELECT bucket_start(%(interval)s::text, minute) AS time_bucket, dimensions, min, max, state
-    {pending} AND state IS NOT NULL
-)
-SELECT time_bucket, dimensions::text, first, last, min, max, state
-FROM (
-    (SELECT {each} time_bucket, dimensions, first, last, min, max, NULL::bytea AS state {settled} {order})
-    UNION ALL
-    SELECT time_bucket, dimensions, NULL, NULL, min, max, state FROM pending
-    UNION ALL
-    SELECT settled.time_bucket, settled.dimensions, NULL, NULL, NULL, NULL, settled.state
-    FROM metric_states AS settled
-    WHERE settled.metric_id = %(metric_id)s::text AND settled.interval = %(interval)s::text
-        AND settled.dimension_set = %(dimension_set)s::text
-        AND settled.time_bucket >= %(first)s::timestamptz AND settled.time_bucket < %(end)s::timestamptz
-        AND (settled.time_bucket, settled.dimensions) IN (SELECT time_bucket, dimensions FROM pending)
-) AS both_halves
-ORDER BY time_bucket, dimensions
-""")
-_EVERY, _NEWEST = SQL(""), SQL("DISTINCT ON (dimensions)")
-_NEWEST_ORDER = SQL("ORDER BY dimensions, time_bucket DESC")
-_DAY = "1d"
-_GAPS = """
-SELECT hour FROM metric_gaps
-WHERE metric_id = %(metric_id)s::text AND hour > %(first)s::timestamptz - interval '1 hour'
-    AND hour < %(end)s::timestamptz
-"""
-_DERIVED = {
-    Aggregation.P50: SQL("p50"),
-    Aggregation.P95: SQL("p95"),
-    Aggregation.P99: SQL("p99"),
-    Aggregation.DISTINCT: SQL("distinct_count"),
-}
+_EPOCH_OF_POSTGRES = 946_684_800_000_000
+"""µs from 1970 to 2000."""
 
 
-async def read_points(database: Reader, series: Series, *, limit: int) -> list[Point]:
-    """The points of a series, oldest first; a bucket in which the value is undefined has none.
+@dataclass(slots=True)
+class RowsRead:
+    """How many rows an answer is made of."""
 
-    At most `limit` points of a grouped series are returned: one more than may be shown tells of too many.
+    settled: int = 0
+    pending: int = 0
+
+
+class Day(NamedTuple):
+    """The version of a UTC day: its revision, and how many batches are pending."""
+
+    day: date
+    revision: int
+    pending_batches: int
+
+
+class Register(NamedTuple):
+    """What is known of buckets, each array by position.
+
+    Attributes:
+        revision: how often each was changed; 0 of one that was never merged.
+        state: see `STATES`; -1 where nothing has ever landed.
+        is_pending: whether something has landed since the last merge.
     """
-    if series.metric is None:
-        return []
-    async with database.read("metrics") as connection, connection.transaction():
-        # One snapshot: what is missing from the points is what is missing in the gaps.
-        await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-        async with connection.cursor(binary=True) as cursor:
-            if series.carried is not None:
-                return await _carried(cursor, series, series.carried, limit)
-            found: list[Point] = []
-            for part in series.parts:
-                points = await _points(cursor, series, series.metric, part, limit)
-                gaps = await _gaps(cursor, part)
-                found += _all_marked(points, part, gaps, LEVELS[series.interval])
-    return found[:limit]
+
+    revision: npt.NDArray[np.int64]
+    state: npt.NDArray[np.int64]
+    is_pending: npt.NDArray[np.bool_]
 
 
-async def _points(
-    cursor: Cursor, series: Series, metric: Metric, part: Served, limit: int, *, newest: bool = False
-) -> list[Point]:
-    """Those of one version; with `newest` only the newest settled and the pending ones of each series."""
-    aggregation = Aggregation(series.aggregation)
-    derived = _DERIVED.get(aggregation)
-    if (derived is not None or aggregation in ENDS) and not has_state(part, metric.kind):
-        return []
-    is_many_names = metric.name_by_dimension and series.dimension_set and series.metric_name == metric.name
-    which = _BY_ID if is_many_names else _BY_NAME
-    conditions, values = series_in(series.reach, series.dimension_set)
-    own = Composed([SQL(" AND ") + condition for condition in conditions])
-    halves = {
-        "settled": _SETTLED_ROWS.format(which=which, part=own),
-        "pending": _PENDING_ROWS.format(which=which, part=own),
-    }
-    if derived is not None:
-        statement = _STATES.format(derived=derived, **halves)
-    elif aggregation in ENDS:
-        statement = _ENDS.format(
-            each=_NEWEST if newest else _EVERY, order=_NEWEST_ORDER if newest else SQL(""), **halves
-        )
-    else:
-        statement = _SUMS.format(dimensions=_DIMENSIONS if series.is_grouped else _ALL_DIMENSIONS, **halves)
-    parameters = {
-        "metric_name": series.metric_name,
-        "metric_id": part.metric_id,
-        "interval": _DAY if newest else series.interval,
-        "dimension_set": series.dimension_set,
-        "first": part.first,
-        "end": part.end,
-        "limit": limit,
-        **values,
-    }
-    rows = await (await cursor.execute(statement, parameters)).fetchall()
-    if derived is not None:
-        points = from_states(aggregation, metric.kind, rows)
-    elif aggregation in ENDS:
-        points = from_ends(aggregation, rows)
-    else:
-        points = from_sums(aggregation, rows)
-    return [point for point in points if math.isfinite(point.value)]
+STATES = ("open", "settling", "final", "restated")
+"""States of a bucket."""
 
 
-async def _gaps(cursor: Cursor, part: Served) -> set[datetime]:
-    parameters = {"metric_id": part.metric_id, "first": part.first, "end": part.end}
-    return {hour for [hour] in await (await cursor.execute(_GAPS, parameters)).fetchall()}
+async def read_sums(cursor: Cursor, wanted: Wanted, rows: RowsRead) -> Cells:
+    """Cells whose value follows from count, sum, min and max."""
+    query = wanted.query
+    assert query.metric is not None
+    names, read, times, columns = await _packed(cursor, statements.sums(wanted), ">i8", ">f8", ">f8", ">f8")
+    _note(rows, read)
+    bucket, series = _places(wanted.buckets, times)
+    joined = [np.concatenate(column).astype(np.float64) for column in columns] or [np.empty(0)] * 4
+    seconds = wanted.buckets.seconds[bucket]
+    by_sum = measures.sums_up(query.metric)
+    cells = Cells(names, bucket, series, from_sums(query.aggregation, by_sum, joined, seconds))
+    if query.aggregation == "ohlc":
+        cells.more = {"high": joined[3], "low": joined[2]}
+        cells.values = joined[2]
+    return finite(cells)
 
 
-async def _carried(cursor: Cursor, series: Series, kept: tuple[str, ...], limit: int) -> list[Point]:
-    """Sums of last values: of each series the last one before the range, by days, and then its buckets."""
-    metric, seconds = series.metric, LEVELS[series.interval]
+async def read_ranking(cursor: Cursor, wanted: Wanted, top: int) -> list[str]:
+    """The series with the highest values over all cells that are wanted."""
+    statement, parameters = statements.ranked(wanted, top)
+    return [name for [name] in await (await cursor.execute(statement, parameters)).fetchall()]
+
+
+async def read_derived(cursor: Cursor, wanted: Wanted, rows: RowsRead) -> Cells:
+    """Cells of one series each, whose value is kept beside the state; with what is pending it is read from states.
+
+    Of `ohlc` they have `open` and `close` as well.
+    """
+    query = wanted.query
+    assert query.metric is not None
+    column = query.aggregation
+    names, read, times, columns = await _packed(cursor, statements.derived(wanted), ">f8", ">f8")
+    _note(rows, read)
+    bucket, series = _places(wanted.buckets, times)
+    one, other = (
+        [np.concatenate(column).astype(np.float64) for column in columns]
+        if columns
+        else [np.empty(0), np.empty(0)]
+    )
+    settled = Cells(names, bucket, series, one)
+    changed = await _states(cursor, statements.changed(wanted), wanted.buckets, rows, None)
+    if column in measures.ENDS:
+        settled.more = {"open": one, "close": other}
+        found = [states.ends_values(states.ends_merge(some)) for some in changed.grouped]
+        first, last = (np.array([pair[end] for pair in found], np.float64) for end in (0, 1))
+        more = {"open": first, "close": last}
+        cells = joined(settled, Cells(changed.names, changed.bucket, changed.series, first, more))
+        cells.values = cells.more["open" if column == "first" else "close"]
+        if column != "ohlc":
+            cells.more = {}
+        return finite(cells)
+    values, is_estimated = from_states(column, changed.found, changed.groups, len(changed.bucket))
+    settled.is_estimated = bool((other > 0).any())
+    newer = Cells(changed.names, changed.bucket, changed.series, values, is_estimated=is_estimated)
+    return finite(joined(settled, newer))
+
+
+class StateCells(NamedTuple):
+    """Cells and their states: `found[i]` belongs to the cell `groups[i]`, of `bucket` and `series`."""
+
+    names: list[str]
+    bucket: Positions
+    series: Positions
+    found: list[bytes]
+    groups: Positions
+
+    @property
+    def grouped(self) -> list[list[bytes]]:
+        """The states of each cell."""
+        return grouped(self.found, self.groups, len(self.bucket))
+
+
+async def read_states(cursor: Cursor, wanted: Wanted, rows: RowsRead) -> StateCells:
+    """Cells and all their states.
+
+    Raises:
+        BadRequest: there are too many to be merged.
+    """
+    metric = wanted.query.metric
     assert metric is not None
-    day = floor_time(series.first_bucket, LEVELS[_DAY])
-    gaps: set[datetime] = set()
-    last: list[Point] = []
-    parts = cut(series.served, day, series.end_bucket, seconds)
-    for newest, those in ((True, cut(series.served, EPOCH, day, LEVELS[_DAY])), (False, parts)):
-        for part in those:
-            last += await _points(cursor, series, metric, part, limit, newest=newest)
-            gaps |= await _gaps(cursor, part)
-    last.sort(key=lambda point: point.timestamp)
-    end = min(series.end_bucket, series.carried_until or series.end_bucket)
-    width = timedelta(seconds=seconds)
-    found = []
-    for point in islice(carried(last, series.first_bucket, end, width, kept), limit):
-        [part] = [one for one in parts if one.first <= point.timestamp < one.end]
-        # What is missing before is missing in what is carried.
-        lacking = {point.timestamp} if min(gaps, default=end) < point.timestamp + width else set()
-        found.append(_marked(point, part, lacking, seconds))
+    most = wanted.query.frame.max_points // (4 if metric.kind is Kind.DISTINCT else 1)
+    statement = statements.merged(wanted._replace(limit=most + 1))
+    return await _states(cursor, statement, wanted.buckets, rows, most)
+
+
+async def read_gaps(cursor: Cursor, buckets: Buckets, part: Part) -> list[int]:
+    """Hours, in µs, in which events landed without this version."""
+    begin, until = buckets.edges[part.begin], buckets.edges[part.until]
+    values = {"metric_id": part.served.metric_id, **_span(begin, until)}
+    found = await (await cursor.execute(statements.GAPS, values)).fetchall()
+    return [micros(hour) for [hour] in found]
+
+
+def no_register(size: int) -> Register:
+    """That of buckets in which nothing has ever landed."""
+    return Register(np.zeros(size, np.int64), np.full(size, -1), np.zeros(size, np.bool_))
+
+
+async def read_register(cursor: Cursor, buckets: Buckets, over: int) -> Register:
+    """State and revision of each bucket; `over` is how many of them are over.
+
+    One that is made of several has the sum of their revisions, and the state of the least settled of them.
+    """
+    size = len(buckets)
+    found = no_register(size)
+    if not size:
+        return found
+    values = {"level": buckets.level, **_span(buckets.edges[0], buckets.edges[-1])}
+    settled, pending = await (await cursor.execute(statements.REGISTER, values)).fetchall()
+    if settled[0] is not None:
+        place = positions(buckets, _times(settled[0]))
+        np.add.at(found.revision, place, np.frombuffer(settled[1], ">i8").astype(np.int64))
+        codes = np.array([STATES.index(name) for name in settled[2].split(",")])
+        # An open part makes a bucket open; of those that are over, a restated one makes it restated.
+        order = np.array([3, 2, 0, 1])  # of open, settling, final, restated
+        worst = np.full(size, -1)
+        np.maximum.at(worst, place, order[codes])
+        found.state[:] = np.where(worst < 0, -1, np.argsort(order)[worst])
+    if pending[0] is not None:
+        found.is_pending[positions(buckets, _times(pending[0]))] = True
+        found.state[found.is_pending & (found.state == -1)] = STATES.index("open")
+        found.state[found.is_pending & (found.state == STATES.index("final"))] = STATES.index("restated")
+    if buckets.is_composed:
+        found.state[over:] = np.where(found.state[over:] == -1, -1, STATES.index("open"))
     return found
 
 
-def _all_marked(points: list[Point], part: Served, gaps: set[datetime], seconds: int) -> list[Point]:
-    """As `_marked`; mostly there is nothing to be said, and saying it point by point would take most of the time."""
-    is_complete = part.complete_from <= part.first and part.end <= part.complete_until
-    if is_complete and not gaps and not part.is_predecessor:
-        return points
-    return [_marked(point, part, gaps, seconds) for point in points]
+async def read_days(cursor: Cursor, first: date, last: date) -> list[Day]:
+    """The versions of the UTC days that were read."""
+    rows = await (await cursor.execute(statements.DAYS, {"first": first, "last": last})).fetchall()
+    return [Day(*row) for row in rows]
 
 
-def _marked(point: Point, part: Served, gaps: set[datetime], seconds: int) -> Point:
-    """The point with what a reader should know of its version."""
-    end = point.timestamp + timedelta(seconds=seconds)
-    hour = timedelta(hours=1)
-    is_incomplete = (
-        point.timestamp < part.complete_from
-        or end > part.complete_until
-        or any(gap < end and gap + hour > point.timestamp for gap in gaps)
+def positions(buckets: Buckets, times: Times) -> Positions:
+    """In which bucket each time is."""
+    return np.searchsorted(buckets.starts, times, side="right") - 1
+
+
+def joined(settled: Cells, newer: Cells) -> Cells:
+    """Both, and of cells that are in both the newer."""
+    places = {name: place for place, name in enumerate(settled.names)}
+    names = [*settled.names, *(name for name in newer.names if name not in places)]
+    places = {name: place for place, name in enumerate(names)}
+    moved = np.array([places[name] for name in newer.names], np.intp)
+    there = Cells(names, settled.bucket, settled.series, settled.values, settled.more, settled.is_estimated)
+    series = moved[newer.series] if len(moved) else newer.series
+    here = Cells(names, newer.bucket, series, newer.values, newer.more, newer.is_estimated)
+    kept = there.where(~np.isin(there.codes(), here.codes()))
+    return Cells(
+        names,
+        np.concatenate([kept.bucket, here.bucket]),
+        np.concatenate([kept.series, here.series]),
+        np.concatenate([kept.values, here.values]),
+        {name: np.concatenate([kept.more[name], here.more[name]]) for name in kept.more},
+        there.is_estimated or here.is_estimated,
     )
-    return point._replace(is_incomplete=is_incomplete, is_predecessor=part.is_predecessor)
+
+
+async def _packed(
+    cursor: Cursor, statement: Statement, *kinds: str
+) -> tuple[list[str], tuple[int, int], list[Times], list[list[Numbers]]]:
+    """Names of series, rows read and pending ones, times of each, and columns of each, of these numpy types."""
+    rows = await (await cursor.execute(*statement)).fetchall()
+    read = sum(row[1] for row in rows), sum(row[2] for row in rows)
+    columns = [
+        [np.frombuffer(row[4 + number], kind) for row in rows] for number, kind in enumerate(kinds) if rows
+    ]
+    return [row[0] for row in rows], read, [_times(row[3]) for row in rows], columns
+
+
+def _note(rows: RowsRead, read: tuple[int, int]) -> None:
+    rows.settled += read[0] - read[1]
+    rows.pending += read[1]
+
+
+async def _states(
+    cursor: Cursor, statement: Statement, buckets: Buckets, rows: RowsRead, most: int | None
+) -> StateCells:
+    found = await (await cursor.execute(*statement)).fetchall()
+    if most is not None and len(found) > most:
+        raise invalid_parameter(
+            "interval",
+            f"more than {most} states would have to be merged (analytics.query.max_points); ask for a longer interval "
+            "or a shorter range",
+        )
+    if not found:
+        return StateCells([], NO_CELLS.bucket, NO_CELLS.series, [], NO_CELLS.bucket)
+    texts, times, packed, pending = zip(*found, strict=True)
+    _note(rows, (len(found), sum(pending)))
+    places: dict[str, int] = {}
+    series = np.array([places.setdefault(text, len(places)) for text in texts], np.intp)
+    bucket = positions(buckets, _times(b"".join(times)))
+    codes, groups = np.unique(bucket * len(places) + series, return_inverse=True)
+    return StateCells(list(places), codes // len(places), codes % len(places), list(packed), groups)
+
+
+def _places(buckets: Buckets, times: Sequence[Times]) -> tuple[Positions, Positions]:
+    """The bucket and the series of each cell, of times by series."""
+    if not times:
+        return NO_CELLS.bucket, NO_CELLS.series
+    series = np.repeat(np.arange(len(times)), [len(some) for some in times])
+    return positions(buckets, np.concatenate(times)), series
+
+
+def _times(packed: bytes) -> Times:
+    return np.frombuffer(packed, ">i8").astype(np.int64) + _EPOCH_OF_POSTGRES
+
+
+def _span(begin: Any, until: Any) -> dict[str, datetime]:
+    return {"first": moment(begin), "end": moment(until)}

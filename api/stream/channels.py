@@ -86,7 +86,7 @@ class Metric:
         """
         self._reads, self._path, self._query, self._reach = reads, path, query_string, reach
         self._key: str | None = None
-        self._points: dict[tuple[str, bytes], Any] | None = None
+        self._points: dict[tuple[str, str, bytes], Any] | None = None
         self._reads.question(path, query_string, reach)
 
     async def changes(self) -> Sequence[Change]:
@@ -97,15 +97,25 @@ class Metric:
             return []
         body, _ = await self._reads.get(question, key)
         content = orjson.loads(body)
+        results = content["results"] if "results" in content else [content["result"]]
         points = {
-            (point["timestamp"], orjson.dumps(point["dimensions"], option=orjson.OPT_SORT_KEYS)): point
-            for point in content["result"]["data_points"]
+            (
+                result["metric_name"],
+                point["timestamp"],
+                orjson.dumps(point["dimensions"], option=orjson.OPT_SORT_KEYS),
+            ): point
+            for result in results
+            for point in result["data_points"]
         }
         before, self._points, self._key = self._points, points, key
         identity = key or question.fingerprint
         if before is None:
             return [Change("snapshot", body, identity)]
-        changed = [point for place, point in points.items() if before.get(place) != point]
+        changed = [
+            point if len(results) == 1 else {"metric_name": place[0]} | point
+            for place, point in points.items()
+            if before.get(place) != point
+        ]
         return [Change("points", orjson.dumps({"data_points": changed}), identity)] if changed else []
 
 

@@ -235,5 +235,13 @@ def database_copy(postgres: Postgres, template: str, name: str) -> Iterator[str]
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(copied))
 
 
+def plain(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Points without what they say of their bucket, which changes when it is merged."""
+    return [
+        {name: value for name, value in point.items() if name not in {"state", "revision", "pending"}}
+        for point in points
+    ]
+
+
 def iso(at: datetime) -> str:
     return at.astimezone(UTC).isoformat().replace("+00:00", "Z")

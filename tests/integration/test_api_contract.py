@@ -117,12 +117,18 @@ def test_events_and_metrics_and_stats_defaults(api: Api, database: str) -> None:
     result = metrics["result"]
     assert list(result) == [
         "metric_name", "interval", "start_time", "end_time", "data_points", "total_count", "aggregation",
+        "time_zone", "precision", "relative_error",
     ]  # fmt: skip
     assert (result["metric_name"], result["interval"], result["total_count"], result["aggregation"]) == (
         "events.count.order.placed", "1h", 1, "count",
     )  # fmt: skip
     hour = (now - timedelta(hours=2)).replace(minute=0, second=0, microsecond=0)
-    assert result["data_points"] == [{"timestamp": iso(hour), "value": 1, "dimensions": {}}]
+    assert result["data_points"] == [
+        {
+            "timestamp": iso(hour), "value": 1, "dimensions": {},
+            "state": "open", "revision": 0, "pending": True,
+        }
+    ]  # fmt: skip
 
 
 def test_custom_events(api: Api, database: str) -> None:

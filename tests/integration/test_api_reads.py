@@ -8,7 +8,7 @@ from itertools import count
 import psycopg
 import pytest
 
-from tests.integration.api_support import Api, event, iso, land, running, settings_for, settle
+from tests.integration.api_support import Api, event, iso, land, plain, running, settings_for, settle
 
 LEVEL_SECONDS = {"1m": 60, "5m": 300, "15m": 900, "1h": 3600, "1d": 86_400}
 LEVELS = tuple(LEVEL_SECONDS)
@@ -56,7 +56,7 @@ def points(api: Api, name: str, day: datetime, interval: str, **more: str) -> li
         metric_name=name, interval=interval, start_time=iso(day), end_time=iso(day + timedelta(days=1)), **more,
     )["result"]  # fmt: skip
     assert result["total_count"] == len(result["data_points"])
-    return result["data_points"]
+    return plain(result["data_points"])
 
 
 def quotes(at: datetime) -> list[dict]:

@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any, NamedTuple, cast
 from urllib.parse import urlencode
 
+import orjson
 import psycopg
 from psycopg.conninfo import make_conninfo
 
@@ -20,9 +21,9 @@ from analytics_pipeline.rollups.catalog import Aggregation, Catalog, dimension_s
 from analytics_pipeline.rollups.schema import LEVELS
 from analytics_pipeline.storage.connection import Connection
 from api.database import Database
-from api.metrics import repository
-from api.metrics.repository import Point
-from api.metrics.schemas import read_series
+from api.metrics.answers import shown
+from api.metrics.query import read_queries
+from api.metrics.reading import read, snapshot
 from api.metrics.service import MetricService
 from tests.oracle.naive import Mistake
 
@@ -72,6 +73,25 @@ class Question(NamedTuple):
             **({"group_by": self.group_by} if self.group_by else {}),
         }
         return urlencode(asked).encode()
+
+
+class Point(NamedTuple):
+    """A point of an answer."""
+
+    timestamp: datetime
+    dimensions: dict[str, str]
+    value: float
+    is_incomplete: bool
+    is_predecessor: bool
+    ohlc: tuple[float, ...] | None
+
+    @classmethod
+    def of(cls, found: dict[str, Any]) -> "Point":
+        """As it is in an answer."""
+        at = datetime.fromisoformat(found["timestamp"])
+        ohlc = tuple(found[name] for name in ("open", "high", "low", "close")) if "open" in found else None
+        marks = (found.get(name, False) for name in ("incomplete", "predecessor"))
+        return cls(at, found["dimensions"], found["value"], *marks, ohlc)
 
 
 class _OneConnection:
@@ -135,10 +155,7 @@ class Reads:
         span = (asked.metric_name, asked.interval, dimension_set, asked.start, asked.end)
         rows = main.execute(_EXPECTED, span).fetchall()
         expected = {(row[0], _text(row[1] if asked.group_by else {})): row[2:] for row in rows}
-        found = {
-            (point.timestamp, _text(json.loads(point.dimensions))): point
-            for point in self.points(catalog, asked)
-        }
+        found = {(point.timestamp, _text(point.dimensions)): point for point in self.points(catalog, asked)}
         aggregation = Aggregation(asked.aggregation)
         for key in expected.keys() | found.keys():
             row, point = expected.get(key), found.get(key)
@@ -154,7 +171,7 @@ class Reads:
         await self._service.reload(await self._connection())
 
     async def _points(self, catalog: Catalog, asked: Question) -> list[Point]:
-        series = read_series(
+        [query] = read_queries(
             asked.query_string,
             now=asked.end,
             max_points=_MANY,
@@ -162,7 +179,10 @@ class Reads:
             versions_of=self._service.of,
         )
         database = cast(Database, _OneConnection(await self._connection()))
-        return await repository.read_points(database, series, limit=_MANY)
+        async with snapshot(database) as connection:
+            result = shown(await read(connection, query), cached=False)
+        found: list[dict[str, Any]] = orjson.loads(orjson.dumps(result))["data_points"]
+        return [Point.of(point) for point in found]
 
 
 def _text(dimensions: Any) -> str:

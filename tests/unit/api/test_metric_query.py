@@ -6,22 +6,35 @@ import pytest
 
 from analytics_pipeline.rollups.catalog import BUILT_IN
 from api.errors import BadRequest
-from api.metrics.schemas import Series, read_series
+from api.metrics.buckets import moment
+from api.metrics.query import MetricQuery, read_queries
 from api.times import EPOCH
 
 NOW = datetime(2026, 1, 31, 12, 34, 56, tzinfo=UTC)
 
 
-def read(query: str, max_points: int = 50_000) -> Series:
-    return read_series(query.encode(), now=NOW, max_points=max_points, catalog=BUILT_IN)
+def read_all(query: str, max_points: int = 50_000, now: datetime = NOW) -> tuple[MetricQuery, ...]:
+    return read_queries(query.encode(), now=now, max_points=max_points, catalog=BUILT_IN)
+
+
+def read(query: str, max_points: int = 50_000, now: datetime = NOW) -> MetricQuery:
+    [found] = read_all(query, max_points, now)
+    return found
 
 
 def test_defaults() -> None:
-    series = read("metric_name=events.count.order.placed")
-    assert (series.interval, series.start, series.end) == ("1h", NOW - timedelta(days=1), NOW)
-    assert (series.aggregation, series.dimension_set, series.is_grouped) == ("count", "event_type", False)
-    assert series.first_bucket == datetime(2026, 1, 30, 13, tzinfo=UTC)
-    assert series.end_bucket == datetime(2026, 1, 31, 13, tzinfo=UTC)
+    found = read("metric_name=events.count.order.placed")
+    frame, buckets = found.frame, found.frame.buckets
+    assert (buckets.interval, frame.start, frame.end) == ("1h", NOW - timedelta(days=1), NOW)
+    assert (found.aggregation, found.series.dimension_set, found.series.shown) == (
+        "count",
+        "event_type",
+        None,
+    )
+    assert (buckets.first, buckets.end) == (
+        datetime(2026, 1, 30, 13, tzinfo=UTC),
+        datetime(2026, 1, 31, 13, tzinfo=UTC),
+    )
 
 
 @pytest.mark.parametrize(
@@ -36,10 +49,10 @@ def test_the_default_aggregation_is_the_metrics_own(name: str, aggregation: str)
 
 
 def test_a_start_before_the_last_day_needs_no_end_and_an_end_there_no_start() -> None:
-    assert read("metric_name=events.count&end_time=2026-01-01T00:00:00Z").start == datetime(
-        2025, 12, 31, tzinfo=UTC
-    )
-    assert read("metric_name=events.count&end_time=2026-02-01T00:00:00Z").start == NOW - timedelta(days=1)
+    found = read("metric_name=events.count&end_time=2026-01-01T00:00:00Z")
+    assert found.frame.start == datetime(2025, 12, 31, tzinfo=UTC)
+    found = read("metric_name=events.count&end_time=2026-02-01T00:00:00Z")
+    assert found.frame.start == NOW - timedelta(days=1)
 
 
 def test_equal_questions_have_one_canonical_text_and_others_have_others() -> None:
@@ -80,7 +93,7 @@ def test_a_total_and_its_only_group_are_different_answers() -> None:
         ("metric_name=accounts.balance&aggregation=max&group_by=asset", "group_by", "account_id,asset"),
         ("metric_name=accounts.balance&group_by=asset,user", "group_by", "account_id,asset"),
         ("metric_name=events.count&interval=1M", "interval", "1m, 5m, 15m, 1h, 1d"),
-        ("metric_name=events.count&time_zone=Europe/Berlin", "time_zone", "UTC"),
+        ("metric_name=events.count&time_zone=Europe/Bielefeld", "time_zone", "IANA"),
         ("metric_name=events.count&start_time=2026-02-01T00:00:00Z", "start_time", "after"),
     ],
 )
@@ -95,7 +108,7 @@ def test_the_number_of_buckets_is_capped() -> None:
     query = (
         "metric_name=events.count&interval=1m&start_time=2026-01-31T00:00:00Z&end_time=2026-01-31T01:40:00Z"
     )
-    assert read(query, max_points=100).interval == "1m"
+    assert len(read(query, max_points=100).frame.buckets) == 100
     with pytest.raises(BadRequest, match=r"query\.max_points"):
         read(query, max_points=99)
 
@@ -107,17 +120,20 @@ def test_the_number_of_buckets_is_capped() -> None:
 def test_last_values_are_carried_where_series_are_summed(
     group_by: str, carried: tuple[str, ...] | None
 ) -> None:
-    series = read(f"metric_name=accounts.balance{group_by}")
-    assert (series.aggregation, series.dimension_set) == ("last", "account_id,asset")
-    assert (series.carried, series.is_grouped) == (carried, bool(group_by))
-    assert series.data_from == (series.start if carried is None else EPOCH)
+    found = read(f"metric_name=accounts.balance{group_by}")
+    assert (found.aggregation, found.series.dimension_set) == ("last", "account_id,asset")
+    assert found.series.is_carried is (carried is not None)
+    if carried is not None:
+        assert (found.series.shown or ()) == carried
+    assert found.data_from == (found.frame.start if carried is None else EPOCH)
 
 
 def test_how_far_values_are_carried_is_part_of_the_question() -> None:
     query = "metric_name=accounts.balance&start_time=2026-01-31T00:00:00Z&end_time=2026-02-02T00:00:00Z"
-    assert read(query).carried_until == NOW
-    later = read_series(query.encode(), now=NOW + timedelta(hours=1), max_points=1000, catalog=BUILT_IN)
-    assert later.canonical != read(query).canonical
+    found = read(query)
+    assert moment(found.frame.buckets.edges[found.frame.begun]) == datetime(2026, 1, 31, 13, tzinfo=UTC)
+    assert read(query, now=NOW + timedelta(minutes=1)).canonical == found.canonical
+    assert read(query, now=NOW + timedelta(hours=1)).canonical != found.canonical
 
 
 def test_an_unknown_metric_is_a_question_without_points() -> None:

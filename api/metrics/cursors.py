@@ -1,0 +1,62 @@
+"""Cursors of points: where a page ended, and the range it belongs to.
+
+Belongs here: the text of a cursor. Does not belong here: what comes after it (`points`).
+
+A cursor names a point, (bucket, series), not a number of points, so what is counted meanwhile moves nothing.
+"""
+
+import struct
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from binascii import Error
+from datetime import datetime
+from typing import NamedTuple
+
+from api.metrics.buckets import micros, moment
+from api.times import LATEST
+
+_LAYOUT = struct.Struct(">Bqqq")
+_FORMAT = 2
+_LATEST = micros(LATEST)
+_LONGEST_SERIES = 4096
+
+
+class Place(NamedTuple):
+    """Where a point stands: start of its bucket in µs since 1970, and its dimensions as JSON text."""
+
+    at: int
+    series: str
+
+
+class Cursor(NamedTuple):
+    """The points behind a place, in the order asked for, of a range."""
+
+    place: Place
+    start: datetime
+    end: datetime
+
+    def text(self) -> str:
+        """As it is given to a client."""
+        packed = _LAYOUT.pack(_FORMAT, micros(self.start), micros(self.end), self.place.at)
+        return urlsafe_b64encode(packed + self.place.series.encode()).rstrip(b"=").decode()
+
+
+def read_cursor(text: str) -> Cursor:
+    """The opposite of `Cursor.text`.
+
+    Raises:
+        ValueError: it is none of ours.
+    """
+    try:
+        packed = urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4))
+        layout, start, end, at = _LAYOUT.unpack_from(packed)
+        series = packed[_LAYOUT.size :].decode()
+    except (ValueError, Error, struct.error):
+        raise ValueError("is not a cursor of this API") from None
+    if (
+        layout != _FORMAT
+        or not 0 <= start <= end <= _LATEST
+        or not 0 <= at <= _LATEST
+        or len(series) > _LONGEST_SERIES
+    ):
+        raise ValueError("is not a cursor of this API")
+    return Cursor(Place(at, series), moment(start), moment(end))

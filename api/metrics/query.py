@@ -1,0 +1,392 @@
+"""What `/api/v1/metrics` is asked: parameters, and the queries that they mean.
+
+Belongs here: turning a query string into `MetricQuery`s. Does not belong here: each part of it (`buckets`, `measures`,
+`filters`, `selection`), answering it (`reading`), documented shapes (`schemas`).
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from functools import cache
+from zoneinfo import ZoneInfo, available_timezones
+
+import numpy as np
+import numpy.typing as npt
+
+from analytics_pipeline.events.reach import EVERYTHING, Reach
+from analytics_pipeline.rollups.catalog import Aggregation, Catalog, Metric
+from analytics_pipeline.rollups.schema import LEVELS
+from api.errors import invalid_parameter
+from api.metrics import filters, measures
+from api.metrics.buckets import (
+    UTC_ZONE,
+    Buckets,
+    Compare,
+    Kept,
+    Part,
+    buckets_of,
+    compared_with,
+    micros,
+    parts_of,
+)
+from api.metrics.cursors import Cursor, Place, read_cursor
+from api.metrics.selection import Series, choose, read_group_by
+from api.metrics.service import Served, always
+from api.parameters import END_TIME, START_TIME, Parameter, Query
+from api.times import EPOCH, format_time
+
+AUTO = "auto"
+MOST_METRICS = 20
+_LONGEST_NAME = 520
+_AUTO_POINTS = 500
+_LAST = re.compile(r"([1-9][0-9]{0,6})([smhdw])", re.ASCII)
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+
+
+class Fill(StrEnum):
+    """What stands for a bucket without a value."""
+
+    NONE = "none"
+    NULL = "null"
+    ZERO = "zero"
+    PREVIOUS = "previous"
+
+
+class Order(StrEnum):
+    """By (bucket, series)."""
+
+    ASC = "asc"
+    DESC = "desc"
+
+
+def _choice(name: str, description: str, values: Iterable[str], default: str | None = None) -> Parameter:
+    schema: tuple[tuple[str, object], ...] = (("type", "string"), ("enum", list(values)))
+    return Parameter(name, description, None, (*schema, ("default", default)) if default else schema)
+
+
+METRIC_NAME = Parameter(
+    "metric_name",
+    "A metric of the catalog, such as `trading.total_volume`, or `events.count.<event type>`; several, at most "
+    f"{MOST_METRICS}, with commas between or the parameter repeated: then there are `results` instead of `result`.",
+    "events.count.order.placed",
+    required=True,
+    repeats=True,
+)
+INTERVAL = _choice(
+    "interval",
+    "Width of a bucket. `auto`: the finest with at most `max_points` buckets.",
+    (*LEVELS, AUTO),
+    "1h",
+)
+MAX_POINTS = Parameter(
+    "max_points",
+    f"Most buckets; of `interval=auto` {_AUTO_POINTS} if it is not given.",
+    500,
+    (("type", "integer"), ("minimum", 1)),
+)
+LAST = Parameter(
+    "last",
+    "The range that ends now, instead of start_time and end_time: `15m`, `24h`, `7d` (s, m, h, d, w).",
+    "15m",
+)
+GROUP_BY = Parameter(
+    "group_by",
+    "A dimension of the metric, or several with commas: one point per bucket and value instead of the total.",
+    "symbol",
+)
+TOP = Parameter(
+    "top",
+    "Only the series with the N highest values over the whole range; the others together are `__other__`.",
+    10,
+    (("type", "integer"), ("minimum", 1), ("maximum", 1000)),
+)
+FILL = _choice("fill", "What stands for a bucket without a value.", list(Fill), Fill.NONE)
+TIME_ZONE = Parameter(
+    "time_zone", "IANA name of the zone in which days, and hours, begin. Default UTC.", "Europe/Berlin"
+)
+COMPARE = _choice(
+    "compare",
+    "Also the value of as many buckets before, or of the same time 1 or 7 days before.",
+    list(Compare),
+)
+ORDER = _choice("order", "By time, then series.", list(Order), Order.ASC)
+LIMIT = Parameter(
+    "limit", "Most points of a page; of each metric.", 1000, (("type", "integer"), ("minimum", 1))
+)
+CURSOR = Parameter("cursor", "`next_cursor` of another page of the same question, of one metric.")
+EXPLAIN = Parameter(
+    "explain", "`1`: also what was read for the answer.", 1, (("type", "integer"), ("enum", [0, 1]))
+)
+PARAMETERS = (
+    METRIC_NAME, INTERVAL, MAX_POINTS, START_TIME, END_TIME, LAST, measures.AGGREGATION, GROUP_BY, *filters.PARAMETERS,
+    TOP, FILL, TIME_ZONE, COMPARE, ORDER, LIMIT, CURSOR, EXPLAIN,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Frame:
+    """What all metrics of a question share.
+
+    Attributes:
+        start: start of the range, UTC.
+        end: end of the range, UTC, not included.
+        buckets: those whose start lies in it.
+        begun: how many of them have begun; beyond these nothing is filled in or carried forward.
+        over: how many of them are over.
+        fill: what stands for a bucket without a value.
+        compare: what a bucket is compared with, if anything.
+        earlier: the buckets to compare with, and for each bucket the position of its own, -1 and less for none.
+        order: of the points.
+        limit: most points of a page, if there are pages.
+        after: the page begins behind this.
+        explain: whether to say what was read.
+        max_points: most points that an answer may have.
+    """
+
+    start: datetime
+    end: datetime
+    buckets: Buckets
+    begun: int
+    over: int
+    fill: Fill = Fill.NONE
+    compare: Compare | None = None
+    earlier: tuple[Buckets, npt.NDArray[np.intp]] | None = None
+    order: Order = Order.ASC
+    limit: int | None = None
+    after: Place | None = None
+    explain: bool = False
+    max_points: int = 50_000
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class MetricQuery:
+    """Points of one metric.
+
+    Attributes:
+        metric_name: as asked for.
+        metric: its declaration, or None if the catalog has none of this name.
+        aggregation: what a point is, in its one spelling.
+        series: which stored series answer.
+        served: the versions of the metric.
+        top: how many series stand by themselves; None for all.
+        frame: what it shares with others of the question.
+    """
+
+    metric_name: str
+    metric: Metric | None
+    aggregation: str
+    series: Series
+    served: tuple[Served, ...]
+    top: int | None
+    frame: Frame
+
+    def parts(self, buckets: Buckets) -> list[Part]:
+        """These buckets, by the version that answers for them."""
+        return parts_of(self.served, buckets)
+
+    @property
+    def data_from(self) -> datetime:
+        """From when on events matter to the points."""
+        if self.series.is_carried:
+            return EPOCH
+        earlier = self.frame.earlier
+        return min(self.frame.start, earlier[0].first) if earlier else self.frame.start
+
+    @property
+    def data_until(self) -> datetime:
+        """Until when events matter."""
+        return max(self.frame.end, self.frame.buckets.end)
+
+    @property
+    def canonical(self) -> str:
+        """One text for every way to ask the same."""
+        frame, series = self.frame, self.series
+        everywhere = [frame.buckets, *([frame.earlier[0]] if frame.earlier else [])]
+        depends_on_now = series.is_carried or frame.fill is not Fill.NONE
+        parts: list[object] = [
+            self.metric_name, self.aggregation, frame.buckets.interval, frame.buckets.level, frame.buckets.zone.key,
+            format_time(frame.start), format_time(frame.end), frame.begun if depends_on_now else "",
+            frame.over if frame.buckets.is_composed else "", frame.fill,
+            frame.compare or "", frame.order, frame.limit or "", frame.after or "", frame.explain, self.top or "",
+            series.dimension_set, series.shown, series.filters, series.is_carried,
+            *(part for buckets in everywhere for part in self.parts(buckets)),
+        ]  # fmt: skip
+        return "\n".join(("metrics", *map(str, parts)))
+
+
+def read_queries(
+    query_string: bytes,
+    *,
+    now: datetime,
+    max_points: int,
+    catalog: Catalog,
+    versions_of: Callable[[Metric], tuple[Served, ...]] = lambda metric: (always(metric),),
+    reach: Reach = EVERYTHING,
+    kept: Kept | None = None,
+) -> tuple[MetricQuery, ...]:
+    """Understand a query string, by the metrics of a catalog and their versions, for who sees only `reach`.
+
+    Args:
+        query_string: as it stands in an address.
+        now: the time that the question is asked.
+        max_points: most points of an answer.
+        catalog: of this moment.
+        versions_of: the versions of a metric.
+        reach: what may be seen.
+        kept: from when on each level is kept; always, if it isn't given.
+
+    Raises:
+        Forbidden: no series of a metric is made of what may be seen alone.
+        BadRequest: a parameter is missing, malformed, unknown to a metric, or asks for too many points.
+    """
+    query = Query(query_string, PARAMETERS)
+    names = _names(query, catalog)
+    asked = measures.read_aggregation(query)
+    group_by = read_group_by(query.text(GROUP_BY))
+    found_filters = filters.read_filters(query)
+    top = query.number(TOP, default=0, low=1, high=1000) or None
+    frame = _frame(query, now, max_points, kept or dict.fromkeys(LEVELS, EPOCH), is_one=len(names) == 1)
+    if top is not None and group_by is None:
+        raise invalid_parameter(TOP.name, "goes with group_by: it says which groups stand by themselves")
+    found = []
+    for name in names:
+        selection = catalog.resolve(name)
+        if selection is None:
+            found.append(MetricQuery(name, None, asked or Aggregation.COUNT.value, Series(), (), top, frame))
+            continue
+        metric = selection.metric
+        aggregation = measures.aggregation_of(metric, asked)
+        series = choose(selection, aggregation, group_by, found_filters, reach)
+        if top is not None and not series.is_carried:
+            _check_rest(metric)
+        found.append(MetricQuery(name, metric, aggregation, series, versions_of(metric), top, frame))
+    return tuple(found)
+
+
+def _check_rest(metric: Metric) -> None:
+    if not metric.has_total:
+        raise invalid_parameter(
+            TOP.name, "series of this metric cannot be added up, so there is no rest of them"
+        )
+
+
+def _names(query: Query, catalog: Catalog) -> list[str]:
+    texts = query.texts(METRIC_NAME, most=MOST_METRICS, limit=_LONGEST_NAME * MOST_METRICS)
+    if not texts:
+        raise invalid_parameter(METRIC_NAME.name, "is required", title=f"{METRIC_NAME.name} is required")
+    names = list(dict.fromkeys(name for text in texts for name in _split(text, catalog)))
+    if len(names) > MOST_METRICS:
+        raise invalid_parameter(METRIC_NAME.name, f"names more than {MOST_METRICS} metrics")
+    if any(len(name) > _LONGEST_NAME for name in names):
+        raise invalid_parameter(METRIC_NAME.name, f"is longer than {_LONGEST_NAME} characters")
+    return names
+
+
+def _split(text: str, catalog: Catalog) -> list[str]:
+    """Names with commas between; a comma inside an event type is none of these."""
+    first, *rest = text.split(",")
+    names = [first]
+    for part in rest:
+        if names[-1] in catalog.by_name or catalog.resolve(part) is not None:
+            names.append(part)
+        else:
+            names[-1] = f"{names[-1]},{part}"
+    return names
+
+
+def _frame(query: Query, now: datetime, most: int, kept: Kept, *, is_one: bool) -> Frame:
+    cursor = _cursor(query)
+    if cursor is not None and not is_one:
+        raise invalid_parameter(CURSOR.name, "belongs to one metric: ask for that one alone")
+    start, end = _range(query, now, cursor)
+    zone = _zone(query)
+    interval = query.choice(INTERVAL, (*LEVELS, AUTO)) or "1h"
+    asked_points = query.number(MAX_POINTS, default=0, low=1, high=most)
+    if interval == AUTO:
+        interval = _auto(start, end, asked_points or min(_AUTO_POINTS, most), kept)
+    _check_count(start, end, interval, asked_points or most, is_asked=bool(asked_points))
+    buckets = buckets_of(start, end, interval, zone, kept)
+    compare = query.choice(COMPARE, list(Compare))
+    fill = Fill(query.choice(FILL, list(Fill)) or Fill.NONE)
+    limit = query.number(LIMIT, default=0, low=1, high=most) or None
+    explain = query.number(EXPLAIN, default=0, low=0, high=1) == 1
+    return Frame(
+        start,
+        end,
+        buckets,
+        int(np.searchsorted(buckets.starts, micros(min(end, now)))),
+        int(np.searchsorted(buckets.edges[1:], micros(now), side="right")),
+        fill,
+        None if compare is None else Compare(compare),
+        None if compare is None else _earlier(buckets, Compare(compare), kept),
+        Order(query.choice(ORDER, list(Order)) or Order.ASC),
+        limit,
+        None if cursor is None else cursor.place,
+        explain,
+        most,
+    )
+
+
+def _earlier(buckets: Buckets, compare: Compare, kept: Kept) -> tuple[Buckets, npt.NDArray[np.intp]]:
+    try:
+        return compared_with(buckets, compare, kept)
+    except OverflowError:
+        raise invalid_parameter(COMPARE.name, "there is no time so long ago") from None
+
+
+def _range(query: Query, now: datetime, cursor: Cursor | None) -> tuple[datetime, datetime]:
+    """The range asked for; else that of the cursor."""
+    is_given = query.time(START_TIME) is not None or query.time(END_TIME) is not None
+    last = query.text(LAST)
+    if last is None:
+        return (cursor.start, cursor.end) if cursor is not None and not is_given else query.range(now)
+    if is_given:
+        raise invalid_parameter(LAST.name, "stands instead of start_time and end_time")
+    match = _LAST.fullmatch(last)
+    seconds = int(match[1]) * _UNITS[match[2]] if match else 0
+    if match is None or seconds > (now - EPOCH).total_seconds():
+        raise invalid_parameter(LAST.name, "is written as 15m, 24h or 7d, and reaches back to 1970 at most")
+    return (cursor.start, cursor.end) if cursor is not None else (now - timedelta(seconds=seconds), now)
+
+
+def _cursor(query: Query) -> Cursor | None:
+    text = query.text(CURSOR, limit=8192)
+    try:
+        return None if text is None else read_cursor(text)
+    except ValueError as error:
+        raise invalid_parameter(CURSOR.name, str(error)) from None
+
+
+def _zone(query: Query) -> ZoneInfo:
+    name = query.text(TIME_ZONE)
+    if name is None or name.upper() in {"UTC", "ETC/UTC", "Z"}:
+        return UTC_ZONE
+    if name not in _known_zones():
+        raise invalid_parameter(TIME_ZONE.name, "must be an IANA name, such as Europe/Berlin, or UTC")
+    return ZoneInfo(name)
+
+
+@cache
+def _known_zones() -> frozenset[str]:
+    """Read from files once."""
+    return frozenset(available_timezones())
+
+
+def _auto(start: datetime, end: datetime, most: int, kept: Kept) -> str:
+    """The finest interval with so few buckets of which nothing is gone yet."""
+    for interval, seconds in LEVELS.items():
+        if (end - start) / timedelta(seconds=seconds) <= most and kept[interval] <= start:
+            return interval
+    return list(LEVELS)[-1]
+
+
+def _check_count(start: datetime, end: datetime, interval: str, most: int, *, is_asked: bool) -> None:
+    if (end - start) / timedelta(seconds=LEVELS[interval]) > most:
+        limit = "max_points" if is_asked else "analytics.query.max_points"
+        raise invalid_parameter(
+            INTERVAL.name,
+            f"the range has more than {most} buckets of this interval ({limit}); "
+            "ask for a longer interval or a shorter range",
+        )

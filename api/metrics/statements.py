@@ -1,0 +1,332 @@
+"""The statements that read points: settled + pending, at every level, for every version of a metric at once.
+
+Belongs here: SQL and its parameters. Does not belong here: running it (`repository`), what rows mean (`values`).
+
+Every number is the settled row of its level plus the pending deltas whose minute lies in the same bucket; a merge
+moves deltas to all levels in one transaction, so the sum is true in every snapshot. A series comes as one row, its
+columns packed as big-endian numbers, because thousands of rows cost more in Python than in Postgres.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from psycopg.sql import SQL, Composable, Composed, Placeholder
+
+from analytics_pipeline.rollups.cardinality import OTHER
+from analytics_pipeline.rollups.catalog import Aggregation
+from api.metrics import measures
+from api.metrics.buckets import Buckets, Part, moment
+from api.metrics.cursors import Place
+from api.metrics.filters import conditions
+from api.metrics.query import MetricQuery, Order
+from api.reach_sql import series_in
+
+Statement = tuple[Composed, dict[str, Any]]
+
+_SETTLED = SQL("""
+    SELECT {at} AS at, {dimensions} AS dimensions, {columns}
+    FROM metric_aggregations
+    WHERE {which} AND interval = %(level)s::text AND dimension_set = %(dimension_set)s::text {part}
+        AND time_bucket >= {first}::timestamptz AND time_bucket < {end}::timestamptz
+""")
+_PENDING = SQL("""
+    SELECT {at} AS at, {dimensions} AS dimensions, {columns}
+    FROM rollup_deltas
+    WHERE {which} AND kind <> 'register' AND dimension_set = %(dimension_set)s::text {part}
+        AND minute >= {first}::timestamptz AND minute < {end}::timestamptz
+""")
+_STATES = SQL("""
+    SELECT {at} AS at, {dimensions} AS dimensions, {columns}
+    FROM metric_states
+    WHERE metric_id = {metric_id}::text AND interval = %(level)s::text
+        AND dimension_set = %(dimension_set)s::text {part}
+        AND time_bucket >= {first}::timestamptz AND time_bucket < {end}::timestamptz
+""")
+_SETTLED_SUMS = SQL("count, coalesce(sum_exact, sum::numeric) AS sum, min, max, false AS is_pending")
+_PENDING_SUMS = SQL("count, sum, min, max, true AS is_pending")
+_STATE = SQL("state")
+_PENDING_STATE = SQL("state, true AS is_pending")
+_SETTLED_STATE = SQL("state, false AS is_pending")
+
+_SUMS = SQL("""
+WITH chosen AS ({chosen}), cells AS (
+    SELECT at, dimensions, sum(count)::bigint AS count, sum(sum)::double precision AS sum, min(min) AS min,
+        max(max) AS max, count(*) AS read, count(*) FILTER (WHERE is_pending) AS pending
+    FROM chosen
+    WHERE {after}
+    GROUP BY at, dimensions
+    ORDER BY at {order}, dimensions::text COLLATE "C" {order}
+    LIMIT %(limit)s
+)
+SELECT dimensions::text, sum(read)::bigint, sum(pending)::bigint,
+    string_agg(timestamptz_send(at), ''::bytea),
+    string_agg(int8send(count), ''::bytea),
+    string_agg(float8send(coalesce(sum, 'NaN')), ''::bytea),
+    string_agg(float8send(coalesce(min, 'NaN')), ''::bytea),
+    string_agg(float8send(coalesce(max, 'NaN')), ''::bytea)
+FROM cells
+GROUP BY dimensions
+""")
+_RANKED = SQL("""
+SELECT dimensions::text
+FROM ({chosen}) AS chosen
+WHERE dimensions <> %(rest)s::jsonb
+GROUP BY dimensions
+ORDER BY {value} DESC NULLS LAST, dimensions::text COLLATE "C"
+LIMIT %(top)s
+""")
+_RANKED_BY = {
+    Aggregation.COUNT: SQL("sum(count)"),
+    Aggregation.SUM: SQL("sum(sum)"),
+    Aggregation.AVG: SQL("sum(sum) / nullif(sum(count), 0)"),
+    Aggregation.RATIO: SQL("sum(sum) / nullif(sum(count), 0)"),
+    Aggregation.MIN: SQL("min(min)"),
+    Aggregation.MAX: SQL("max(max)"),
+}
+_DERIVED = SQL("""
+WITH chosen AS ({chosen}), cells AS (
+    SELECT * FROM chosen
+    WHERE {after}
+    ORDER BY at {order}, dimensions::text COLLATE "C" {order}
+    LIMIT %(limit)s
+)
+SELECT dimensions::text, count(*), 0::bigint,
+    string_agg(timestamptz_send(at), ''::bytea),
+    string_agg(float8send(coalesce(one, 'NaN')), ''::bytea),
+    string_agg(float8send(coalesce(other, 'NaN')), ''::bytea)
+FROM cells
+GROUP BY dimensions
+""")
+_NEWEST = SQL("""
+WITH chosen AS ({chosen}), cells AS (
+    SELECT DISTINCT ON (dimensions) * FROM chosen ORDER BY dimensions, at DESC
+)
+SELECT dimensions::text, count(*), 0::bigint,
+    string_agg(timestamptz_send(at), ''::bytea),
+    string_agg(float8send(coalesce(one, 'NaN')), ''::bytea),
+    string_agg(float8send(coalesce(other, 'NaN')), ''::bytea)
+FROM cells
+GROUP BY dimensions
+""")
+_CHANGED = SQL("""
+WITH pending AS MATERIALIZED ({pending})
+SELECT dimensions::text, timestamptz_send(at), state, true FROM pending WHERE state IS NOT NULL
+UNION ALL
+SELECT dimensions::text, timestamptz_send(at), state, false FROM ({settled}) AS settled
+WHERE (at, dimensions) IN (SELECT at, dimensions FROM pending WHERE state IS NOT NULL)
+""")
+_MERGED = SQL("""
+SELECT dimensions::text, timestamptz_send(at), state, is_pending
+FROM ({settled} UNION ALL {pending}) AS chosen
+WHERE state IS NOT NULL
+LIMIT %(limit)s
+""")
+_DERIVED_COLUMNS: dict[str, Composable] = {
+    "p50": SQL("p50 AS one, NULL::double precision AS other"),
+    "p95": SQL("p95 AS one, NULL::double precision AS other"),
+    "p99": SQL("p99 AS one, NULL::double precision AS other"),
+    # An estimate can come out below the number up to which counts are exact: its state tells.
+    "distinct": SQL("""distinct_count::double precision AS one, CASE
+            WHEN distinct_count > 1024 THEN 1.0
+            WHEN distinct_count > 700 AND EXISTS (
+                SELECT FROM metric_states AS kept
+                WHERE kept.metric_id = metric_aggregations.metric_id AND kept.interval = metric_aggregations.interval
+                    AND kept.dimension_set = metric_aggregations.dimension_set
+                    AND kept.time_bucket = metric_aggregations.time_bucket
+                    AND kept.dimensions = metric_aggregations.dimensions AND get_byte(kept.state, 1) = 1
+            ) THEN 1.0
+            ELSE 0.0
+        END AS other"""),
+}
+_ENDS = SQL("first AS one, last AS other")
+GAPS = """
+SELECT hour FROM metric_gaps
+WHERE metric_id = %(metric_id)s::text AND hour > %(first)s::timestamptz - interval '1 hour'
+    AND hour < %(end)s::timestamptz
+"""
+REGISTER = SQL("""
+SELECT
+    string_agg(timestamptz_send(time_bucket), ''::bytea),
+    string_agg(int8send(revision), ''::bytea),
+    string_agg(state, ',')
+FROM metric_buckets
+WHERE interval = %(level)s::text
+    AND time_bucket >= %(first)s::timestamptz AND time_bucket < %(end)s::timestamptz
+UNION ALL
+SELECT string_agg(timestamptz_send(at), ''::bytea), NULL, NULL
+FROM (
+    SELECT DISTINCT bucket_start(%(level)s::text, minute) AS at
+    FROM rollup_deltas
+    WHERE metric_id = 'register' AND kind = 'register'
+        AND minute >= %(first)s::timestamptz AND minute < %(end)s::timestamptz
+) AS pending
+""")
+DAYS = """
+SELECT day, coalesce(sum(revision), 0)::bigint, coalesce(sum(batches), 0)::bigint
+FROM (
+    SELECT day, revision, NULL::bigint AS batches FROM rollup_days
+    UNION ALL
+    SELECT (hour AT TIME ZONE 'UTC')::date, NULL, count(*) FROM pending_batches GROUP BY 1
+) AS versions
+WHERE day >= %(first)s::date AND day <= %(last)s::date
+GROUP BY day ORDER BY day
+"""
+
+
+class Wanted(NamedTuple):
+    """Which cells are read.
+
+    Attributes:
+        query: whose.
+        buckets: by which rows are put together.
+        parts: of these buckets.
+        limit: most cells.
+        named: the series that stand by themselves, as JSON text, others being the rest; None if all do.
+        after: only cells behind this, in the query's order.
+        newest: of what is settled only the newest cell of each series.
+    """
+
+    query: MetricQuery
+    buckets: Buckets
+    parts: Sequence[Part]
+    limit: int
+    named: Sequence[str] | None = None
+    after: Place | None = None
+    newest: bool = False
+
+
+def rest_of(query: MetricQuery) -> str:
+    """The dimensions of what is left of the top, as Postgres prints them."""
+    names = sorted(query.series.shown or (), key=lambda name: (len(name.encode()), name.encode()))
+    return "{" + ", ".join(f'"{name}": "{OTHER}"' for name in names) + "}"
+
+
+def sums(wanted: Wanted) -> Statement:
+    """Count, sum, min and max of each cell."""
+    parameters = _parameters(wanted)
+    chosen = _union(wanted, parameters, ((_SETTLED, _SETTLED_SUMS), (_PENDING, _PENDING_SUMS)))
+    return _SUMS.format(chosen=chosen, **_page(wanted, parameters)), parameters
+
+
+def ranked(wanted: Wanted, top: int) -> Statement:
+    """The series with the highest values over all cells, highest first."""
+    query = wanted.query
+    parameters = _parameters(wanted) | {"top": top, "rest": rest_of(query)}
+    chosen = _union(wanted, parameters, ((_SETTLED, _SETTLED_SUMS), (_PENDING, _PENDING_SUMS)))
+    assert query.metric is not None
+    kind = query.aggregation
+    if kind == measures.RATE:
+        kind = Aggregation.SUM if measures.sums_up(query.metric) else Aggregation.COUNT
+    return _RANKED.format(chosen=chosen, value=_RANKED_BY[Aggregation(kind)]), parameters
+
+
+def derived(wanted: Wanted) -> Statement:
+    """Settled values that are kept beside the states, of one series a cell; with `newest` one cell a series."""
+    parameters = _parameters(wanted)
+    columns = _DERIVED_COLUMNS.get(wanted.query.aggregation, _ENDS)
+    chosen = _union(wanted, parameters, ((_SETTLED, columns),))
+    if wanted.newest:
+        return _NEWEST.format(chosen=chosen), parameters
+    return _DERIVED.format(chosen=chosen, **_page(wanted, parameters)), parameters
+
+
+def changed(wanted: Wanted) -> Statement:
+    """All states of the cells in which something is pending."""
+    parameters = _parameters(wanted)
+    pending = _union(wanted, parameters, ((_PENDING, _STATE),))
+    return _CHANGED.format(
+        pending=pending, settled=_union(wanted, parameters, ((_STATES, _STATE),))
+    ), parameters
+
+
+def merged(wanted: Wanted) -> Statement:
+    """All states of all cells."""
+    parameters = _parameters(wanted)
+    return _MERGED.format(
+        settled=_union(wanted, parameters, ((_STATES, _SETTLED_STATE),)),
+        pending=_union(wanted, parameters, ((_PENDING, _PENDING_STATE),)),
+    ), parameters
+
+
+def _parameters(wanted: Wanted) -> dict[str, Any]:
+    return {
+        "metric_name": wanted.query.metric_name,
+        "level": wanted.buckets.level,
+        "dimension_set": wanted.query.series.dimension_set,
+        "limit": wanted.limit,
+    }
+
+
+def _union(wanted: Wanted, parameters: dict[str, Any], halves: Sequence[tuple[SQL, Composable]]) -> Composed:
+    """Rows of all versions, each in its own buckets."""
+    query, buckets = wanted.query, wanted.buckets
+    metric, series = query.metric, query.series
+    assert metric is not None
+    is_many_names = metric.name_by_dimension and series.dimension_set and query.metric_name == metric.name
+    by_name = SQL("") if is_many_names else SQL("metric_name = %(metric_name)s::text AND ")
+    seen, seen_values = series_in(series.reach, series.dimension_set)
+    fitting, fitting_values = conditions(series.filters)
+    parameters |= seen_values | fitting_values
+    own = Composed([SQL(" AND ") + condition for condition in (*seen, *fitting)])
+    dimensions = _dimensions(wanted, parameters)
+    arms = []
+    for number, part in enumerate(wanted.parts):
+        names = {name: f"{name}_{number}" for name in ("metric_id", "first", "end")}
+        parameters |= {
+            names["metric_id"]: part.served.metric_id,
+            names["first"]: moment(buckets.edges[part.begin]),
+            names["end"]: moment(buckets.edges[part.until]),
+        }
+        places = {name: Placeholder(place) for name, place in names.items()}
+        which = by_name + SQL("metric_id = {}::text").format(places["metric_id"])
+        for rows, columns in halves:
+            at = _at(buckets, "minute" if rows is _PENDING else "time_bucket", parameters)
+            common = {"at": at, "dimensions": dimensions, "columns": columns, "part": own}
+            arms.append(rows.format(which=which, **common, **places))
+    return SQL(" UNION ALL ").join(arms)
+
+
+def _at(buckets: Buckets, column: str, parameters: dict[str, Any]) -> Composable:
+    if buckets.is_composed:
+        parameters["starts"] = [moment(at) for at in buckets.starts]
+        return SQL("(%(starts)s::timestamptz[])[width_bucket({}, %(starts)s::timestamptz[])]").format(
+            SQL("minute" if column == "minute" else "time_bucket")
+        )
+    return SQL("bucket_start(%(level)s::text, minute)" if column == "minute" else "time_bucket")
+
+
+def _dimensions(wanted: Wanted, parameters: dict[str, Any]) -> Composable:
+    series = wanted.query.series
+    found: Composable
+    if series.is_carried:
+        return SQL("dimensions")
+    if series.shown is None:
+        return SQL("'{{}}'::jsonb").format()
+    if set(series.shown) == set(series.stored):
+        found = SQL("dimensions")
+    else:
+        pairs = []
+        for number, name in enumerate(series.shown):
+            parameters[f"shown_{number}"] = name
+            place = Placeholder(f"shown_{number}")
+            pairs.append(SQL("{}::text, dimensions -> {}::text").format(place, place))
+        found = SQL("jsonb_build_object({})").format(SQL(", ").join(pairs))
+    if wanted.named is None:
+        return found
+    parameters |= {"named": list(wanted.named), "rest": rest_of(wanted.query)}
+    return SQL("CASE WHEN {} = ANY(%(named)s::text[]::jsonb[]) THEN {} ELSE %(rest)s::jsonb END").format(
+        found, found
+    )
+
+
+def _page(wanted: Wanted, parameters: dict[str, Any]) -> dict[str, Composable]:
+    is_falling = wanted.query.frame.order is Order.DESC
+    order, beyond = (SQL("DESC"), SQL("<")) if is_falling else (SQL("ASC"), SQL(">"))
+    if wanted.after is None:
+        return {"order": order, "after": SQL("true")}
+    parameters |= {"after_at": moment(wanted.after.at), "after_series": wanted.after.series}
+    after = SQL(
+        "(at {beyond} %(after_at)s::timestamptz OR (at = %(after_at)s::timestamptz"
+        ' AND dimensions::text COLLATE "C" {beyond} %(after_series)s::text))'
+    ).format(beyond=beyond)
+    return {"order": order, "after": after}
