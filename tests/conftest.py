@@ -24,6 +24,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="PostgreSQL of the integration tests: 'embedded', 'system' (Debian's), or a folder of programs",
     )
     parser.addoption("--requests-seed", type=int, help="generate the requests to the API from this seed")
+    parser.addoption("--questions-seed", type=int, help="ask these questions of metrics alone")
     parser.addoption(
         "--oracle-seed", type=int, help="run the oracle test with this seed alone, and shrink what it finds"
     )

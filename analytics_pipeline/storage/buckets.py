@@ -46,16 +46,33 @@ UPDATE metric_buckets SET
     run_id = %s
 WHERE interval = %s AND time_bucket = ANY(%s)
 """
-# A bucket that a merge or recompute is changing at this moment is left to the next run: waiting for it, with others of
-# its level locked in whatever order the scan found them, could end in a deadlock.
+# A bucket that a merge or recompute is changing at this moment, or whose day one is about to tell of, is left to the
+# next run: waiting for it, with others of its level locked in whatever order the scan found them, could end in a
+# deadlock. The day is told of, because answers that say the state of a bucket are kept for as long as its day is as it
+# was.
 _DUE = """
-WITH due AS MATERIALIZED (
+WITH days AS MATERIALIZED (
+    SELECT day FROM rollup_days
+    WHERE day IN (
+        SELECT (time_bucket AT TIME ZONE 'UTC')::date FROM metric_buckets
+        WHERE interval = %(level)s AND state = ANY(%(from)s) AND time_bucket < %(over)s
+    )
+    FOR UPDATE SKIP LOCKED
+),
+due AS MATERIALIZED (
     SELECT time_bucket FROM metric_buckets
     WHERE interval = %(level)s AND state = ANY(%(from)s) AND time_bucket < %(over)s
+        AND (time_bucket AT TIME ZONE 'UTC')::date NOT IN (
+            SELECT day FROM rollup_days WHERE day NOT IN (SELECT day FROM days)
+        )
         AND time_bucket NOT IN (
             SELECT bucket_start(%(level)s, minute) FROM rollup_deltas WHERE kind = 'register' AND %(state)s = 'final'
         )
     FOR UPDATE SKIP LOCKED
+),
+told AS (
+    UPDATE rollup_days SET revision = revision + 1, changed_at = clock_timestamp()
+    WHERE day IN (SELECT (time_bucket AT TIME ZONE 'UTC')::date FROM due)
 )
 UPDATE metric_buckets AS register
 SET state = %(state)s, run_id = %(run_id)s, computed_at = clock_timestamp()
@@ -92,7 +109,7 @@ def finalize_buckets(connection: Connection, *, now: datetime, grace: timedelta,
 
     Every source must have been caught up at some time past the bucket's end, and the inbox must hold no older
     row: so lag can delay `final`, but never make it lie. Never waits for a merge or recompute, and leaves alone what
-    one is changing. Returns how many buckets became final.
+    one is changing. Raises the versions of the days concerned. Returns how many buckets became final.
     """
     row = connection.execute(_HORIZON).fetchone()
     horizon = min(now, row[0]) if row and row[0] is not None else now

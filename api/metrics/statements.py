@@ -55,6 +55,7 @@ WITH chosen AS ({chosen}), cells AS (
     FROM chosen
     WHERE {after}
     GROUP BY at, dimensions
+    HAVING {defined}
     ORDER BY at {order}, dimensions::text COLLATE "C" {order}
     LIMIT %(limit)s
 )
@@ -75,6 +76,15 @@ GROUP BY dimensions
 ORDER BY {value} DESC NULLS LAST, dimensions::text COLLATE "C"
 LIMIT %(top)s
 """)
+# A cell without a value would take the place of a point on a page.
+_DEFINED = {
+    Aggregation.SUM: SQL("sum(sum) IS NOT NULL"),
+    Aggregation.AVG: SQL("sum(sum) IS NOT NULL AND sum(count) > 0"),
+    Aggregation.RATIO: SQL("sum(sum) IS NOT NULL AND sum(count) > 0"),
+    Aggregation.MIN: SQL("min(min) IS NOT NULL"),
+    Aggregation.MAX: SQL("min(min) IS NOT NULL"),
+    Aggregation.OHLC: SQL("min(min) IS NOT NULL"),
+}
 _RANKED_BY = {
     Aggregation.COUNT: SQL("sum(count)"),
     Aggregation.SUM: SQL("sum(sum)"),
@@ -86,7 +96,7 @@ _RANKED_BY = {
 _DERIVED = SQL("""
 WITH chosen AS ({chosen}), cells AS (
     SELECT * FROM chosen
-    WHERE {after}
+    WHERE one IS NOT NULL AND {after}
     ORDER BY at {order}, dimensions::text COLLATE "C" {order}
     LIMIT %(limit)s
 )
@@ -99,7 +109,7 @@ GROUP BY dimensions
 """)
 _NEWEST = SQL("""
 WITH chosen AS ({chosen}), cells AS (
-    SELECT DISTINCT ON (dimensions) * FROM chosen ORDER BY dimensions, at DESC
+    SELECT DISTINCT ON (dimensions) * FROM chosen WHERE one IS NOT NULL ORDER BY dimensions, at DESC
 )
 SELECT dimensions::text, count(*), 0::bigint,
     string_agg(timestamptz_send(at), ''::bytea),
@@ -205,7 +215,8 @@ def sums(wanted: Wanted) -> Statement:
     """Count, sum, min and max of each cell."""
     parameters = _parameters(wanted)
     chosen = _union(wanted, parameters, ((_SETTLED, _SETTLED_SUMS), (_PENDING, _PENDING_SUMS)))
-    return _SUMS.format(chosen=chosen, **_page(wanted, parameters)), parameters
+    defined = _DEFINED.get(_summed(wanted.query), SQL("true"))
+    return _SUMS.format(chosen=chosen, defined=defined, **_page(wanted, parameters)), parameters
 
 
 def ranked(wanted: Wanted, top: int) -> Statement:
@@ -213,11 +224,7 @@ def ranked(wanted: Wanted, top: int) -> Statement:
     query = wanted.query
     parameters = _parameters(wanted) | {"top": top, "rest": rest_of(query)}
     chosen = _union(wanted, parameters, ((_SETTLED, _SETTLED_SUMS), (_PENDING, _PENDING_SUMS)))
-    assert query.metric is not None
-    kind = query.aggregation
-    if kind == measures.RATE:
-        kind = Aggregation.SUM if measures.sums_up(query.metric) else Aggregation.COUNT
-    return _RANKED.format(chosen=chosen, value=_RANKED_BY[Aggregation(kind)]), parameters
+    return _RANKED.format(chosen=chosen, value=_RANKED_BY[_summed(query)]), parameters
 
 
 def derived(wanted: Wanted) -> Statement:
@@ -246,6 +253,14 @@ def merged(wanted: Wanted) -> Statement:
         settled=_union(wanted, parameters, ((_STATES, _SETTLED_STATE),)),
         pending=_union(wanted, parameters, ((_PENDING, _PENDING_STATE),)),
     ), parameters
+
+
+def _summed(query: MetricQuery) -> Aggregation:
+    """The aggregation of the catalog behind a rate."""
+    if query.aggregation != measures.RATE:
+        return Aggregation(query.aggregation)
+    assert query.metric is not None
+    return Aggregation.SUM if measures.sums_up(query.metric) else Aggregation.COUNT
 
 
 def _parameters(wanted: Wanted) -> dict[str, Any]:

@@ -53,9 +53,10 @@ class Cells:
         )
 
     def sorted(self) -> "Cells":
-        """By bucket, then series, by the bytes of their text."""
-        ranked = sorted(range(len(self.names)), key=lambda place: self.names[place].encode())
-        places = np.empty(len(ranked), np.intp)
+        """By bucket, then series, by the bytes of their text; without the names of series that have none."""
+        used = np.unique(self.series).tolist()
+        ranked = sorted(used, key=lambda place: self.names[place].encode())
+        places = np.empty(len(self.names), np.intp)
         places[ranked] = np.arange(len(ranked))
         named = Cells(
             [self.names[place] for place in ranked],

@@ -230,7 +230,9 @@ def _earlier(asked: Asked, spans: list[tuple[datetime, datetime]]) -> Iterator[t
             )
         else:
             local = start.astimezone(zone).replace(tzinfo=None, fold=0) - days
-            at = local.replace(tzinfo=zone).astimezone(UTC)
+            at = start - days  # if the clock showed the same then; it may have shown it twice that day
+            if at.astimezone(zone).replace(tzinfo=None, fold=0) != local:
+                at = local.replace(tzinfo=zone).astimezone(UTC)
             yield at, at + (end - start)
 
 

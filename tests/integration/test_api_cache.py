@@ -12,6 +12,7 @@ import redis as redis_client
 from prometheus_client import REGISTRY
 
 from analytics_pipeline.local_stack.redis import Redis
+from analytics_pipeline.storage.buckets import finalize_buckets
 from tests.integration.api_support import Api, event, iso, land, running, settings_for, settle
 from tests.waiting import wait_for
 
@@ -87,6 +88,19 @@ def test_a_landing_and_a_merge_invalidate_at_once(api: Api, database: str, now: 
         settle(database)
         wait_for(lambda tag=tag: ask(api).headers["etag"] != tag, timeout=3, message="a new version")
         assert total(api)[1] == number
+
+
+def test_a_bucket_that_becomes_final_invalidates_though_its_numbers_stay(
+    api: Api, database: str, now: datetime
+) -> None:
+    land(database, [event("a", now - timedelta(minutes=30))])
+    settle(database)
+    api.soon(lambda: ask(api).json()["result"]["data_points"][0]["state"], "open")
+    hit(api)
+    with psycopg.connect(database, autocommit=True) as connection:
+        grace = timedelta(seconds=30)
+        assert finalize_buckets(connection, now=now, grace=grace, run_id="test") >= 3
+    api.soon(lambda: ask(api).json()["result"]["data_points"][0]["state"], "final")
 
 
 def test_another_days_data_leaves_answers_valid(api: Api, database: str, now: datetime) -> None:

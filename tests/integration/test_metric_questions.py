@@ -3,24 +3,27 @@
 The days are those around both changes of clocks in Europe, so that days of 23 and 25 hours are among them.
 """
 
-import os
 import random
+import re
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
 from analytics_pipeline.local_stack.postgres import Postgres
-from tests.integration.api_support import Api, database_copy, event, land, running, settings_for, settle
-from tests.integration.naive_metrics import Asked, expected
+from tests.integration.api_support import Api, database_copy, event, iso, land, running, settings_for, settle
+from tests.integration.naive_metrics import Asked, expected, starts
+from tests.waiting import wait_for
 
 METRICS = "/api/v1/metrics"
 SPRING, AUTUMN = datetime(2026, 3, 29, 1, tzinfo=UTC), datetime(2026, 10, 25, 1, tzinfo=UTC)
 """When clocks change in Europe."""
+ZONES = ("UTC", "Europe/Berlin", "Asia/Kolkata", "America/New_York", "Asia/Kathmandu", "Australia/Lord_Howe")
 SYMBOLS = ("BTCUSDT", "BTCEUR", "ETHUSDT", "SOLUSDT", "5", None)
-SEED = int(os.environ.get("METRIC_QUESTIONS_SEED") or random.SystemRandom().randrange(1_000_000))
 
 
 def some_events(chance: random.Random) -> list[dict[str, Any]]:
@@ -46,9 +49,14 @@ def some_events(chance: random.Random) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def events() -> list[dict[str, Any]]:
-    print(f"METRIC_QUESTIONS_SEED={SEED}")
-    return some_events(random.Random(SEED))
+def seed(request: pytest.FixtureRequest) -> int:
+    chosen = request.config.getoption("--questions-seed")
+    return random.SystemRandom().randrange(1_000_000) if chosen is None else int(chosen)
+
+
+@pytest.fixture(scope="module")
+def events(seed: int) -> list[dict[str, Any]]:
+    return some_events(random.Random(seed))
 
 
 @pytest.fixture(scope="module")
@@ -147,8 +155,11 @@ def check(asked: Asked, found: list[dict[str, Any]], wanted: list[dict[str, Any]
 
 
 @pytest.mark.parametrize("number", range(8))
-def test_answers_are_those_of_plain_python(api: Api, events: list[dict[str, Any]], number: int) -> None:
-    chance = random.Random(SEED * 100 + number)
+def test_answers_are_those_of_plain_python(
+    api: Api, events: list[dict[str, Any]], seed: int, number: int
+) -> None:
+    print(f"--questions-seed={seed}")
+    chance = random.Random(seed * 100 + number)
     points = 0
     for _ in range(30):
         asked = question(chance)
@@ -163,8 +174,9 @@ def test_answers_are_those_of_plain_python(api: Api, events: list[dict[str, Any]
     assert points > 100
 
 
-def test_pages_are_the_whole_in_pieces(api: Api, events: list[dict[str, Any]]) -> None:
-    chance = random.Random(SEED + 1)
+def test_pages_are_the_whole_in_pieces(api: Api, seed: int) -> None:
+    print(f"--questions-seed={seed}")
+    chance = random.Random(seed + 1)
     for _ in range(12):
         asked = question(chance)
         whole = api.get(METRICS, **asked.parameters)["result"]["data_points"]
@@ -182,3 +194,191 @@ def test_pages_are_the_whole_in_pieces(api: Api, events: list[dict[str, Any]]) -
             assert page["total_count"] == limit
             parameters |= {"cursor": page["next_cursor"], "start_time": "", "end_time": ""}
         assert pieces == whole, (asked, limit)
+
+
+DAY = {"interval": "1d", "start_time": "2026-03-28T00:00:00+01:00", "end_time": "2026-03-31T00:00:00+02:00"}
+BERLIN = DAY | {"time_zone": "Europe/Berlin"}
+
+
+@pytest.mark.parametrize("change", [SPRING, AUTUMN])
+def test_days_of_23_and_25_hours_hold_all_their_events(
+    api: Api, events: list[dict[str, Any]], change: datetime
+) -> None:
+    midnight = change.replace(hour=23 if change is SPRING else 22) - timedelta(days=1)
+    end = midnight + timedelta(hours=23 if change is SPRING else 25)
+    asked = {
+        "interval": "1d",
+        "time_zone": "Europe/Berlin",
+        "start_time": iso(midnight),
+        "end_time": iso(end),
+    }
+    own = [one for one in events if midnight <= one["timestamp"] < end]
+    [point] = api.get(METRICS, metric_name="events.count", **asked)["result"]["data_points"]
+    assert (point["timestamp"], point["value"]) == (iso(midnight), len(own))
+    [point] = api.get(METRICS, metric_name="trading.orders_placed", aggregation="rate", **asked)["result"][
+        "data_points"
+    ]
+    placed = sum(one["event_type"] == "order.placed" for one in own)
+    assert point["value"] == pytest.approx(placed / (end - midnight).total_seconds())
+
+
+def test_several_metrics_of_one_moment(api: Api) -> None:
+    names = ["trading.orders_placed", "users.active", "no.such", "trading.order_latency"]
+    answer = api.get(METRICS, metric_name=",".join(names), **DAY)
+    assert "result" not in answer
+    assert [result["metric_name"] for result in answer["results"]] == names
+    assert [result["aggregation"] for result in answer["results"]] == ["count", "distinct", "count", "avg"]
+    assert answer["warnings"] == ["The catalog has no metric of this name."]
+    for name, result in zip(names, answer["results"], strict=True):
+        assert api.get(METRICS, metric_name=name, **DAY)["result"] == result
+    pages = api.get(METRICS, metric_name=names[0] + "," + names[1], limit=1, **DAY)["results"]
+    assert [page["total_count"] for page in pages] == [1, 1]
+    following = api.get(METRICS, metric_name=names[1], cursor=pages[1]["next_cursor"], interval="1d")
+    assert (
+        following["result"]["data_points"]
+        == api.get(METRICS, metric_name=names[1], **DAY)["result"]["data_points"][1:]
+    )
+
+
+def test_how_exact_an_answer_is(api: Api) -> None:
+    def said(name: str, aggregation: str = "") -> tuple[str, float]:
+        result = api.get(METRICS, metric_name=name, aggregation=aggregation, **BERLIN)["result"]
+        return result["precision"], result["relative_error"]
+
+    assert said("events.count") == said("users.active") == said("trading.order_latency") == ("exact", 0)
+    assert (
+        said("trading.order_latency", "p99.9") == said("trading.order_latency", "p50") == ("bounded", 0.005)
+    )
+
+
+def test_what_an_answer_was_made_of(api: Api) -> None:
+    def explained(**more: str) -> dict[str, Any]:
+        return api.get(METRICS, metric_name="events.count", explain="1", **more)["result"]["explain"]
+
+    assert "explain" not in api.get(METRICS, metric_name="events.count", **DAY)["result"]
+    found = explained(**DAY)
+    assert (found["cache"], found["level"]) == ("miss", "1d")
+    assert found["rows_read"]["settled"] <= 3
+    assert found["rows_read"]["pending"] > 0
+    assert {day["day"] for day in found["days"]} <= {"2026-03-27", "2026-03-28", "2026-03-29", "2026-03-30"}
+    assert all(day["revision"] > 0 and day["pending_batches"] > 0 for day in found["days"])
+    wait_for(lambda: explained(**DAY)["cache"] == "hit", timeout=5, message="a hit")
+    assert explained(**DAY) == found | {"cache": "hit"}
+    assert explained(**BERLIN)["level"] == "1h"
+    assert explained(**DAY | {"time_zone": "Asia/Kolkata"})["level"] == "15m"
+
+
+def test_first_and_last_values_of_a_zones_days(api: Api, events: list[dict[str, Any]]) -> None:
+    result = api.get(METRICS, metric_name="market.price", aggregation="ohlc", group_by="symbol", **BERLIN)[
+        "result"
+    ]
+    assert result["data_points"]
+    for point in result["data_points"]:
+        start = datetime.fromisoformat(point["timestamp"])
+        end = start + timedelta(hours=23 if start.day == 28 and start.hour == 23 else 24)
+        assert start.hour in (22, 23)
+        asked = Asked("market.price", "last", "1d", start, end, "Europe/Berlin", "symbol")
+        values = {
+            aggregation: {
+                one["dimensions"]["symbol"]: one["value"]
+                for one in expected(replace(asked, aggregation=aggregation), events)
+            }[point["dimensions"]["symbol"]]
+            for aggregation in ("first", "max", "min", "last")
+        }
+        found = [point[name] for name in ("open", "high", "low", "close")]
+        assert found == list(values.values())
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "Asia/Kolkata"])
+def test_balances_are_carried_into_a_zones_days(api: Api, zone: str) -> None:
+    with psycopg.connect(api.services.settings.database.conninfo()) as connection:
+        [[at]] = connection.execute(
+            "SELECT max(minute) FROM rollup_deltas WHERE minute < '2026-05-01'"
+        ).fetchall()
+    conninfo = api.services.settings.database.conninfo()
+    start = SPRING - timedelta(days=3)
+    assert at > start
+    changes = [(0.1, "x", "BTC", 5), (20, "y", "BTC", 7), (30, "x", "BTC", 1), (47.9, "z", "USDT", 100)]
+    land(
+        conninfo,
+        [
+            event(
+                "balance.updated",
+                start + timedelta(hours=hour),
+                account_id=account,
+                asset=asset,
+                balance=balance,
+            )
+            for hour, account, asset, balance in changes
+        ],
+    )
+    asked = {
+        "interval": "1d",
+        "time_zone": zone,
+        "start_time": iso(start),
+        "end_time": iso(start + timedelta(days=5)),
+    }
+
+    def found() -> list[tuple[str, float]]:
+        points = api.get(METRICS, metric_name="accounts.balance", **asked)["result"]["data_points"]
+        return [(point["timestamp"], point["value"]) for point in points]
+
+    buckets = starts(
+        Asked("", "", "1d", start, start + timedelta(days=5), zone), start, start + timedelta(days=5)
+    )
+    wanted = []
+    for at in buckets:
+        end = next(
+            iter(starts(Asked("", "", "1d", at, at, zone), at + timedelta(seconds=1), at + timedelta(days=2)))
+        )
+        held = {}
+        for hour, account, asset, balance in changes:
+            if start + timedelta(hours=hour) < end:
+                held[account, asset] = balance
+        wanted.append((iso(at), float(sum(held.values()))))
+    api.soon(found, wanted)
+    top = api.get(METRICS, metric_name="accounts.balance", group_by="asset", top=1, **asked)["result"][
+        "data_points"
+    ]
+    assert {point["dimensions"]["asset"]: point["value"] for point in top[-2:]} == {
+        "USDT": 100,
+        "__other__": 8,
+    }
+    one = api.get(METRICS, metric_name="accounts.balance", account_id="x", **asked)["result"]["data_points"]
+    assert one[-1]["value"] == 1
+
+
+def test_too_many_points_and_states_are_refused(api: Api, events: list[dict[str, Any]]) -> None:
+    few = settings_for(
+        api.services.settings.database.conninfo(),
+        analytics={"query": {"max_points": 8, "cache_enabled": False}},
+    )
+    span = {"start_time": "2026-03-28T23:00:00Z", "end_time": "2026-03-29T03:00:00Z", "interval": "1h"}
+    grouped = {"metric_name": "trading.order_latency", "group_by": "symbol"}
+    with running(few) as small:
+        for more in (
+            {},
+            {"aggregation": "p99"},
+            {"aggregation": "p90"},
+            {"fill": "zero"},
+            {"fill": "null", "limit": 5},
+        ):
+            answer = small.get(METRICS, expect=400, **grouped, **span, **more)
+            assert "analytics.query.max_points" in answer["detail"], more
+        assert small.get(METRICS, **grouped, **span, limit=5)["result"]["total_count"] == 5
+        assert (
+            small.get(METRICS, expect=400, metric_name="events.count", last="51h")["parameter"] == "interval"
+        )
+
+
+EXAMPLES = re.findall(
+    r"curl '?http://localhost:9097(/api/v1/metrics\?[^' ]+)",
+    (Path(__file__).parents[2] / "docs/metrics.md").read_text(),
+)
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_documented_examples_are_answered(api: Api, example: str) -> None:
+    answer = api.request("GET", example)
+    assert answer.status_code == 200, answer.text
+    assert "warnings" not in answer.json()

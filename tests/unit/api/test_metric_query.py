@@ -138,3 +138,133 @@ def test_how_far_values_are_carried_is_part_of_the_question() -> None:
 
 def test_an_unknown_metric_is_a_question_without_points() -> None:
     assert read("metric_name=no.such&aggregation=avg&group_by=anything").metric is None
+
+
+def test_equal_questions_of_every_kind_have_one_canonical_text() -> None:
+    base = (
+        "metric_name=trading.order_latency&interval=1d&start_time=2026-01-20T00:00:00Z&end_time=2026-01-31T00:00:00Z"
+        "&aggregation=p99.9&group_by=symbol&symbol=in:B,A&top=3&fill=zero&time_zone=Europe/Berlin&compare=7d"
+        "&order=desc&limit=10"
+    )
+    same = [
+        "&".join(reversed(base.split("&"))),
+        base.replace("p99.9", "p99.900"),
+        base.replace("symbol=in:B,A", "dimension=symbol:in:A,B,A"),
+        base.replace("symbol=in:B,A", 'symbol=in:"A",B') + "&explain=0&cursor=&max_points=20",
+        base.replace("2026-01-20T00:00:00Z", "2026-01-20T01:00:00%2B01:00"),
+    ]
+    assert {read(text).canonical for text in same} == {read(base).canonical}
+    different = [
+        base.replace("p99.9", "p99"), base.replace("in:B,A", "in:B"), base.replace("in:B,A", "ne:A"),
+        base.replace("top=3", "top=4"), base.replace("top=3", "top="), base.replace("zero", "null"),
+        base.replace("Berlin", "Paris"), base.replace("compare=7d", "compare=1d"), base.replace("compare=7d", ""),
+        base.replace("desc", "asc"), base.replace("limit=10", "limit=11"), base + "&explain=1",
+        base.replace("&symbol=", "&strategy_id=").replace("group_by=symbol", "group_by=strategy_id"),
+    ]  # fmt: skip
+    assert len({read(text).canonical for text in [base, *different]}) == len(different) + 1
+
+
+def test_the_last_minutes_are_a_range_that_ends_now() -> None:
+    given = "metric_name=events.count&interval=1m"
+    last = read(f"{given}&last=15m")
+    assert (last.frame.start, last.frame.end, len(last.frame.buckets)) == (
+        NOW - timedelta(minutes=15),
+        NOW,
+        15,
+    )
+    start = (NOW - timedelta(minutes=15)).isoformat().replace("+00:00", "Z")
+    assert last.canonical == read(f"{given}&start_time={start}").canonical
+    assert read(f"{given}&last=2h").frame.start == NOW - timedelta(hours=2)
+
+
+@pytest.mark.parametrize(
+    ("last", "more", "interval"),
+    [
+        ("15m", "", "1m"), ("8h", "", "1m"), ("24h", "", "5m"), ("5d", "", "15m"), ("20d", "", "1h"), ("52w", "", "1d"),
+        ("24h", "&max_points=1440", "1m"), ("24h", "&max_points=24", "1h"), ("24h", "&max_points=1", "1d"),
+    ],
+)  # fmt: skip
+def test_auto_is_the_finest_interval_with_so_few_buckets(last: str, more: str, interval: str) -> None:
+    assert (
+        read(f"metric_name=events.count&interval=auto&last={last}{more}").frame.buckets.interval == interval
+    )
+
+
+def test_auto_leaves_out_levels_that_are_gone() -> None:
+    [found] = read_queries(
+        b"metric_name=events.count&interval=auto&start_time=2025-06-01T00:00:00Z&end_time=2025-06-01T01:00:00Z",
+        now=NOW,
+        max_points=1000,
+        catalog=BUILT_IN,
+        kept=dict.fromkeys(("1m", "5m", "15m"), NOW - timedelta(days=100))
+        | dict.fromkeys(("1h", "1d"), EPOCH),
+    )
+    assert found.frame.buckets.interval == "1h"
+
+
+def test_several_metrics_with_commas_or_repeated() -> None:
+    def names(query: str) -> list[str]:
+        return [one.metric_name for one in read_all(query)]
+
+    both = ["trading.orders_placed", "events.count.a"]
+    assert names("metric_name=trading.orders_placed,events.count.a") == both
+    assert names("metric_name=trading.orders_placed&metric_name=events.count.a") == both
+    assert names("metric_name=events.count.a,trading.orders_placed") == both[::-1]
+    assert names("metric_name=events.count.a&metric_name=events.count.a") == ["events.count.a"]
+    # A comma may be part of an event type.
+    assert names("metric_name=events.count.a,b") == ["events.count.a,b"]
+    assert names("metric_name=events.count,no.such") == ["events.count", "no.such"]
+
+
+@pytest.mark.parametrize(
+    ("query", "parameter"),
+    [
+        ("metric_name=", "metric_name"),
+        (
+            "metric_name=" + ",".join(["events.count"] + [f"events.count.{n}" for n in range(20)]),
+            "metric_name",
+        ),
+        ("metric_name=events.count." + "x" * 600, "metric_name"),
+        ("metric_name=events.count&last=0m", "last"),
+        ("metric_name=events.count&last=15", "last"),
+        ("metric_name=events.count&last=9999999w", "last"),
+        ("metric_name=events.count&last=1h&end_time=2026-01-01T00:00:00Z", "last"),
+        ("metric_name=events.count&max_points=0", "max_points"),
+        ("metric_name=events.count&interval=1m&max_points=10", "interval"),
+        ("metric_name=events.count&top=3", "top"),
+        ("metric_name=events.count&top=0&group_by=event_type", "top"),
+        ("metric_name=market.price&group_by=symbol&top=3", "top"),
+        ("metric_name=events.count&fill=linear", "fill"),
+        ("metric_name=events.count&compare=2d", "compare"),
+        ("metric_name=events.count&order=up", "order"),
+        ("metric_name=events.count&limit=0", "limit"),
+        ("metric_name=events.count&cursor=xyz", "cursor"),
+        ("metric_name=events.count&cursor=%F0%9F%98%80", "cursor"),
+        ("metric_name=events.count,users.active&cursor=AgAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", "cursor"),
+        ("metric_name=events.count&explain=2", "explain"),
+        ("metric_name=events.count&time_zone=../../etc/passwd", "time_zone"),
+        ("metric_name=events.count&symbol=A", "dimension"),
+        ("metric_name=trading.total_volume&group_by=symbol&strategy_id=a", "group_by"),
+        ("metric_name=trading.total_volume&symbol=A&strategy_id=a", "dimension"),
+        ("metric_name=trading.total_volume&aggregation=p99", "aggregation"),
+        ("metric_name=trading.order_latency&aggregation=p101", "aggregation"),
+        ("metric_name=trading.order_latency&aggregation=p", "aggregation"),
+        ("metric_name=trading.order_latency&aggregation=p99.", "aggregation"),
+        ("metric_name=users.active&aggregation=rate", "aggregation"),
+        ("metric_name=trading.order_fill_rate&aggregation=rate", "aggregation"),
+        ("metric_name=market.price&symbol=in:A,B", "group_by"),
+        ("metric_name=trading.total_volume&aggregation=skipped&symbol=A", "dimension"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_by_name(query: str, parameter: str) -> None:
+    with pytest.raises(BadRequest) as caught:
+        read_all(query)
+    assert caught.value.extra["parameter"] == parameter
+    assert "xyz" not in caught.value.detail
+
+
+def test_one_value_of_what_cannot_be_added_up_can_be_had() -> None:
+    found = read("metric_name=market.price&symbol=BTCUSDT")
+    assert (found.series.dimension_set, found.series.shown) == ("symbol", None)
+    assert not found.series.is_added_up
+    assert read("metric_name=trading.total_volume&symbol=in:A,B").series.is_added_up

@@ -65,6 +65,20 @@ def test_quantiles_are_within_half_a_percent(name, draw):
         )
 
 
+@given(
+    st.lists(st.tuples(bins, st.integers(0, 4)), max_size=12),
+    st.floats(0, 1),
+)
+def test_quantiles_of_many_groups_are_those_of_each_merged(parts, quantile):
+    packed = [histogram(counts) for counts, _ in parts]
+    groups = np.array([group for _, group in parts], np.intp)
+    found = states.quantile_values(packed, groups, 5, quantile)
+    for group in range(5):
+        own = [state for state, (_, other) in zip(packed, parts, strict=True) if other == group]
+        expected = states.quantile_value(states.quantile_merge(own), quantile) if own else math.nan
+        assert found[group] == expected or (math.isnan(found[group]) and math.isnan(expected))
+
+
 def test_quantile_of_nothing_is_not_a_number():
     empty = states.quantile_pack(np.array([], dtype=np.int16), np.array([], dtype=np.int64))
     assert math.isnan(states.quantile_value(empty, 0.5))
