@@ -15,7 +15,7 @@ from api.cache import Answer
 from api.metrics.cursors import Cursor
 from api.metrics.points import place_of
 from api.metrics.reading import MetricResult
-from api.metrics.repository import STATES
+from api.metrics.register import STATES
 from api.times import format_time
 
 UNKNOWN = "The catalog has no metric of this name."

@@ -16,7 +16,8 @@ from api.documentation import errors
 from api.metrics import schemas
 from api.metrics.answers import answer
 from api.metrics.buckets import kept_since
-from api.metrics.query import PARAMETERS, read_queries
+from api.metrics.parameters import PARAMETERS
+from api.metrics.query import read_queries
 from api.metrics.reading import read, snapshot
 from api.metrics.service import Served
 from api.parameters import openapi_parameters

@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from api.errors import BadRequest, invalid_parameter
 from api.metrics.cursors import Place
-from api.metrics.query import Fill, Frame, Order
+from api.metrics.parameters import Fill, Order
+from api.metrics.query import Frame
 from api.metrics.values import Cells, Numbers
 
 Flags = npt.NDArray[np.bool_]

@@ -1,14 +1,13 @@
-"""What `/api/v1/metrics` is asked: parameters, and the queries that they mean.
+"""What `/api/v1/metrics` is asked: the queries that its parameters mean.
 
-Belongs here: turning a query string into `MetricQuery`s. Does not belong here: each part of it (`buckets`, `measures`,
-`filters`, `selection`), answering it (`reading`), documented shapes (`schemas`).
+Belongs here: turning a query string into `MetricQuery`s. Does not belong here: each part of it (`parameters`,
+`buckets`, `measures`, `filters`, `selection`), answering it (`reading`), documented shapes (`schemas`).
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 from functools import cache
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -32,97 +31,36 @@ from api.metrics.buckets import (
     parts_of,
 )
 from api.metrics.cursors import Cursor, Place, read_cursor
+from api.metrics.parameters import (
+    AUTO,
+    AUTO_POINTS,
+    COMPARE,
+    CURSOR,
+    EXPLAIN,
+    FILL,
+    GROUP_BY,
+    INTERVAL,
+    LAST,
+    LIMIT,
+    MAX_POINTS,
+    METRIC_NAME,
+    MOST_METRICS,
+    MOST_TOP,
+    ORDER,
+    PARAMETERS,
+    TIME_ZONE,
+    TOP,
+    Fill,
+    Order,
+)
 from api.metrics.selection import Series, choose, read_group_by
 from api.metrics.service import Served, always
-from api.parameters import END_TIME, START_TIME, Parameter, Query
+from api.parameters import END_TIME, START_TIME, Query
 from api.times import EPOCH, format_time
 
-AUTO = "auto"
-MOST_METRICS = 20
 _LONGEST_NAME = 520
-_AUTO_POINTS = 500
 _LAST = re.compile(r"([1-9][0-9]{0,6})([smhdw])", re.ASCII)
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
-
-
-class Fill(StrEnum):
-    """What stands for a bucket without a value."""
-
-    NONE = "none"
-    NULL = "null"
-    ZERO = "zero"
-    PREVIOUS = "previous"
-
-
-class Order(StrEnum):
-    """By (bucket, series)."""
-
-    ASC = "asc"
-    DESC = "desc"
-
-
-def _choice(name: str, description: str, values: Iterable[str], default: str | None = None) -> Parameter:
-    schema: tuple[tuple[str, object], ...] = (("type", "string"), ("enum", list(values)))
-    return Parameter(name, description, None, (*schema, ("default", default)) if default else schema)
-
-
-METRIC_NAME = Parameter(
-    "metric_name",
-    "A metric of the catalog, such as `trading.total_volume`, or `events.count.<event type>`; several, at most "
-    f"{MOST_METRICS}, with commas between or the parameter repeated: then there are `results` instead of `result`.",
-    "events.count.order.placed",
-    required=True,
-    repeats=True,
-)
-INTERVAL = _choice(
-    "interval",
-    "Width of a bucket. `auto`: the finest with at most `max_points` buckets.",
-    (*LEVELS, AUTO),
-    "1h",
-)
-MAX_POINTS = Parameter(
-    "max_points",
-    f"Most buckets; of `interval=auto` {_AUTO_POINTS} if it is not given.",
-    500,
-    (("type", "integer"), ("minimum", 1)),
-)
-LAST = Parameter(
-    "last",
-    "The range that ends now, instead of start_time and end_time: `15m`, `24h`, `7d` (s, m, h, d, w).",
-    "15m",
-)
-GROUP_BY = Parameter(
-    "group_by",
-    "A dimension of the metric, or several with commas: one point per bucket and value instead of the total.",
-    "symbol",
-)
-TOP = Parameter(
-    "top",
-    "Only the series with the N highest values over the whole range; the others together are `__other__`.",
-    10,
-    (("type", "integer"), ("minimum", 1), ("maximum", 1000)),
-)
-FILL = _choice("fill", "What stands for a bucket without a value.", list(Fill), Fill.NONE)
-TIME_ZONE = Parameter(
-    "time_zone", "IANA name of the zone in which days, and hours, begin. Default UTC.", "Europe/Berlin"
-)
-COMPARE = _choice(
-    "compare",
-    "Also the value of as many buckets before, or of the same time 1 or 7 days before.",
-    list(Compare),
-)
-ORDER = _choice("order", "By time, then series.", list(Order), Order.ASC)
-LIMIT = Parameter(
-    "limit", "Most points of a page; of each metric.", 1000, (("type", "integer"), ("minimum", 1))
-)
-CURSOR = Parameter("cursor", "`next_cursor` of another page of the same question, of one metric.")
-EXPLAIN = Parameter(
-    "explain", "`1`: also what was read for the answer.", 1, (("type", "integer"), ("enum", [0, 1]))
-)
-PARAMETERS = (
-    METRIC_NAME, INTERVAL, MAX_POINTS, START_TIME, END_TIME, LAST, measures.AGGREGATION, GROUP_BY, *filters.PARAMETERS,
-    TOP, FILL, TIME_ZONE, COMPARE, ORDER, LIMIT, CURSOR, EXPLAIN,
-)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -246,7 +184,7 @@ def read_queries(
     asked = measures.read_aggregation(query)
     group_by = read_group_by(query.text(GROUP_BY))
     found_filters = filters.read_filters(query)
-    top = query.number(TOP, default=0, low=1, high=1000) or None
+    top = query.number(TOP, default=0, low=1, high=MOST_TOP) or None
     frame = _frame(query, now, max_points, kept or dict.fromkeys(LEVELS, EPOCH), is_one=len(names) == 1)
     if top is not None and group_by is None:
         raise invalid_parameter(TOP.name, "goes with group_by: it says which groups stand by themselves")
@@ -305,7 +243,7 @@ def _frame(query: Query, now: datetime, most: int, kept: Kept, *, is_one: bool) 
     interval = query.choice(INTERVAL, (*LEVELS, AUTO)) or "1h"
     asked_points = query.number(MAX_POINTS, default=0, low=1, high=most)
     if interval == AUTO:
-        interval = _auto(start, end, asked_points or min(_AUTO_POINTS, most), kept)
+        interval = _auto(start, end, asked_points or min(AUTO_POINTS, most), kept)
     _check_count(start, end, interval, asked_points or most, is_asked=bool(asked_points))
     buckets = buckets_of(start, end, interval, zone, kept)
     compare = query.choice(COMPARE, list(Compare))

@@ -14,8 +14,9 @@ from analytics_pipeline.rollups.schema import LEVELS
 from api.metrics import folding, measures, repository
 from api.metrics.buckets import DAY, UTC_ZONE, Buckets, Part, micros
 from api.metrics.carried import LastValues, carried
+from api.metrics.parameters import Fill
 from api.metrics.points import Points, too_many
-from api.metrics.query import Fill, MetricQuery
+from api.metrics.query import MetricQuery
 from api.metrics.repository import Cursor, RowsRead
 from api.metrics.statements import Wanted
 from api.metrics.values import NO_CELLS, Cells

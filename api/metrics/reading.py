@@ -12,12 +12,13 @@ import numpy.typing as npt
 
 from analytics_pipeline.rollups.schema import LEVELS
 from api.database import Connection, Database
-from api.metrics import measures, repository
+from api.metrics import measures
 from api.metrics.buckets import DAY, UTC_ZONE, Buckets, micros
 from api.metrics.points import Points, points_of, with_earlier
 from api.metrics.query import MetricQuery
 from api.metrics.reader import Reader
-from api.metrics.repository import Cursor, Day, Register, RowsRead, no_register, read_gaps
+from api.metrics.register import Day, Register, no_register, read_days, read_gaps, read_register
+from api.metrics.repository import Cursor, RowsRead
 from api.metrics.values import NO_CELLS, Cells
 from api.times import days_of
 
@@ -91,11 +92,11 @@ async def read(connection: Connection, query: MetricQuery) -> MetricResult:
         points = points_of(cells, frame, has_series=query.series.shown is not None)
         if frame.earlier is not None:
             points = with_earlier(points, await reader.earlier(points), frame)
-        register = await repository.read_register(cursor, frame.buckets, frame.over)
+        register = await read_register(cursor, frame.buckets, frame.over)
         await _mark(cursor, query, marks)
         result = MetricResult(query, points, register, marks, _precision(query, cells), rows)
         if frame.explain:
-            result.days = await repository.read_days(cursor, *days_of(query.data_from, query.data_until))
+            result.days = await read_days(cursor, *days_of(query.data_from, query.data_until))
     return result
 
 

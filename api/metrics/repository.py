@@ -8,18 +8,16 @@ Everything runs in one transaction of the caller's, and sees one snapshot.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from psycopg import AsyncCursor
 
 from analytics_pipeline.rollups import states
 from analytics_pipeline.rollups.catalog import Kind
 from api.errors import invalid_parameter
 from api.metrics import measures, statements
-from api.metrics.buckets import Buckets, Part, Times, micros, moment
+from api.metrics.buckets import Buckets, Times
 from api.metrics.statements import Statement, Wanted
 from api.metrics.values import NO_CELLS, Cells, Numbers, Positions, finite, from_states, from_sums, grouped
 
@@ -35,32 +33,6 @@ class RowsRead:
 
     settled: int = 0
     pending: int = 0
-
-
-class Day(NamedTuple):
-    """The version of a UTC day: its revision, and how many batches are pending."""
-
-    day: date
-    revision: int
-    pending_batches: int
-
-
-class Register(NamedTuple):
-    """What is known of buckets, each array by position.
-
-    Attributes:
-        revision: how often each was changed; 0 of one that was never merged.
-        state: see `STATES`; -1 where nothing has ever landed.
-        is_pending: whether something has landed since the last merge.
-    """
-
-    revision: npt.NDArray[np.int64]
-    state: npt.NDArray[np.int64]
-    is_pending: npt.NDArray[np.bool_]
-
-
-STATES = ("open", "settling", "final", "restated")
-"""States of a bucket."""
 
 
 async def read_sums(cursor: Cursor, wanted: Wanted, rows: RowsRead) -> Cells:
@@ -148,54 +120,6 @@ async def read_states(cursor: Cursor, wanted: Wanted, rows: RowsRead) -> StateCe
     return await _states(cursor, statement, wanted.buckets, rows, most)
 
 
-async def read_gaps(cursor: Cursor, buckets: Buckets, part: Part) -> list[int]:
-    """Hours, in µs, in which events landed without this version."""
-    begin, until = buckets.edges[part.begin], buckets.edges[part.until]
-    values = {"metric_id": part.served.metric_id, **_span(begin, until)}
-    found = await (await cursor.execute(statements.GAPS, values)).fetchall()
-    return [micros(hour) for [hour] in found]
-
-
-def no_register(size: int) -> Register:
-    """That of buckets in which nothing has ever landed."""
-    return Register(np.zeros(size, np.int64), np.full(size, -1), np.zeros(size, np.bool_))
-
-
-async def read_register(cursor: Cursor, buckets: Buckets, over: int) -> Register:
-    """State and revision of each bucket; `over` is how many of them are over.
-
-    One that is made of several has the sum of their revisions, and the state of the least settled of them.
-    """
-    size = len(buckets)
-    found = no_register(size)
-    if not size:
-        return found
-    values = {"level": buckets.level, **_span(buckets.edges[0], buckets.edges[-1])}
-    settled, pending = await (await cursor.execute(statements.REGISTER, values)).fetchall()
-    if settled[0] is not None:
-        place = positions(buckets, _times(settled[0]))
-        np.add.at(found.revision, place, np.frombuffer(settled[1], ">i8").astype(np.int64))
-        codes = np.array([STATES.index(name) for name in settled[2].split(",")])
-        # An open part makes a bucket open; of those that are over, a restated one makes it restated.
-        order = np.array([3, 2, 0, 1])  # of open, settling, final, restated
-        worst = np.full(size, -1)
-        np.maximum.at(worst, place, order[codes])
-        found.state[:] = np.where(worst < 0, -1, np.argsort(order)[worst])
-    if pending[0] is not None:
-        found.is_pending[positions(buckets, _times(pending[0]))] = True
-        found.state[found.is_pending & (found.state == -1)] = STATES.index("open")
-        found.state[found.is_pending & (found.state == STATES.index("final"))] = STATES.index("restated")
-    if buckets.is_composed:
-        found.state[over:] = np.where(found.state[over:] == -1, -1, STATES.index("open"))
-    return found
-
-
-async def read_days(cursor: Cursor, first: date, last: date) -> list[Day]:
-    """The versions of the UTC days that were read."""
-    rows = await (await cursor.execute(statements.DAYS, {"first": first, "last": last})).fetchall()
-    return [Day(*row) for row in rows]
-
-
 def positions(buckets: Buckets, times: Times) -> Positions:
     """In which bucket each time is."""
     return np.searchsorted(buckets.starts, times, side="right") - 1
@@ -230,7 +154,7 @@ async def _packed(
     columns = [
         [np.frombuffer(row[4 + number], kind) for row in rows] for number, kind in enumerate(kinds) if rows
     ]
-    return [row[0] for row in rows], read, [_times(row[3]) for row in rows], columns
+    return [row[0] for row in rows], read, [times_of(row[3]) for row in rows], columns
 
 
 def _note(rows: RowsRead, read: tuple[int, int]) -> None:
@@ -254,7 +178,7 @@ async def _states(
     _note(rows, (len(found), sum(pending)))
     places: dict[str, int] = {}
     series = np.array([places.setdefault(text, len(places)) for text in texts], np.intp)
-    bucket = positions(buckets, _times(b"".join(times)))
+    bucket = positions(buckets, times_of(b"".join(times)))
     codes, groups = np.unique(bucket * len(places) + series, return_inverse=True)
     return StateCells(list(places), codes // len(places), codes % len(places), list(packed), groups)
 
@@ -267,9 +191,6 @@ def _places(buckets: Buckets, times: Sequence[Times]) -> tuple[Positions, Positi
     return positions(buckets, np.concatenate(times)), series
 
 
-def _times(packed: bytes) -> Times:
+def times_of(packed: bytes) -> Times:
+    """Of `timestamptz_send`, one after the other, in µs since 1970."""
     return np.frombuffer(packed, ">i8").astype(np.int64) + _EPOCH_OF_POSTGRES
-
-
-def _span(begin: Any, until: Any) -> dict[str, datetime]:
-    return {"first": moment(begin), "end": moment(until)}

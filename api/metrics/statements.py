@@ -18,7 +18,8 @@ from api.metrics import measures
 from api.metrics.buckets import Buckets, Part, moment
 from api.metrics.cursors import Place
 from api.metrics.filters import conditions
-from api.metrics.query import MetricQuery, Order
+from api.metrics.parameters import Order
+from api.metrics.query import MetricQuery
 from api.reach_sql import series_in
 
 Statement = tuple[Composed, dict[str, Any]]
@@ -149,38 +150,6 @@ _DERIVED_COLUMNS: dict[str, Composable] = {
         END AS other"""),
 }
 _ENDS = SQL("first AS one, last AS other")
-GAPS = """
-SELECT hour FROM metric_gaps
-WHERE metric_id = %(metric_id)s::text AND hour > %(first)s::timestamptz - interval '1 hour'
-    AND hour < %(end)s::timestamptz
-"""
-REGISTER = SQL("""
-SELECT
-    string_agg(timestamptz_send(time_bucket), ''::bytea),
-    string_agg(int8send(revision), ''::bytea),
-    string_agg(state, ',')
-FROM metric_buckets
-WHERE interval = %(level)s::text
-    AND time_bucket >= %(first)s::timestamptz AND time_bucket < %(end)s::timestamptz
-UNION ALL
-SELECT string_agg(timestamptz_send(at), ''::bytea), NULL, NULL
-FROM (
-    SELECT DISTINCT bucket_start(%(level)s::text, minute) AS at
-    FROM rollup_deltas
-    WHERE metric_id = 'register' AND kind = 'register'
-        AND minute >= %(first)s::timestamptz AND minute < %(end)s::timestamptz
-) AS pending
-""")
-DAYS = """
-SELECT day, coalesce(sum(revision), 0)::bigint, coalesce(sum(batches), 0)::bigint
-FROM (
-    SELECT day, revision, NULL::bigint AS batches FROM rollup_days
-    UNION ALL
-    SELECT (hour AT TIME ZONE 'UTC')::date, NULL, count(*) FROM pending_batches GROUP BY 1
-) AS versions
-WHERE day >= %(first)s::date AND day <= %(last)s::date
-GROUP BY day ORDER BY day
-"""
 
 
 class Wanted(NamedTuple):

@@ -12,7 +12,7 @@ from api.documentation import errors
 from api.errors import invalid_parameter
 from api.events import listing
 from api.metrics import endpoints as metrics
-from api.metrics import query as metric_query
+from api.metrics import parameters as metric_parameters
 from api.parameters import Parameter, Query, openapi_parameters
 from api.patient_response import PatientResponse
 from api.principal import principal_of, reach_of
@@ -57,7 +57,7 @@ async def stream_dashboard(request: Request, services: ServicesDependency) -> Pa
     status_code=200,
     response_class=PatientResponse,
     responses=errors(400, 404, 429, 503) | _STREAM,
-    openapi_extra=openapi_parameters(metric_query.PARAMETERS),
+    openapi_extra=openapi_parameters(metric_parameters.PARAMETERS),
     dependencies=[READ_PART],
 )
 async def stream_metrics(request: Request, services: ServicesDependency) -> PatientResponse:

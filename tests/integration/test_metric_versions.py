@@ -14,7 +14,7 @@ from analytics_pipeline.storage.connection import Connection, Lock, connect
 from analytics_pipeline.storage.landing import Lander
 from analytics_pipeline.storage.recompute import recompute_hour
 from analytics_pipeline.storage.rollups import merge_hour, pending_hours
-from tests.integration.api_support import iso, running, settings_for
+from tests.integration.api_support import iso, plain, running, settings_for
 from tests.integration.landing_rig import claim, event, land, message, rows, value
 from tests.waiting import wait_for
 
@@ -304,7 +304,7 @@ def test_the_api_says_which_definition_a_point_is_from(database: str, db: Connec
         )  # fmt: skip
         return [
             {key: found for key, found in point.items() if key not in ("timestamp", "dimensions")}
-            for point in answer["result"]["data_points"]
+            for point in plain(answer["result"]["data_points"])
         ]
 
     register(db, OLD)
