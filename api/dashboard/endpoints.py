@@ -26,7 +26,7 @@ from api.dependencies import ServicesDependency
 from api.documentation import errors
 from api.events.schemas import request_body
 from api.metrics import endpoints as metrics
-from api.metrics import schemas as metric_schemas
+from api.metrics import parameters as metric_parameters
 from api.metrics.service import MetricService
 from api.parameters import openapi_parameters
 from api.principal import reach_of
@@ -69,7 +69,7 @@ async def post_query(request: Request, services: ServicesDependency) -> Response
     A query that is refused has its problem in its place and does not fail the rest. Together they may take
     `analytics.query.timeout`.
     """
-    body = batch.read_body(await request.body(), [one.name for one in metric_schemas.PARAMETERS])
+    body = batch.read_body(await request.body(), [one.name for one in metric_parameters.PARAMETERS])
     reads, reach = services.reads, reach_of(request)
     now, has_waited = await reads.once_landed(body.after, reach)
     asked = batch.question_of(

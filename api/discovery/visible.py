@@ -1,7 +1,7 @@
 """The part of the catalog that a key may ask for: metrics, groupings and aggregations whose points it would be shown.
 
-Belongs here: asking the rules of metrics what they would refuse. Does not belong here: those rules (`metrics.parts`),
-shapes (`schemas`), SQL (`repository`).
+Belongs here: asking the rules of metrics what they would refuse. Does not belong here: those rules
+(`metrics.selection`), shapes (`schemas`), SQL (`repository`).
 """
 
 from collections.abc import Iterator
@@ -9,9 +9,10 @@ from itertools import combinations
 from typing import NamedTuple
 
 from analytics_pipeline.events.reach import Reach
-from analytics_pipeline.rollups.catalog import SKIPPED, Aggregation, Catalog, Metric, dimension_set_name
-from api.errors import Forbidden
-from api.metrics.parts import visible_set
+from analytics_pipeline.rollups.catalog import Aggregation, Catalog, Metric, Selection, dimension_set_name
+from api.errors import BadRequest, Forbidden
+from api.metrics.parts import check_visible
+from api.metrics.selection import choose
 
 
 class Visible(NamedTuple):
@@ -40,25 +41,15 @@ def stored_sets(metric: Metric, dimension: str, reach: Reach) -> list[str]:
     return [
         name
         for one in metric.dimension_sets
-        if dimension in one
-        and _may(metric, metric.default_aggregation, name := dimension_set_name(one), reach)
+        if dimension in one and _is_visible(metric, name := dimension_set_name(one), reach)
     ]
 
 
 def _visible(metric: Metric, reach: Reach) -> Visible | None:
-    sets = {one: dimension_set_name(_stored(metric, one)) for one in _groupings(metric)}
-    has_total = metric.has_total or metric.is_carried
-    total = dimension_set_name(_stored(metric, ()))
+    groupings = tuple(_groupings(metric))
     offered = (*metric.aggregations, *([Aggregation.SKIPPED] if metric.is_summed else []))
     aggregations = tuple(
-        one
-        for one in offered
-        if (
-            _may(metric, one, SKIPPED, reach, is_grouped=False)
-            if one is Aggregation.SKIPPED
-            else (has_total and _may(metric, one, total, reach, is_grouped=False))
-            or any(_may(metric, one, name, reach) for name in sets.values())
-        )
+        one for one in offered if any(_may(metric, one, group_by, reach) for group_by in (None, *groupings))
     )
     if not aggregations:
         return None
@@ -66,8 +57,8 @@ def _visible(metric: Metric, reach: Reach) -> Visible | None:
     return Visible(
         metric,
         aggregations,
-        tuple(one for one, name in sets.items() if _may(metric, default, name, reach)),
-        has_total and _may(metric, default, total, reach, is_grouped=False),
+        tuple(one for one in groupings if _may(metric, default, one, reach)),
+        _may(metric, default, None, reach),
     )
 
 
@@ -81,15 +72,17 @@ def _groupings(metric: Metric) -> Iterator[tuple[str, ...]]:
                     yield from combinations(sorted(one), size)
 
 
-def _stored(metric: Metric, asked: tuple[str, ...]) -> tuple[str, ...]:
-    return metric.dimension_sets[0] if metric.is_carried else asked
-
-
-def _may(
-    metric: Metric, aggregation: Aggregation, dimension_set: str, reach: Reach, *, is_grouped: bool = True
-) -> bool:
+def _may(metric: Metric, aggregation: Aggregation, group_by: tuple[str, ...] | None, reach: Reach) -> bool:
     try:
-        visible_set(metric, metric.name, aggregation, dimension_set, is_grouped=is_grouped, reach=reach)
+        choose(Selection(metric, metric.name, ""), aggregation.value, group_by, (), reach)
+    except (BadRequest, Forbidden):
+        return False
+    return True
+
+
+def _is_visible(metric: Metric, dimension_set: str, reach: Reach) -> bool:
+    try:
+        check_visible(metric, metric.name, dimension_set, is_grouped=True, reach=reach)
     except Forbidden:
         return False
     return True

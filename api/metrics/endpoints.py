@@ -9,8 +9,9 @@ from analytics_pipeline.events.reach import Reach
 from analytics_pipeline.rollups.catalog import Catalog, Metric
 from analytics_pipeline.settings import Retention
 from api.access import READ_PART
+from api.arrivals import AFTER
 from api.cache import Answer, Question
-from api.database import Database
+from api.database import Reader
 from api.dependencies import ServicesDependency
 from api.documentation import errors
 from api.metrics import schemas
@@ -32,8 +33,8 @@ PATH = "/api/v1/metrics"
     PATH,
     summary="Metrics over time",
     response_model=schemas.MetricsAnswer,
-    responses=errors(400, 429, 503),
-    openapi_extra=openapi_parameters(PARAMETERS),
+    responses=errors(400, 409, 429, 503),
+    openapi_extra=openapi_parameters((*PARAMETERS, AFTER)),
     dependencies=[READ_PART],
 )
 async def get_metrics(request: Request, services: ServicesDependency) -> Response:
@@ -71,7 +72,7 @@ def question(
         kept=kept_since(retention, now),
     )
 
-    async def ask(database: Database) -> Answer:
+    async def ask(database: Reader) -> Answer:
         async with snapshot(database) as connection:
             return answer([await read(connection, query) for query in queries])
 

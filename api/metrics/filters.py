@@ -38,7 +38,7 @@ SHORT = tuple(
     Parameter(
         name,
         f"Short for `dimension={name}:…`: `{name}=value`, or `{name}=operator:value`.",
-        "order.placed" if name == "event_type" else None,
+        "prefix:order." if name == "event_type" else "in:first,second",
     )
     for name in NAMES
 )

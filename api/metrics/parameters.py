@@ -36,8 +36,11 @@ class Order(StrEnum):
 
 
 def _choice(name: str, description: str, values: Iterable[str], default: str | None = None) -> Parameter:
-    schema: tuple[tuple[str, object], ...] = (("type", "string"), ("enum", list(values)))
-    return Parameter(name, description, None, (*schema, ("default", default)) if default else schema)
+    known = list(values)
+    schema: tuple[tuple[str, object], ...] = (("type", "string"), ("enum", known))
+    return Parameter(
+        name, description, default or known[0], (*schema, ("default", default)) if default else schema
+    )
 
 
 METRIC_NAME = Parameter(

@@ -25,7 +25,7 @@ from api.times import floor_time
 _SECOND = 1_000_000
 
 
-class Reader:
+class CellReader:
     """For one query, in one snapshot."""
 
     def __init__(self, cursor: Cursor, query: MetricQuery, rows: RowsRead) -> None:

@@ -9,14 +9,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
+from psycopg.pq import TransactionStatus
 
 from analytics_pipeline.rollups.schema import LEVELS
-from api.database import Connection, Database
+from api.database import Connection, Reader
 from api.metrics import measures
 from api.metrics.buckets import DAY, UTC_ZONE, Buckets, micros
 from api.metrics.points import Points, points_of, with_earlier
 from api.metrics.query import MetricQuery
-from api.metrics.reader import Reader
+from api.metrics.reader import CellReader
 from api.metrics.register import Day, Register, no_register, read_days, read_gaps, read_register
 from api.metrics.repository import Cursor, RowsRead
 from api.metrics.values import NO_CELLS, Cells
@@ -63,15 +64,19 @@ class MetricResult:
 
 
 @asynccontextmanager
-async def snapshot(database: Database) -> AsyncIterator[Connection]:
+async def snapshot(database: Reader) -> AsyncIterator[Connection]:
     """A connection on which everything that is read is of one moment.
 
     Raises:
         Unavailable: Postgres cannot be asked.
     """
-    async with database.read("metrics") as connection, connection.transaction():
-        await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-        yield connection
+    async with database.read("metrics") as connection:
+        if connection.info.transaction_status is not TransactionStatus.IDLE:
+            yield connection  # of a snapshot that several reads share
+            return
+        async with connection.transaction():
+            await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            yield connection
 
 
 async def read(connection: Connection, query: MetricQuery) -> MetricResult:
@@ -87,7 +92,7 @@ async def read(connection: Connection, query: MetricQuery) -> MetricResult:
         nothing = Points(NO_CELLS, np.empty(0, np.bool_))
         return MetricResult(query, nothing, no_register(size), marks, measures.EXACT, rows)
     async with connection.cursor(binary=True) as cursor:
-        reader = Reader(cursor, query, rows)
+        reader = CellReader(cursor, query, rows)
         cells = await reader.cells()
         points = points_of(cells, frame, has_series=query.series.shown is not None)
         if frame.earlier is not None:

@@ -353,7 +353,7 @@ def test_too_many_points_and_states_are_refused(api: Api, events: list[dict[str,
         api.services.settings.database.conninfo(),
         analytics={"query": {"max_points": 8, "cache_enabled": False}},
     )
-    span = {"start_time": "2026-03-28T23:00:00Z", "end_time": "2026-03-29T03:00:00Z", "interval": "1h"}
+    span = {"start_time": "2026-03-22T00:00:00Z", "end_time": "2026-03-30T00:00:00Z", "interval": "1d"}
     grouped = {"metric_name": "trading.order_latency", "group_by": "symbol"}
     with running(few) as small:
         for more in (

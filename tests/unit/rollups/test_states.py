@@ -72,7 +72,7 @@ def test_quantiles_are_within_half_a_percent(name, draw):
 def test_quantiles_of_many_groups_are_those_of_each_merged(parts, quantile):
     packed = [histogram(counts) for counts, _ in parts]
     groups = np.array([group for _, group in parts], np.intp)
-    found = states.quantile_values(packed, groups, 5, quantile)
+    found = states.grouped_quantile(packed, groups, 5, quantile)
     for group in range(5):
         own = [state for state, (_, other) in zip(packed, parts, strict=True) if other == group]
         expected = states.quantile_value(states.quantile_merge(own), quantile) if own else math.nan
