@@ -5,7 +5,7 @@ Belongs here: the methods. Does not belong here: anything that both clients can 
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from datetime import datetime
 from types import TracebackType
@@ -90,6 +90,20 @@ class AsyncClient:
     async def metrics(self, metric_name: str, **asked: Unpack[MetricsQuery]) -> Metrics:
         """As `Client.metrics`."""
         return await self._transport.send(metrics.metrics_request(metric_name, asked))
+
+    async def several_metrics(
+        self, metric_names: Sequence[str], **asked: Unpack[MetricsQuery]
+    ) -> tuple[Metrics, ...]:
+        """As `Client.several_metrics`."""
+        return await self._transport.send(metrics.several_request(metric_names, asked))
+
+    async def metric_pages(self, metric_name: str, **asked: Unpack[MetricsQuery]) -> AsyncGenerator[Metrics]:
+        """As `Client.metric_pages`."""
+        request: Request[Metrics] | None = metrics.metrics_request(metric_name, asked)
+        while request is not None:
+            page = await self._transport.send(request)
+            yield page
+            request = metrics.request_behind(page, asked)
 
     async def dashboard(self, *, after: str | None = None) -> Dashboard:
         """As `Client.dashboard`."""
@@ -183,14 +197,13 @@ class AsyncClient:
 
     def stream_metrics(
         self,
-        metric_name: str,
-        *,
+        *metric_names: str,
         on_notice: OnNotice | None = None,
         give_up_after: float | None = GIVE_UP_AFTER,
         **asked: Unpack[MetricsQuery],
     ) -> AsyncGenerator[MetricsMessage]:
         """As `Client.stream_metrics`."""
-        return self._listen(channels.metrics_channel(metric_name, asked), "", on_notice, give_up_after)
+        return self._listen(channels.metrics_channel(metric_names, asked), "", on_notice, give_up_after)
 
     def stream_events(
         self,

@@ -3,8 +3,8 @@
 Belongs here: requests and messages of `/api/v1/stream/…`. Does not belong here: connecting again (`streams`).
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from b25_client.dashboard import Dashboard, dashboard_of
@@ -34,11 +34,12 @@ class MetricsMessage:
     """Points that are new or have changed; a point is known by its `timestamp` and `dimensions`.
 
     Attributes:
-        metrics: the whole answer, at the beginning and after each interruption: forget what was told before.
+        metrics: the whole answer, at the beginning and after each interruption: forget what was told before. Empty
+            where only changes are told.
     """
 
     points: tuple[Point, ...]
-    metrics: Metrics | None = None
+    metrics: tuple[Metrics, ...] = ()
 
 
 class Channel(NamedTuple, Generic[M]):
@@ -55,12 +56,12 @@ def dashboard_channel() -> Channel[Dashboard]:
     return Channel(_request("dashboard", []), {"dashboard": lambda content, _: dashboard_of(content)}, False)
 
 
-def metrics_channel(metric_name: str, asked: Mapping[str, Any]) -> Channel[MetricsMessage]:
-    """A metric: the whole answer, then changes."""
+def metrics_channel(metric_names: Sequence[str], asked: Mapping[str, Any]) -> Channel[MetricsMessage]:
+    """Metrics: the whole answer, then changes."""
     return Channel(
-        _request("metrics", metrics_parameters(metric_name, asked)),
+        _request("metrics", metrics_parameters(metric_names, asked)),
         {
-            "snapshot": lambda content, _: MetricsMessage((whole := metrics_of(content)).points, whole),
+            "snapshot": lambda content, _: _snapshot(metrics_of(content)),
             "points": lambda content, _: MetricsMessage(points_of(content["data_points"])),
         },
         False,
@@ -79,6 +80,15 @@ def events_channel(asked: Mapping[str, Any]) -> Channel[EventsMessage]:
         },
         True,
     )
+
+
+def _snapshot(metrics: tuple[Metrics, ...]) -> MetricsMessage:
+    points = (
+        point if len(metrics) == 1 else replace(point, metric_name=one.metric_name)
+        for one in metrics
+        for point in one.points
+    )
+    return MetricsMessage(tuple(points), metrics)
 
 
 def _request(name: str, parameters: list[tuple[str, str]]) -> Request[None]:

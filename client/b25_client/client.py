@@ -5,7 +5,7 @@ Belongs here: the methods. Does not belong here: what is asked and answered (`me
 """
 
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from datetime import datetime
 from types import TracebackType
@@ -114,6 +114,20 @@ class Client:
     def metrics(self, metric_name: str, **asked: Unpack[MetricsQuery]) -> Metrics:
         """A metric over time; `.to_arrow()` makes a table of it."""
         return self._transport.send(metrics.metrics_request(metric_name, asked))
+
+    def several_metrics(
+        self, metric_names: Sequence[str], **asked: Unpack[MetricsQuery]
+    ) -> tuple[Metrics, ...]:
+        """Several metrics of one moment, in the order asked for, at most 20."""
+        return self._transport.send(metrics.several_request(metric_names, asked))
+
+    def metric_pages(self, metric_name: str, **asked: Unpack[MetricsQuery]) -> Iterator[Metrics]:
+        """Page after page of `limit` points, from `cursor` on."""
+        request: Request[Metrics] | None = metrics.metrics_request(metric_name, asked)
+        while request is not None:
+            page = self._transport.send(request)
+            yield page
+            request = metrics.request_behind(page, asked)
 
     def dashboard(self, *, after: str | None = None) -> Dashboard:
         """The live numbers; with `after`, a landing token of posted events, as soon as these have landed."""
@@ -239,14 +253,13 @@ class Client:
 
     def stream_metrics(
         self,
-        metric_name: str,
-        *,
+        *metric_names: str,
         on_notice: OnNotice | None = None,
         give_up_after: float | None = GIVE_UP_AFTER,
         **asked: Unpack[MetricsQuery],
     ) -> Iterator[MetricsMessage]:
-        """A metric: whole at first, then the points that change. See `stream_events` for the arguments."""
-        return self._listen(channels.metrics_channel(metric_name, asked), "", on_notice, give_up_after)
+        """Metrics: whole at first, then the points that change. See `stream_events` for the arguments."""
+        return self._listen(channels.metrics_channel(metric_names, asked), "", on_notice, give_up_after)
 
     def stream_events(
         self,

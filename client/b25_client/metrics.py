@@ -6,11 +6,12 @@ Belongs here: parameters and answers of `GET /api/v1/metrics`. Does not belong h
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypedDict
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from b25_client.arrow import make_table
-from b25_client.request import Answer, Request, read_time, write_parameters
+from b25_client.filters import Filter
+from b25_client.request import Request, read_time, write_parameters
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -18,12 +19,15 @@ if TYPE_CHECKING:
 PATH = "/api/v1/metrics"
 _JOINED = frozenset({"group_by"})
 _ENDS = ("open", "high", "low", "close")
+_COMPARED = ("compared", "change", "change_percent")
+_MARKS = ("is_incomplete", "is_predecessor", "is_pending", "is_filled")
 
 
 class MetricsQuery(TypedDict, total=False):
     """Keyword arguments that narrow metrics down; see docs/metrics.md.
 
-    `start_time` and `end_time` are the half-open range, default the last 24 hours. `after` is a landing token of posted
+    `start_time` and `end_time` are the half-open range, default the last 24 hours; `last` stands instead of them.
+    Several values of `dimension` must all fit. `limit` is the size of a page. `after` is a landing token of posted
     events, or `topic:partition:offset`: the answer comes when that has landed, and holds it.
     """
 
@@ -32,7 +36,17 @@ class MetricsQuery(TypedDict, total=False):
     end_time: datetime | str
     aggregation: str
     group_by: str | Sequence[str]
+    last: timedelta | str
+    dimension: Filter | str | Sequence[Filter | str]
+    top: int
+    fill: Literal["none", "null", "zero", "previous"]
     time_zone: str
+    compare: Literal["previous", "1d", "7d"]
+    order: Literal["asc", "desc"]
+    limit: int
+    cursor: str
+    max_points: int
+    explain: bool
     after: str
 
 
@@ -42,14 +56,22 @@ class Point:
 
     Attributes:
         timestamp: start of the bucket.
-        value: with `aggregation="ohlc"` the same as `close`.
+        value: with `aggregation="ohlc"` the same as `close`; None only with `fill`.
         dimensions: what it is grouped by; empty for totals.
         is_incomplete: events are missing until a backfill has read them.
         is_predecessor: from an earlier definition of the metric.
+        state: of the bucket: open, settling, final or restated; None if nothing has landed in it.
+        revision: how often the bucket was changed.
+        is_pending: events have landed in the bucket since its last merge; they are counted.
+        is_filled: `fill` put it there.
+        compared: with `compare`, the earlier value.
+        change: value − compared.
+        change_percent: 100 × change ÷ |compared|.
+        metric_name: in a stream of several metrics, which one it belongs to.
     """
 
     timestamp: datetime
-    value: float
+    value: float | None
     dimensions: Mapping[str, Any]
     open: float | None = None
     high: float | None = None
@@ -57,13 +79,24 @@ class Point:
     close: float | None = None
     is_incomplete: bool = False
     is_predecessor: bool = False
+    state: str | None = None
+    revision: int = 0
+    is_pending: bool = False
+    is_filled: bool = False
+    compared: float | None = None
+    change: float | None = None
+    change_percent: float | None = None
+    metric_name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    """A metric over time, oldest first.
+    """A metric over time, oldest first unless `order` says otherwise.
 
     Attributes:
+        precision: exact; bounded: off by at most `relative_error`; estimated: by that as a rule.
+        next_cursor: leads to the page behind this one, if there is one.
+        explain: with `explain`, what was read.
         is_cached: whether it came from the service's cache; it is valid either way.
         warnings: what the service remarks, such as that it has no metric of this name.
     """
@@ -76,11 +109,18 @@ class Metrics:
     points: tuple[Point, ...]
     is_cached: bool = False
     warnings: tuple[str, ...] = ()
+    time_zone: str = "UTC"
+    precision: str = "exact"
+    relative_error: float = 0.0
+    next_cursor: str | None = None
+    explain: Mapping[str, Any] | None = None
+    is_compared: bool = False
 
     def to_arrow(self) -> "pa.Table":
-        """One row a point: `timestamp`, `value`, each dimension as text, `is_incomplete`, `is_predecessor`.
+        """One row a point: `timestamp`, `value`, each dimension as text, `state`, `revision`, `is_…`.
 
-        With `ohlc` also `open`, `high`, `low` and `close`. A dimension that has the name of another column is called
+        With `ohlc` also `open`, `high`, `low` and `close`; with `compare` also `compared`, `change` and
+        `change_percent`. A dimension that has the name of another column is called
         `dimension_<name>`.
 
         Raises:
@@ -93,10 +133,13 @@ class Metrics:
         }
         if any(point.close is not None for point in points):
             columns |= {name: ("number", [getattr(point, name) for point in points]) for name in _ENDS}
-        marks = {
-            name: ("truth", [getattr(point, name) for point in points])
-            for name in ("is_incomplete", "is_predecessor")
+        if self.is_compared:
+            columns |= {name: ("number", [getattr(point, name) for point in points]) for name in _COMPARED}
+        marks: dict[str, tuple[str, list[Any]]] = {
+            "state": ("text", [point.state for point in points]),
+            "revision": ("whole", [point.revision for point in points]),
         }
+        marks |= {name: ("truth", [getattr(point, name) for point in points]) for name in _MARKS}
         for name in dict.fromkeys(name for point in points for name in point.dimensions):
             title = f"dimension_{name}" if name in columns | marks else name
             columns[title] = ("text", [_dimension(point.dimensions.get(name)) for point in points])
@@ -109,32 +152,62 @@ def metrics_request(metric_name: str, asked: Mapping[str, Any]) -> Request[Metri
     Raises:
         TypeError, ValueError: an argument is not known, or cannot be written.
     """
-    return Request(PATH, read_metrics, metrics_parameters(metric_name, asked))
+    return Request(
+        PATH, lambda answer: _only(metrics_of(answer.json())), metrics_parameters([metric_name], asked)
+    )
 
 
-def metrics_parameters(metric_name: str, asked: Mapping[str, Any]) -> list[tuple[str, str]]:
+def several_request(metric_names: Sequence[str], asked: Mapping[str, Any]) -> Request[tuple[Metrics, ...]]:
+    """Ask for several metrics, of one moment."""
+    return Request(PATH, lambda answer: metrics_of(answer.json()), metrics_parameters(metric_names, asked))
+
+
+def request_behind(page: Metrics, asked: Mapping[str, Any]) -> Request[Metrics] | None:
+    """Ask for the page that follows one; None behind the last."""
+    if page.next_cursor is None:
+        return None
+    rest = {name: value for name, value in asked.items() if name != "after"}
+    return metrics_request(page.metric_name, rest | {"cursor": page.next_cursor})
+
+
+def metrics_parameters(metric_names: Sequence[str], asked: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The query string of `/api/v1/metrics`, and of its stream."""
-    return [("metric_name", metric_name), *write_parameters(asked, MetricsQuery, joined=_JOINED)]
+    told = dict(asked)
+    if "explain" in told:
+        told["explain"] = int(bool(told["explain"]))
+    names = [("metric_name", name) for name in metric_names]
+    return names + write_parameters(told, MetricsQuery, joined=_JOINED)
 
 
-def read_metrics(answer: Answer) -> Metrics:
-    """The answer of `/api/v1/metrics`."""
-    return metrics_of(answer.json())
+def metrics_of(content: Mapping[str, Any]) -> tuple[Metrics, ...]:
+    """The metrics of an answer of `/api/v1/metrics`, in the order asked for."""
+    results = content["results"] if "results" in content else [content["result"]]
+    return tuple(_metrics(result, content) for result in results)
 
 
-def metrics_of(content: Mapping[str, Any]) -> Metrics:
-    """The content of such an answer."""
-    result = content["result"]
+def _metrics(result: Mapping[str, Any], content: Mapping[str, Any]) -> Metrics:
+    points = result["data_points"]
     return Metrics(
         result["metric_name"],
         result["interval"],
         read_time(result["start_time"]),
         read_time(result["end_time"]),
         result["aggregation"],
-        points_of(result["data_points"]),
+        points_of(points),
         content["cached"],
         tuple(content.get("warnings") or ()),
+        result.get("time_zone", "UTC"),
+        result.get("precision", "exact"),
+        result.get("relative_error", 0.0),
+        result.get("next_cursor"),
+        result.get("explain"),
+        any("compared" in point for point in points),
     )
+
+
+def _only(found: tuple[Metrics, ...]) -> Metrics:
+    [one] = found
+    return one
 
 
 def points_of(items: Sequence[Mapping[str, Any]]) -> tuple[Point, ...]:
@@ -147,6 +220,12 @@ def points_of(items: Sequence[Mapping[str, Any]]) -> tuple[Point, ...]:
             **{name: item.get(name) for name in _ENDS},
             is_incomplete=item.get("incomplete") is True,
             is_predecessor=item.get("predecessor") is True,
+            state=item.get("state"),
+            revision=item.get("revision", 0),
+            is_pending=item.get("pending") is True,
+            is_filled=item.get("filled") is True,
+            **{name: item.get(name) for name in _COMPARED},
+            metric_name=item.get("metric_name"),
         )
         for item in items
     )

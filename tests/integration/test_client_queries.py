@@ -176,6 +176,39 @@ def test_a_metric_comes_as_points_and_as_a_table(client: Any) -> None:
     assert client.metrics("no.such.metric").to_arrow().num_rows == 0
 
 
+def test_metrics_take_every_parameter(client: Any) -> None:
+    asked = {"start_time": HOUR, "end_time": HOUR + timedelta(hours=2), "interval": "1h"}
+    volume, fills = client.several_metrics(["trading.total_volume", "events.count.order.filled"], **asked)
+    assert [point.value for point in volume.points] == [29.0, 22.0]
+    assert (fills.metric_name, [point.value for point in fills.points]) == (
+        "events.count.order.filled",
+        [2, 1],
+    )
+    assert (volume.precision, volume.relative_error, volume.time_zone) == ("exact", 0.0, "UTC")
+    [of_eth] = client.metrics(
+        "trading.total_volume", dimension=Filter("symbol", "eq", "ETHUSDT"), **asked
+    ).points
+    assert (of_eth.value, of_eth.is_pending) == (8.0, True)
+    top = client.metrics("trading.total_volume", group_by="symbol", top=1, order="desc", **asked)
+    assert {(point.dimensions["symbol"], point.value) for point in top.points} == {
+        ("BTCUSDT", 21.0),
+        ("BTCUSDT", 22.0),
+        ("__other__", 8.0),
+    }
+    pages = list(client.metric_pages("trading.total_volume", group_by="symbol", limit=1, **asked))
+    assert [len(page.points) for page in pages] == [1, 1, 1]
+    compared = client.metrics("trading.total_volume", compare="1d", fill="null", explain=True, **asked)
+    assert compared.explain
+    assert [(point.value, point.compared) for point in compared.points] == [(29.0, None), (22.0, None)]
+    assert {"compared", "change", "change_percent", "state"} <= set(compared.to_arrow().schema.names)
+    filled = client.metrics("events.count.user.logout", fill="zero", **asked)
+    assert [(point.value, point.is_filled) for point in filled.points] == [(0, True), (0, True)]
+    berlin = client.metrics(
+        "trading.total_volume", interval="1d", time_zone="Europe/Berlin", last=timedelta(days=1)
+    )
+    assert berlin.time_zone == "Europe/Berlin"
+
+
 def test_a_question_that_makes_no_sense_is_an_error_with_everything_the_service_said(client: Any) -> None:
     with pytest.raises(InvalidRequest) as caught:
         client.metrics("events.count", interval="2h")
@@ -513,11 +546,10 @@ def test_a_stream_ends_with_its_key(
 def test_a_metric_is_told_whole_and_then_by_its_changes(client: Any, module_database: str) -> None:
     told = client.stream_metrics("events.count.user.login", interval="1h")
     whole = next(told)
-    assert whole.metrics is not None
-    assert whole.metrics.points == whole.points
+    assert [one.points for one in whole.metrics] == [whole.points]
     land(module_database, [event("user.login", datetime.now(UTC), "u")])
     changed = next(told)
-    assert changed.metrics is None
+    assert changed.metrics == ()
     assert changed.points[-1].value >= 1
     told.close()
 

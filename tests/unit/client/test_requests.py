@@ -10,7 +10,7 @@ from b25_client import errors
 from b25_client.filters import Filter
 from b25_client.keys import VARIABLE, find_api_key
 from b25_client.landings import LandingWait, landing_request
-from b25_client.metrics import metrics_request, read_metrics
+from b25_client.metrics import metrics_request
 from b25_client.problems import error_of, error_told
 from b25_client.request import Answer, path_of
 from b25_client.stored_events import EventPagesQuery, event_of, export_request, page_request, request_behind
@@ -33,6 +33,23 @@ def test_metrics_are_asked_for_by_their_parameters() -> None:
     assert (
         metrics_request("a", {"end_time": "2026-01-01T00:00:00Z"}).parameters[-1][1] == "2026-01-01T00:00:00Z"
     )
+
+
+def test_filters_durations_and_truth_are_written_as_the_service_reads_them() -> None:
+    asked = {
+        "dimension": [Filter("symbol", "in", ["A", "B"]), "side:ne:BUY"],
+        "last": timedelta(hours=36),
+        "explain": True,
+    }
+    assert list(metrics_request("m", asked).parameters)[1:] == [
+        ("dimension", 'symbol:in:"A","B"'),
+        ("dimension", "side:ne:BUY"),
+        ("last", "36h"),
+        ("explain", "1"),
+    ]
+    assert ("last", "90s") in metrics_request("m", {"last": timedelta(seconds=90)}).parameters
+    with pytest.raises(ValueError, match="last"):
+        metrics_request("m", {"last": timedelta(0)})
 
 
 def test_events_are_asked_for_by_several_values() -> None:
@@ -123,14 +140,15 @@ def test_an_event_has_what_was_asked_for() -> None:
 
 
 def test_a_table_keeps_columns_that_have_one_name_apart() -> None:
-    found = read_metrics(
+    found = finish(
+        metrics_request("m", {}),
         json_answer(
             '{"cached":true,"warnings":["w"],"result":{"metric_name":"m","interval":"1h","aggregation":"ohlc",'
             '"start_time":"2026-01-01T00:00:00Z","end_time":"2026-01-02T00:00:00Z","data_points":['
             '{"timestamp":"2026-01-01T01:00:00Z","value":4,"open":1,"high":5,"low":0.5,"close":4,'
             '"dimensions":{"value":"x","b":true},"incomplete":true},'
             '{"timestamp":"2026-01-01T02:00:00Z","value":4,"dimensions":{"value":7,"b":null},"predecessor":true}]}}'
-        )
+        ),
     )
     assert (found.is_cached, found.warnings) == (True, ("w",))
     rows = found.to_arrow().to_pylist()
@@ -145,6 +163,10 @@ def test_a_table_keeps_columns_that_have_one_name_apart() -> None:
         "b": "true",
         "is_incomplete": True,
         "is_predecessor": False,
+        "is_pending": False,
+        "is_filled": False,
+        "state": None,
+        "revision": 0,
     }
     assert (rows[1]["dimension_value"], rows[1]["b"], rows[1]["open"]) == ("7", None, None)
 

@@ -78,12 +78,12 @@ def test_a_stream_goes_on_behind_what_it_told_last() -> None:
 
 
 def test_a_metric_begins_again_whole() -> None:
-    stream = Stream(metrics_channel("m", {"interval": "1m"}), on_notice=lambda _: None, give_up_after=None)
+    stream = Stream(metrics_channel(["m"], {"interval": "1m"}), on_notice=lambda _: None, give_up_after=None)
     points = '{"data_points":[{"timestamp":"2026-01-01T00:00:00Z","value":1.5,"dimensions":{}}]}'
     message = stream.take(Told("points", points, "x"))
     assert message is not None
     assert isinstance(message.points[0], Point)
-    assert message.metrics is None
+    assert message.metrics == ()
     stream.lost(None)
     assert "Last-Event-ID" not in stream.request().headers
 
