@@ -9,6 +9,9 @@ from typing import NamedTuple
 from analytics_pipeline.rollups import states
 from analytics_pipeline.rollups.catalog import Aggregation, Kind, Metric
 
+DISTINCT_ERROR = round((states.DISTINCT_SIZE - 2) ** -0.5, 4)
+"""The relative standard deviation of a KMV estimate with k hashes, 1 / √(k − 2) (Bar-Yossef et al.)."""
+
 QUANTILES = frozenset({Aggregation.P50, Aggregation.P95, Aggregation.P99})
 
 
@@ -27,8 +30,7 @@ class Bound(NamedTuple):
 
 
 _QUANTILE = Bound(relative=states.RELATIVE_ERROR)
-# The relative standard deviation of a KMV estimate with k hashes is 1 / √(k − 2).
-_DISTINCT = Bound(standard=round((states.DISTINCT_SIZE - 2) ** -0.5, 4), exact_up_to=states.DISTINCT_SIZE)
+_DISTINCT = Bound(standard=DISTINCT_ERROR, exact_up_to=states.DISTINCT_SIZE)
 
 
 def bounds_of(metric: Metric) -> dict[Aggregation, Bound]:

@@ -16,6 +16,7 @@ from api.discovery.repository import read_dimension_values
 from api.discovery.visible import Visible, stored_sets, visible_metrics
 from api.documentation import errors
 from api.errors import Forbidden, NotFound, invalid_parameter
+from api.metrics.measures import has_quantiles
 from api.parameters import openapi_parameters
 from api.principal import reach_of
 
@@ -137,6 +138,7 @@ def _metric(services: Services, one: Visible) -> dict[str, Any]:
         "value": value_of(metric),
         "intervals": list(LEVELS),
         "aggregations": one.aggregations,
+        "has_quantiles": has_quantiles(metric),
         "default_aggregation": metric.default_aggregation,
         "dimension_sets": one.dimension_sets,
         "has_total": one.has_total,

@@ -149,7 +149,10 @@ class CatalogMetric(BaseModel):
     )
     value: str = Field(description="What of an event is aggregated.", examples=["price * quantity"])
     intervals: list[str] = Field(description="Widths of buckets.", examples=[list(LEVELS)])
-    aggregations: list[Aggregation] = Field(description="What `aggregation` takes.")
+    aggregations: list[str] = Field(
+        description="What `aggregation` takes.", examples=[["sum", "count", "rate"]]
+    )
+    has_quantiles: bool = Field(description="Whether `aggregation` takes any quantile, from `p0` to `p100`.")
     default_aggregation: Aggregation
     dimension_sets: list[list[str]] = Field(
         description="What `group_by` takes, each with commas between.",

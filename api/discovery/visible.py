@@ -9,8 +9,9 @@ from itertools import combinations
 from typing import NamedTuple
 
 from analytics_pipeline.events.reach import Reach
-from analytics_pipeline.rollups.catalog import Aggregation, Catalog, Metric, Selection, dimension_set_name
+from analytics_pipeline.rollups.catalog import Catalog, Metric, Selection, dimension_set_name
 from api.errors import BadRequest, Forbidden
+from api.metrics import measures
 from api.metrics.parts import check_visible
 from api.metrics.selection import choose
 
@@ -26,7 +27,7 @@ class Visible(NamedTuple):
     """
 
     metric: Metric
-    aggregations: tuple[Aggregation, ...]
+    aggregations: tuple[str, ...]
     dimension_sets: tuple[tuple[str, ...], ...]
     has_total: bool
 
@@ -47,13 +48,14 @@ def stored_sets(metric: Metric, dimension: str, reach: Reach) -> list[str]:
 
 def _visible(metric: Metric, reach: Reach) -> Visible | None:
     groupings = tuple(_groupings(metric))
-    offered = (*metric.aggregations, *([Aggregation.SKIPPED] if metric.is_summed else []))
     aggregations = tuple(
-        one for one in offered if any(_may(metric, one, group_by, reach) for group_by in (None, *groupings))
+        one
+        for one in measures.offered(metric)
+        if any(_may(metric, one, group_by, reach) for group_by in (None, *groupings))
     )
     if not aggregations:
         return None
-    default = metric.default_aggregation
+    default = metric.default_aggregation.value
     return Visible(
         metric,
         aggregations,
@@ -72,9 +74,9 @@ def _groupings(metric: Metric) -> Iterator[tuple[str, ...]]:
                     yield from combinations(sorted(one), size)
 
 
-def _may(metric: Metric, aggregation: Aggregation, group_by: tuple[str, ...] | None, reach: Reach) -> bool:
+def _may(metric: Metric, aggregation: str, group_by: tuple[str, ...] | None, reach: Reach) -> bool:
     try:
-        choose(Selection(metric, metric.name, ""), aggregation.value, group_by, (), reach)
+        choose(Selection(metric, metric.name, ""), aggregation, group_by, (), reach)
     except (BadRequest, Forbidden):
         return False
     return True

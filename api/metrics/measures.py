@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from analytics_pipeline.rollups import states
 from analytics_pipeline.rollups.catalog import Aggregation, Kind, Metric
+from analytics_pipeline.rollups.precision import DISTINCT_ERROR
 from api.errors import invalid_parameter
 from api.parameters import Parameter, Query
 
@@ -44,8 +45,7 @@ class Precision(NamedTuple):
 
 EXACT = Precision("exact", 0.0)
 OF_QUANTILES = Precision("bounded", states.RELATIVE_ERROR)
-OF_DISTINCT = Precision("estimated", round((states.DISTINCT_SIZE - 2) ** -0.5, 4))
-"""The standard error of the estimate (Bar-Yossef et al.)."""
+OF_DISTINCT = Precision("estimated", DISTINCT_ERROR)
 
 
 def read_aggregation(query: Query) -> str | None:
@@ -82,16 +82,28 @@ def aggregation_of(metric: Metric, asked: str | None) -> str:
     """
     if asked is None:
         return metric.default_aggregation.value
-    allowed = [one.value for one in metric.aggregations]
-    has_quantiles = metric.kind is Kind.QUANTILE and any(quantile_of(one) is not None for one in allowed)
-    if metric.is_summed:
-        allowed.append(Aggregation.SKIPPED.value)
-    if metric.ratio is None and metric.kind is not Kind.DISTINCT:
-        allowed.append(RATE)
-    if asked not in allowed and not (has_quantiles and quantile_of(asked) is not None):
-        more = ", and any quantile from p0 to p100" if has_quantiles else ""
+    allowed, any_quantile = offered(metric), has_quantiles(metric)
+    if asked not in allowed and not (any_quantile and quantile_of(asked) is not None):
+        more = ", and any quantile from p0 to p100" if any_quantile else ""
         raise invalid_parameter(AGGREGATION.name, f"this metric has {', '.join(allowed)}{more}")
     return asked
+
+
+def offered(metric: Metric) -> tuple[str, ...]:
+    """The aggregations that points of a metric may have, its default first; beside them any quantile of some."""
+    found = [one.value for one in metric.aggregations]
+    if metric.is_summed:
+        found.append(Aggregation.SKIPPED.value)
+    if metric.ratio is None and metric.kind is not Kind.DISTINCT:
+        found.append(RATE)
+    return tuple(found)
+
+
+def has_quantiles(metric: Metric) -> bool:
+    """Whether any quantile may be asked for."""
+    return metric.kind is Kind.QUANTILE and any(
+        quantile_of(one.value) is not None for one in metric.aggregations
+    )
 
 
 def needs_states(aggregation: str) -> bool:

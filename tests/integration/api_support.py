@@ -122,6 +122,9 @@ def settings_for(conninfo: str, redis: Any = None, **changes: Any) -> Settings:
     return Settings.model_validate({"database": {"url": conninfo}, "redis": redis_section, **changes})
 
 
+_LONGEST_START = 30
+
+
 class Api:
     """A client of an application that runs in another thread of this process."""
 
@@ -198,24 +201,24 @@ def running(
         asyncio.run_coroutine_threadsafe(events.put({"type": kind}), loop).result(5)
 
     life = asyncio.run_coroutine_threadsafe(app({"type": "lifespan", "state": {}}, events.get, send), loop)
-    tell("lifespan.startup")
-    assert started.wait(10)
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False, client=(address, 1))
-    api = Api(
-        loop,
-        app,
-        httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:9097", timeout=30),
-        app.app.state.services,
-    )
     try:
+        tell("lifespan.startup")
+        assert started.wait(_LONGEST_START), "the application did not start"
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False, client=(address, 1))
+        client = httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:9097", timeout=30)
+        api = Api(loop, app, client, app.app.state.services)
         if ready:
             wait_for(lambda: api.request("GET", "/ready").status_code == 200, message="/ready")
         yield api
     finally:
-        tell("lifespan.shutdown")
-        assert stopped.wait(20)
-        life.result(5)
-        api.run(api.client.aclose())
+        if started.is_set():
+            tell("lifespan.shutdown")
+            assert stopped.wait(20)
+            life.result(5)
+            api.run(api.client.aclose())
+        else:
+            # Left alone, the collector would find it in another thread, which ends the process.
+            life.cancel()
         loop.call_soon_threadsafe(loop.stop)
         thread.join(5)
         loop.close()
