@@ -28,6 +28,7 @@ TILES = tuple(DashboardAnswer.model_fields)
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 _FIELDS = frozenset({"queries", "after"})
 
+_TITLE = "Invalid query"
 Build = Callable[[bytes], Question]
 """From a query string to the question that it means; raises `Problem`."""
 
@@ -200,10 +201,11 @@ async def _answer(reader: Snapshot, parts: Collection[_Part]) -> Answer:
     for part in parts:
         try:
             if sum(len(answer.fresh) for _, _, answer in found) > MOST_BYTES:
-                raise _bad(
+                raise BadRequest(
                     f"The answers before have more than {MOST_BYTES:,} bytes together, the most that a call may have; "
                     "ask for this in a call of its own.",
                     kind="too-much-at-once",
+                    title=_TITLE,
                 )
             if part.question is None:
                 assert part.problem is not None
@@ -236,5 +238,5 @@ def _together(is_cached: bool, found: Collection[tuple[_Part, int, bytes]]) -> b
     return orjson.dumps({"cached": is_cached, "results": results})
 
 
-def _bad(sentence: str, *, kind: str = "invalid-query") -> BadRequest:
-    return BadRequest(sentence, kind=kind, title="Invalid query")
+def _bad(sentence: str) -> BadRequest:
+    return BadRequest(sentence, kind="invalid-query", title=_TITLE)

@@ -77,6 +77,8 @@ HEALTH = {
     "status": "healthy", "database": "connected", "cache": "disabled", "service": "analytics", "timestamp": TIME,
 }  # fmt: skip
 EVENT = {"id": UUID, "event_type": ".+", "properties": OBJECT, "timestamp": TIME, "created_at": TIME}
+BUCKET = {"state": "open|settling|final|restated", "revision": WHOLE, "pending": FLAG}
+"""What a point says beyond the original's."""
 READS: dict[str, Any] = {
     "/events?event_type=order.placed": {
         "events": [EVENT | {"user_id": "user123"}], "count": WHOLE, "start_time": TIME, "end_time": TIME,
@@ -93,8 +95,8 @@ READS: dict[str, Any] = {
         "cached": FLAG,
         "result": {
             "metric_name": "events.count.order.placed", "interval": "1h", "start_time": TIME, "end_time": TIME,
-            "data_points": [{"timestamp": TIME, "value": NUMBER, "dimensions": {}}], "total_count": WHOLE,
-            "aggregation": "count",
+            "data_points": [{"timestamp": TIME, "value": NUMBER, "dimensions": {}} | BUCKET], "total_count": WHOLE,
+            "aggregation": "count", "time_zone": "UTC", "precision": "exact", "relative_error": NUMBER,
         },
     },
     "/dashboard/metrics": {
