@@ -3,12 +3,12 @@
 Belongs here: their text. Does not belong here: cursors of events, which also carry a range (`events.cursors`).
 """
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error
 
 import orjson
 
 from api.errors import invalid_parameter
+from api.opaque import from_text, to_text
 from api.parameters import Parameter, Query
 
 CURSOR = Parameter("cursor", "`next_cursor` of another page of the same question.")
@@ -18,7 +18,7 @@ _MOST = 2**63 - 1
 
 def write_cursor(kind: str, *values: int | str) -> str:
     """The text that continues a list behind a row; `kind` names the list, so that no other takes it."""
-    return urlsafe_b64encode(orjson.dumps([kind, *values])).rstrip(b"=").decode()
+    return to_text(orjson.dumps([kind, *values]))
 
 
 def read_cursor(query: Query, parameter: Parameter, kind: str, *types: type) -> tuple[int | str, ...] | None:
@@ -31,7 +31,7 @@ def read_cursor(query: Query, parameter: Parameter, kind: str, *types: type) -> 
     if text is None:
         return None
     try:
-        found = orjson.loads(urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4)))
+        found = orjson.loads(from_text(text))
     except (ValueError, Error):
         found = None
     if not isinstance(found, list) or [type(one) for one in found] != [str, *types] or found[0] != kind:

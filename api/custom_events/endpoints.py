@@ -21,6 +21,7 @@ from api.custom_events.repository import (
 from api.dependencies import Services, ServicesDependency
 from api.documentation import errors
 from api.events.schemas import request_body
+from api.json_answer import json_answer
 from api.parameters import openapi_parameters
 from api.principal import reach_of
 
@@ -78,7 +79,7 @@ async def get_custom_events(request: Request, services: ServicesDependency) -> R
         "count": len(page),
         "next_cursor": cursor_of(page[-1].name) if len(found) > len(page) else None,
     }
-    return Response(orjson.dumps(content, option=orjson.OPT_UTC_Z), media_type="application/json")
+    return json_answer(content)
 
 
 @router.get(

@@ -5,12 +5,12 @@ Belongs here: reading the query string, cursors. Does not belong here: SQL (`rep
 A cursor names the last definition of a page, so that what is defined or deleted meanwhile moves nothing else.
 """
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error
 from dataclasses import dataclass
 
 from analytics_pipeline.events.limits import MAX_TEXT
 from api.errors import invalid_parameter
+from api.opaque import from_text, to_text
 from api.parameters import Parameter, Query
 
 MOST = 200
@@ -70,12 +70,12 @@ def read_listing(query_string: bytes) -> Listing:
 
 def cursor_of(name: str) -> str:
     """Leads to what comes after this name."""
-    return urlsafe_b64encode(_FORMAT + name.encode()).rstrip(b"=").decode()
+    return to_text(_FORMAT + name.encode())
 
 
 def _name_in(cursor: str) -> str:
     try:
-        packed = urlsafe_b64decode(cursor.encode("ascii") + b"=" * (-len(cursor) % 4))
+        packed = from_text(cursor)
         name = packed[1:].decode()
     except (ValueError, Error):
         packed, name = b"", ""

@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import msgspec
-import orjson
 from fastapi import APIRouter, Request, Response
 
 from analytics_pipeline.events.compatibility import StoredEvent, Survey
@@ -30,6 +29,7 @@ from api.dependencies import Services, ServicesDependency
 from api.documentation import errors
 from api.errors import NotFound, Unavailable
 from api.events.schemas import request_body
+from api.json_answer import json_answer
 
 router = APIRouter(tags=["Custom events"])
 
@@ -69,7 +69,7 @@ async def post_validate(name: str, request: Request, services: ServicesDependenc
 
     async with _turn(services):
         verdict = await asyncio.to_thread(judge)
-    return _answer({"is_valid": verdict["reason"] is None, **verdict, "version": version})
+    return json_answer({"is_valid": verdict["reason"] is None, **verdict, "version": version})
 
 
 @router.post(
@@ -91,7 +91,7 @@ async def post_compatibility(name: str, request: Request, services: ServicesDepe
         survey = Survey(await asyncio.to_thread(compile_definition, known, version, schema))
         is_complete = await _judge_stored(services, survey, known, wanted.last)
     report = survey.report()
-    return _answer(
+    return json_answer(
         {
             "name": known,
             "is_compatible": report.is_compatible,
@@ -165,7 +165,3 @@ async def _turn(services: Services) -> AsyncIterator[None]:
         yield
     finally:
         services.trials.release()
-
-
-def _answer(content: object) -> Response:
-    return Response(orjson.dumps(content, option=orjson.OPT_UTC_Z), media_type="application/json")

@@ -1,6 +1,5 @@
 """`/api/v1/custom-events/{name}/versions`: every schema that a name has had."""
 
-import orjson
 from fastapi import APIRouter, Request, Response
 
 from api.access import READ_PART
@@ -11,6 +10,7 @@ from api.custom_events.repository import get_version, list_versions, no_such_def
 from api.dependencies import ServicesDependency
 from api.documentation import errors
 from api.errors import NotFound
+from api.json_answer import json_answer
 from api.parameters import Parameter, Query, openapi_parameters
 
 router = APIRouter(tags=["Custom events"])
@@ -50,7 +50,7 @@ async def get_one_version(
     found = None if number is None else await get_version(services.database, known, number)
     if found is None:
         raise NotFound("There is no such version of a custom event of this name.")
-    return _answer(found.content())
+    return json_answer(found.content())
 
 
 @router.get(
@@ -72,14 +72,12 @@ async def get_versions(name: str, request: Request, services: ServicesDependency
     found = await list_versions(services.database, known, before=before, limit=limit)
     if not found and before == schemas.MOST_VERSION:
         raise no_such_definition()
-    return _answer({"name": known, "versions": [version.content() for version in found], "count": len(found)})
+    return json_answer(
+        {"name": known, "versions": [version.content() for version in found], "count": len(found)}
+    )
 
 
 def _number(text: str) -> int | None:
     """None: no version can have it."""
     is_number = text.isascii() and text.isdigit() and len(text) <= 10
     return int(text) if is_number and 1 <= int(text) < schemas.MOST_VERSION else None
-
-
-def _answer(content: object) -> Response:
-    return Response(orjson.dumps(content, option=orjson.OPT_UTC_Z), media_type="application/json")

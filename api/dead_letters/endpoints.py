@@ -2,7 +2,6 @@
 
 from typing import Annotated
 
-import orjson
 from fastapi import APIRouter, Path, Request, Response
 
 from analytics_pipeline.storage.dead_letters import Filter
@@ -33,6 +32,7 @@ from api.dead_letters.repository import (
 from api.dependencies import ServicesDependency
 from api.documentation import errors
 from api.errors import NotFound
+from api.json_answer import json_answer
 from api.parameters import LIMIT, Parameter, Query, openapi_parameters
 from api.patient_response import PatientResponse, primed
 from api.principal import principal_of, reach_of
@@ -71,7 +71,7 @@ async def get_dead_letters(request: Request, services: ServicesDependency) -> Re
     content = {"dead_letters": [schemas.plain(one) for one in letters], "count": len(letters)}
     if len(found) > limit:
         content["next_cursor"] = write_cursor(_KIND, letters[-1].id)
-    return _json(content)
+    return json_answer(content)
 
 
 @router.get(
@@ -88,7 +88,7 @@ async def get_groups(request: Request, services: ServicesDependency) -> Response
     which = read_filter(query, reach_of(request))
     limit = query.number(LIMIT, default=100, low=1, high=_MOST_GROUPS)
     found = await list_groups(services.desk, which, limit=limit)
-    return _json({"groups": [schemas.plain(one) for one in found], "count": len(found)})
+    return json_answer({"groups": [schemas.plain(one) for one in found], "count": len(found)})
 
 
 @router.get(
@@ -133,7 +133,7 @@ async def get_dead_letter(
     found = None if number is None else await read_letter(services.desk, number, which)
     if found is None:
         raise NotFound("There is no dead letter of this id that may be seen.", title="Dead letter not found")
-    return _json(schemas.letter_content(*found, most, has_headers=_has_headers(request)))
+    return json_answer(schemas.letter_content(*found, most, has_headers=_has_headers(request)))
 
 
 @router.post(
@@ -164,7 +164,7 @@ async def post_replay(request: Request, services: ServicesDependency) -> Respons
         after=after,
         seconds=schemas.LONGEST,
     )
-    return _json(schemas.replay_content(done, is_dry_run=is_dry_run, has_more=has_more))
+    return json_answer(schemas.replay_content(done, is_dry_run=is_dry_run, has_more=has_more))
 
 
 @router.post(
@@ -188,7 +188,7 @@ async def post_discard(request: Request, services: ServicesDependency) -> Respon
     else:
         count = await discard_letters(services.desk, which, note=note, limit=limit)
         has_more = count == limit
-    return _json({"dry_run": is_dry_run, "discarded": count, "has_more": has_more})
+    return json_answer({"dry_run": is_dry_run, "discarded": count, "has_more": has_more})
 
 
 def _subject(what: str, which: Filter, *, is_dry_run: bool) -> str:
@@ -203,7 +203,3 @@ def _subject(what: str, which: Filter, *, is_dry_run: bool) -> str:
 
 def _has_headers(request: Request) -> bool:
     return "admin" in principal_of(request).scopes
-
-
-def _json(content: object) -> Response:
-    return Response(orjson.dumps(content, option=orjson.OPT_UTC_Z), media_type="application/json")

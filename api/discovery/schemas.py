@@ -4,7 +4,6 @@ Belongs here: parameters, cursors, and the documented shapes. Does not belong he
 SQL (`repository`).
 """
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -15,6 +14,7 @@ from pydantic import BaseModel, Field
 from analytics_pipeline.rollups.catalog import Aggregation
 from analytics_pipeline.rollups.schema import LEVELS
 from api.errors import invalid_parameter
+from api.opaque import from_text, to_text
 from api.parameters import END_TIME, START_TIME, Parameter, Query
 from api.times import days_of
 
@@ -75,7 +75,7 @@ class Values:
     def cursor(self, last: str) -> str:
         """The text that continues behind a value, given as JSON text: of the same days, whatever the time is then."""
         content = [_FORMAT, *((day - _EPOCH).days for day in (self.first_day, self.last_day)), last]
-        return urlsafe_b64encode(orjson.dumps(content)).rstrip(b"=").decode()
+        return to_text(orjson.dumps(content))
 
 
 def read_values(query_string: bytes, *, now: datetime, default_limit: int, most: int) -> Values:
@@ -105,7 +105,7 @@ def read_values(query_string: bytes, *, now: datetime, default_limit: int, most:
 
 def _read_cursor(text: str) -> tuple[date, date, str]:
     try:
-        layout, *days, last = orjson.loads(urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4)))
+        layout, *days, last = orjson.loads(from_text(text))
         is_ours = (
             layout == _FORMAT
             and len(days) == 2

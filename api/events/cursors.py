@@ -8,12 +8,12 @@ same 24 hours from page to page.
 """
 
 import struct
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error
 from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
+from api.opaque import from_text, to_text
 from api.times import EPOCH, LATEST
 
 _LAYOUT = struct.Struct(">BBqqq16s")
@@ -41,7 +41,7 @@ class Cursor(NamedTuple):
         """As it is given to a client."""
         times = (_micros(at) for at in (self.start, self.end, self.row.timestamp))
         packed = _LAYOUT.pack(_FORMAT, self.is_back, *times, self.row.id.bytes)
-        return urlsafe_b64encode(packed).rstrip(b"=").decode()
+        return to_text(packed)
 
 
 def read_cursor(text: str) -> Cursor:
@@ -51,7 +51,7 @@ def read_cursor(text: str) -> Cursor:
         ValueError: it is none of ours.
     """
     try:
-        packed = urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4))
+        packed = from_text(text)
         layout, back, start, end, at, identity = _LAYOUT.unpack(packed)
     except (ValueError, Error, struct.error):
         raise ValueError("is not a cursor of this API") from None

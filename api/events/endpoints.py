@@ -24,6 +24,7 @@ from api.events.repository import COUNTED, Count, by_type, count_per_bucket
 from api.events.rows import media_type
 from api.events.statistics import PARAMETERS as STATS_PARAMETERS
 from api.events.statistics import Statistics, read_statistics, too_many
+from api.json_answer import json_answer
 from api.metrics.service import MetricService
 from api.parameters import openapi_parameters
 from api.patient_response import PatientResponse
@@ -102,7 +103,7 @@ async def get_events(request: Request, services: ServicesDependency) -> Response
             media_type=media_type(wanted.format),
             patience=services.settings.server.write_timeout.total_seconds(),
         )
-    return _json(await reader.page(wanted))
+    return json_answer(await reader.page(wanted))
 
 
 @router.get(
@@ -136,7 +137,7 @@ async def get_event(
 ) -> Response:
     """The stored event of this id; one that a key does not see is not there for it."""
     wanted = single.read_single(id, request.scope["query_string"], reach=reach_of(request))
-    return _json(await _reader(services).single(wanted))
+    return json_answer(await _reader(services).single(wanted))
 
 
 def statistics_question(
@@ -188,7 +189,3 @@ def _statistics(wanted: Statistics, counts: Sequence[Count]) -> dict[str, object
 
 def _reader(services: Services) -> EventReader:
     return EventReader(services.database, services.settings.analytics.query.max_scanned, services.versions)
-
-
-def _json(content: object) -> Response:
-    return Response(orjson.dumps(content, option=orjson.OPT_UTC_Z), media_type=media_type(Format.JSON))

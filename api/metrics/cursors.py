@@ -6,12 +6,12 @@ A cursor names a point, (bucket, series), not a number of points, so what is cou
 """
 
 import struct
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error
 from datetime import datetime
 from typing import NamedTuple
 
 from api.metrics.buckets import micros, moment
+from api.opaque import from_text, to_text
 from api.times import LATEST
 
 _LAYOUT = struct.Struct(">Bqqq")
@@ -37,7 +37,7 @@ class Cursor(NamedTuple):
     def text(self) -> str:
         """As it is given to a client."""
         packed = _LAYOUT.pack(_FORMAT, micros(self.start), micros(self.end), self.place.at)
-        return urlsafe_b64encode(packed + self.place.series.encode()).rstrip(b"=").decode()
+        return to_text(packed + self.place.series.encode())
 
 
 def read_cursor(text: str) -> Cursor:
@@ -47,7 +47,7 @@ def read_cursor(text: str) -> Cursor:
         ValueError: it is none of ours.
     """
     try:
-        packed = urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4))
+        packed = from_text(text)
         layout, start, end, at = _LAYOUT.unpack_from(packed)
         series = packed[_LAYOUT.size :].decode()
     except (ValueError, Error, struct.error):

@@ -3,7 +3,6 @@
 from datetime import datetime
 from typing import Any, Literal
 
-import orjson
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
@@ -13,6 +12,7 @@ from analytics_pipeline.storage.connection import Connection
 from api.access import READ
 from api.dependencies import ServicesDependency
 from api.documentation import errors
+from api.json_answer import json_answer
 
 router = APIRouter(tags=["Operations"])
 PATH = "/api/v1/backfills"
@@ -68,7 +68,7 @@ async def get_backfills(services: ServicesDependency) -> Response:
     """Running and interrupted ones. Previews write nothing, so all that shows of them is the hour they are at."""
     catalog = services.definitions.catalog()
     content = await services.desk.read("backfills", lambda opened: _backfills(opened, catalog))
-    return Response(orjson.dumps(content, option=orjson.OPT_UTC_Z), media_type="application/json")
+    return json_answer(content)
 
 
 def _backfills(connection: Connection, catalog: Catalog) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-import orjson
 from fastapi import APIRouter, Request, Response
 
 from analytics_pipeline.storage import audit
@@ -15,6 +14,7 @@ from api.access import READ
 from api.cursors import CURSOR, read_cursor, write_cursor
 from api.dependencies import ServicesDependency
 from api.documentation import errors
+from api.json_answer import json_answer
 from api.operations import ledger_schemas as schemas
 from api.parameters import END_TIME, LIMIT, START_TIME, Query, openapi_parameters
 from api.times import format_time
@@ -48,7 +48,7 @@ async def get_lines(request: Request, services: ServicesDependency) -> Response:
     content: dict[str, Any] = {"lines": lines, "count": len(lines)}
     if len(found) > limit:
         content["next_cursor"] = write_cursor(_KIND, *lines[-1].key)
-    return _json(content)
+    return json_answer(content)
 
 
 @router.get(
@@ -71,7 +71,9 @@ async def get_conservation(request: Request, services: ServicesDependency) -> Re
         "ledger",
         lambda opened: conservation(opened, since=start, until=end, source=source, partition=partition),
     )
-    return _json({"start_time": format_time(start), "end_time": format_time(end), **_conserved(found, now)})
+    return json_answer(
+        {"start_time": format_time(start), "end_time": format_time(end), **_conserved(found, now)}
+    )
 
 
 @router.get(
@@ -92,7 +94,7 @@ async def get_checks(request: Request, services: ServicesDependency) -> Response
     start, _ = query.range(services.clock())
     verify = audit.verify if schemas.read_flag(query, schemas.TABLES) else audit.verify_ledger
     checks = await services.desk.read("ledger", lambda opened: verify(opened, since=start))
-    return _json(
+    return json_answer(
         {
             "start_time": format_time(start),
             "holds": all(check.holds for check in checks),
@@ -129,7 +131,3 @@ def _standing(one: Standing | None, now: datetime) -> dict[str, Any] | None:
         "is_owner_connected": one.is_owner_connected,
         "updated_at": one.updated_at,
     }
-
-
-def _json(content: object) -> Response:
-    return Response(orjson.dumps(content, option=orjson.OPT_UTC_Z), media_type="application/json")

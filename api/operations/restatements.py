@@ -4,7 +4,6 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-import orjson
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
@@ -15,6 +14,7 @@ from api.access import READ
 from api.cursors import read_cursor, write_cursor
 from api.dependencies import ServicesDependency
 from api.documentation import errors
+from api.json_answer import json_answer
 from api.parameters import LIMIT, Parameter, Query, openapi_parameters
 
 router = APIRouter(tags=["Operations"])
@@ -147,8 +147,7 @@ def _answer(page: _Page, *, after: int | None, before: int | None) -> Response:
     if older is not None:
         content["next_cursor"] = write_cursor(_KIND, older, 0)
     content["previous_cursor"] = write_cursor(_KIND, max(0, newer), 1)
-    body = orjson.dumps(content, option=orjson.OPT_UTC_Z)
-    return Response(body, media_type="application/json")
+    return json_answer(content)
 
 
 def _plain(row: Restatement) -> dict[str, Any]:

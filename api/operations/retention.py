@@ -4,7 +4,6 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-import orjson
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
@@ -18,6 +17,7 @@ from api.access import READ
 from api.dependencies import ServicesDependency
 from api.documentation import errors
 from api.errors import invalid_parameter
+from api.json_answer import json_answer
 from api.operations.ledger_schemas import read_flag
 from api.parameters import Parameter, Query, openapi_parameters
 from api.times import format_time
@@ -110,7 +110,7 @@ async def get_retention_plan(request: Request, services: ServicesDependency) -> 
     content = await services.desk.read(
         "retention", lambda opened: _plan(opened, settings, at, has_rows=has_rows)
     )
-    return Response(orjson.dumps(content, option=orjson.OPT_UTC_Z), media_type="application/json")
+    return json_answer(content)
 
 
 def _plan(connection: Connection, settings: Retention, at: datetime, *, has_rows: bool) -> dict[str, Any]:
