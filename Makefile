@@ -13,7 +13,7 @@ IMAGE ?= b25/analytics:latest
 BIN := .venv/bin
 CODE := analytics_pipeline api tests
 
-.PHONY: chaos soak bench-ingest bench-post bench-api bench-rollup bench-dagster docs help up down clean test test-coverage fmt lint build run dev migrate-up docker-build docker-run
+.PHONY: chaos soak bench-ingest bench-post bench-api bench-rollup bench-dagster docs lock help up down clean test test-coverage fmt lint build run dev migrate-up docker-build docker-run
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -78,6 +78,11 @@ docs: .venv/.dev ## Write the pages that follow from the source: docs/metrics-ca
 	@$(BIN)/analytics metrics docs > docs/.metrics-catalog.md
 	@mv docs/.metrics-catalog.md docs/metrics-catalog.md
 
+lock: .venv/.dev ## Write the lock files anew from pyproject.toml; versions stay, unless ARGS='--upgrade'
+	@$(call compile,runtime,)
+	@$(call compile,local,--extra local --group build)
+	@$(call compile,dev,--extra local --group dev --group build)
+
 build: .venv/.dev ## Build wheel and source archive in dist/
 	@$(BIN)/python -m build --no-isolation
 
@@ -86,6 +91,9 @@ docker-build: ## Build the image
 
 docker-run: ## Start the product and its servers in containers
 	@docker compose up --build $(ARGS)
+
+compile = $(BIN)/uv pip compile pyproject.toml $(2) $(if $(filter-out runtime,$(1)),--constraint requirements/runtime.lock) $(ARGS) --generate-hashes --universal --no-header --no-strip-extras \
+  --no-emit-index-url --quiet --output-file requirements/$(1).lock
 
 # --- installing ---------------------------------------------------------------------------------------------------
 
