@@ -51,7 +51,7 @@ class Database:
         self._reads = _pool(
             database.conninfo(), "api-read", readers, lifetime,
             default_transaction_read_only="on", statement_timeout=timeout, jit="off",
-            plan_cache_mode="force_custom_plan",
+            plan_cache_mode="force_custom_plan", default_transaction_isolation="repeatable\\ read",
         )  # fmt: skip
         self._writes = _pool(database.conninfo(), "api-write", _WRITERS, lifetime, statement_timeout="4s")
         self._turns = asyncio.Semaphore(readers)
@@ -82,7 +82,7 @@ class Database:
 
     @asynccontextmanager
     async def read(self, query: str, /) -> AsyncIterator[Connection]:
-        """A read-only connection, one statement a snapshot; `query` names it in Prometheus.
+        """A read-only connection, one transaction a snapshot; `query` names it in Prometheus.
 
         Raises:
             Unavailable: Postgres is down, does not answer in time, or too many reads wait already.

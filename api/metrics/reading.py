@@ -6,19 +6,28 @@ Belongs here: what belongs to a result. Does not belong here: reading its cells 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from psycopg.pq import TransactionStatus
 
 from analytics_pipeline.rollups.schema import LEVELS
 from api.database import Connection, Reader
 from api.metrics import measures
-from api.metrics.buckets import DAY, UTC_ZONE, Buckets, micros
+from api.metrics.buckets import DAY, UTC_ZONE, Buckets, Part, micros
 from api.metrics.points import Points, points_of, with_earlier
 from api.metrics.query import MetricQuery
 from api.metrics.reader import CellReader
-from api.metrics.register import Day, Register, no_register, read_days, read_gaps, read_register
+from api.metrics.register import (
+    Day,
+    Register,
+    ask_gaps,
+    ask_register,
+    gaps_of,
+    no_register,
+    read_days,
+    register_of,
+)
 from api.metrics.repository import Cursor, RowsRead
 from api.metrics.values import NO_CELLS, Cells
 from api.times import days_of
@@ -65,18 +74,16 @@ class MetricResult:
 
 @asynccontextmanager
 async def snapshot(database: Reader) -> AsyncIterator[Connection]:
-    """A connection on which everything that is read is of one moment.
+    """A connection on which everything that is read is of one moment, and statements don't wait for each other.
+
+    Up to its end, a pipeline is one transaction, and those of readers see one snapshot (`api.database`): `BEGIN` and
+    `COMMIT` would be round trips of their own, which cost more than the statements where both cores are busy.
 
     Raises:
         Unavailable: Postgres cannot be asked.
     """
-    async with database.read("metrics") as connection:
-        if connection.info.transaction_status is not TransactionStatus.IDLE:
-            yield connection  # of a snapshot that several reads share
-            return
-        async with connection.transaction():
-            await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-            yield connection
+    async with database.read("metrics") as connection, connection.pipeline():
+        yield connection
 
 
 async def read(connection: Connection, query: MetricQuery) -> MetricResult:
@@ -92,13 +99,15 @@ async def read(connection: Connection, query: MetricQuery) -> MetricResult:
         nothing = Points(NO_CELLS, np.empty(0, np.bool_))
         return MetricResult(query, nothing, no_register(size), marks, measures.EXACT, rows)
     async with connection.cursor(binary=True) as cursor:
+        asked = await ask_register(connection, frame.buckets)
+        gaps = await _ask_gaps(connection, query)
         reader = CellReader(cursor, query, rows)
         cells = await reader.cells()
         points = points_of(cells, frame, has_series=query.series.shown is not None)
         if frame.earlier is not None:
             points = with_earlier(points, await reader.earlier(points), frame)
-        register = await read_register(cursor, frame.buckets, frame.over)
-        await _mark(cursor, query, marks)
+        register = await register_of(asked, frame.buckets, frame.over)
+        await _mark(query, gaps, marks)
         result = MetricResult(query, points, register, marks, _precision(query, cells), rows)
         if frame.explain:
             result.days = await read_days(cursor, *days_of(query.data_from, query.data_until))
@@ -111,20 +120,35 @@ def _precision(query: MetricQuery, cells: Cells) -> measures.Precision:
     return measures.OF_DISTINCT if cells.is_estimated else measures.EXACT
 
 
-async def _mark(cursor: Cursor, query: MetricQuery, marks: Marks) -> None:
+class _Gaps(NamedTuple):
+    """What was asked of gaps: of each part of the buckets, and, where values are carried, of the days before them."""
+
+    own: list[tuple[Part, Cursor]]
+    carried: list[Cursor]
+
+
+async def _ask_gaps(connection: Connection, query: MetricQuery) -> _Gaps:
+    buckets = query.frame.buckets
+    own = [(part, await ask_gaps(connection, buckets, part)) for part in query.parts(buckets)]
+    carried = []
+    if query.series.is_carried and len(buckets):
+        # What is missing before is missing in what is carried.
+        days = Buckets(DAY, DAY, UTC_ZONE, np.arange(0, buckets.edges[-1] + _DAY, _DAY))
+        carried = [await ask_gaps(connection, days, part) for part in query.parts(days)]
+    return _Gaps(own, carried)
+
+
+async def _mark(query: MetricQuery, gaps: _Gaps, marks: Marks) -> None:
     buckets = query.frame.buckets
     starts, ends = buckets.edges[:-1], buckets.edges[1:]
-    for part in query.parts(buckets):
+    for part, asked in gaps.own:
         own = slice(part.begin, part.until)
         marks.is_predecessor[own] = part.served.is_predecessor
         lacking = starts < micros(part.served.complete_from)
         lacking |= ends > micros(part.served.complete_until)
-        for gap in await read_gaps(cursor, buckets, part):
+        for gap in await gaps_of(asked):
             lacking |= (gap < ends) & (gap + _HOUR > starts)
         marks.is_incomplete[own] = lacking[own]
-    if query.series.is_carried and len(buckets):
-        # What is missing before is missing in what is carried.
-        days = Buckets(DAY, DAY, UTC_ZONE, np.arange(0, buckets.edges[-1] + _DAY, _DAY))
-        for part in query.parts(days):
-            for gap in await read_gaps(cursor, days, part):
-                marks.is_incomplete |= gap < ends
+    for asked in gaps.carried:
+        for gap in await gaps_of(asked):
+            marks.is_incomplete |= gap < ends

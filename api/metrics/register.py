@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from psycopg.sql import SQL
 
+from api.database import Connection
 from api.metrics.buckets import Buckets, Part, micros, moment
 from api.metrics.repository import Cursor, positions, times_of
 
@@ -73,12 +74,16 @@ STATES = ("open", "settling", "final", "restated")
 """States of a bucket."""
 
 
-async def read_gaps(cursor: Cursor, buckets: Buckets, part: Part) -> list[int]:
-    """Hours, in µs, in which events landed without this version."""
+async def ask_gaps(connection: Connection, buckets: Buckets, part: Part) -> Cursor:
+    """Ask for the hours in which events landed without this version; `gaps_of` reads the answer."""
     begin, until = buckets.edges[part.begin], buckets.edges[part.until]
     values = {"metric_id": part.served.metric_id, **_span(begin, until)}
-    found = await (await cursor.execute(_GAPS, values)).fetchall()
-    return [micros(hour) for [hour] in found]
+    return await connection.cursor(binary=True).execute(_GAPS, values)
+
+
+async def gaps_of(asked: Cursor) -> list[int]:
+    """Hours, in µs, in which events landed without a version."""
+    return [micros(hour) for [hour] in await asked.fetchall()]
 
 
 def no_register(size: int) -> Register:
@@ -86,24 +91,30 @@ def no_register(size: int) -> Register:
     return Register(np.zeros(size, np.int64), np.full(size, -1), np.zeros(size, np.bool_))
 
 
-async def read_register(cursor: Cursor, buckets: Buckets, over: int) -> Register:
+async def ask_register(connection: Connection, buckets: Buckets) -> Cursor | None:
+    """Ask what is known of these buckets; `register_of` reads the answer. None: there are none."""
+    if not len(buckets):
+        return None
+    values = {"level": buckets.level, **_span(buckets.edges[0], buckets.edges[-1])}
+    return await connection.cursor(binary=True).execute(_REGISTER, values)
+
+
+async def register_of(asked: Cursor | None, buckets: Buckets, over: int) -> Register:
     """State and revision of each bucket; `over` is how many of them are over.
 
     One that is made of several has the sum of their revisions, and the state of the least settled of them.
     """
-    size = len(buckets)
-    found = no_register(size)
-    if not size:
+    found = no_register(len(buckets))
+    if asked is None:
         return found
-    values = {"level": buckets.level, **_span(buckets.edges[0], buckets.edges[-1])}
-    settled, pending = await (await cursor.execute(_REGISTER, values)).fetchall()
+    settled, pending = await asked.fetchall()
     if settled[0] is not None:
         place = positions(buckets, times_of(settled[0]))
         np.add.at(found.revision, place, np.frombuffer(settled[1], ">i8").astype(np.int64))
         codes = np.array([STATES.index(name) for name in settled[2].split(",")])
         # An open part makes a bucket open; of those that are over, a restated one makes it restated.
         order = np.array([3, 2, 0, 1])  # of open, settling, final, restated
-        worst = np.full(size, -1)
+        worst = np.full(len(buckets), -1)
         np.maximum.at(worst, place, order[codes])
         found.state[:] = np.where(worst < 0, -1, np.argsort(order)[worst])
     if pending[0] is not None:

@@ -5,6 +5,7 @@ import json
 import re
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,14 @@ MINUTE = NOW.replace(second=0) - timedelta(minutes=10)
 RANGE = {"start_time": iso(MINUTE), "end_time": iso(NOW + timedelta(hours=1)), "interval": "1m"}
 VOLUME = {"metric_name": "trading.total_volume", **RANGE}
 COUNT = {"metric_name": "events.count", **RANGE}
+BETWEEN = (
+    "trading.total_volume",
+    "trading.order_latency",
+    "trading.fill_rate",
+    "users.active",
+    "trading.pnl",
+)
+"""Metrics that are read between two others."""
 
 
 @pytest.fixture(scope="module")
@@ -190,8 +199,9 @@ def test_a_key_gets_what_it_may_see_and_refusals_for_the_rest(api: Api, database
     assert client_of(api, database, "write").request("POST", QUERY, json={}).status_code == 403
 
 
-def test_all_of_it_is_one_snapshot(everything: Client, database: str) -> None:
-    """Events land all the time: every series counts the same ones."""
+@contextmanager
+def landing_on(database: str) -> Iterator[None]:
+    """Orders are placed all the time."""
     stopped = threading.Event()
 
     def land_on() -> None:
@@ -201,17 +211,40 @@ def test_all_of_it_is_one_snapshot(everything: Client, database: str) -> None:
     thread = threading.Thread(target=land_on)
     thread.start()
     try:
-        seen = set()
-        for _ in range(15):
-            found = bodies(everything, *[COUNT] * 20, {"metric_name": "events.count.order.placed", **RANGE})
-            totals = {total(body) for _, body in found[:-1]}
-            assert len(totals) == 1
-            assert totals == {total(found[-1][1]) + 2}
-            seen |= totals
-        assert len(seen) > 5
+        yield
     finally:
         stopped.set()
         thread.join()
+
+
+def test_all_of_it_is_one_snapshot(everything: Client, database: str) -> None:
+    seen = set[float]()
+
+    def ask_once() -> bool:
+        found = bodies(everything, *[COUNT] * 20, {"metric_name": "events.count.order.placed", **RANGE})
+        totals = {total(body) for _, body in found[:-1]}
+        assert len(totals) == 1
+        assert totals == {total(found[-1][1]) + 2}
+        seen.update(totals)
+        return len(seen) > 8
+
+    with landing_on(database):
+        wait_for(ask_once, timeout=30, message="answers of several moments")
+
+
+def test_metrics_of_one_call_are_one_snapshot(everything: Client, database: str) -> None:
+    names = ",".join(("events.count", *BETWEEN, "events.count.order.placed"))
+    seen = set[float]()
+
+    def ask_once() -> bool:
+        found = everything.get(METRICS, metric_name=names, **RANGE)["results"]
+        first, last = (sum(point["value"] for point in found[at]["data_points"]) for at in (0, -1))
+        assert first == last + 2
+        seen.add(first)
+        return len(seen) > 8
+
+    with landing_on(database):
+        wait_for(ask_once, timeout=30, message="answers of several moments")
 
 
 def test_the_same_call_is_a_hit_of_the_cache_and_a_landing_makes_it_another(
