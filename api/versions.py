@@ -1,6 +1,6 @@
 """Versions of the data, per UTC day: what makes a cached answer valid, and whether Postgres is there at all.
 
-Belongs here: one connection that reads all versions every 100 ms in one query and listens for merges.
+Belongs here: one connection that reads all versions every 50 ms in one query and listens for merges.
 Does not belong here: cached answers (`cache`); reads and writes of requests (`database`).
 
 A day's version is its settled revision and a fingerprint (count and sum of ids) of its pending batches. Landings
@@ -26,7 +26,7 @@ from analytics_pipeline.errors import EnvironmentFault, SchemaMismatch
 from analytics_pipeline.storage.connection import connection
 from analytics_pipeline.storage.migrations import check_schema
 
-POLL = 0.1
+POLL = 0.05
 """Seconds between two readings."""
 
 MAX_AGE = 1.0
