@@ -61,6 +61,12 @@ Rules = dict[tuple[str, str], Rule]
 """By method and path, as the routes are declared."""
 
 
+def public_prefixes(rules: Rules) -> tuple[str, ...]:
+    """Beginnings of paths below which everything is public: routes whose path ends in a parameter of any length."""
+    marks = [(path, path.rpartition("{")) for (_, path), rule in rules.items() if not rule.scopes]
+    return tuple({before for path, (before, _, name) in marks if before and name.endswith(":path}")})
+
+
 def rules_of(app: FastAPI) -> Rules:
     """What every route of an application declares; its OpenAPI document is public.
 

@@ -29,6 +29,7 @@ from api.custom_events import trials as custom_event_trials
 from api.custom_events import versions as custom_event_versions
 from api.custom_events.active import ActiveDefinitions
 from api.dashboard import endpoints as dashboard
+from api.dashboard_page import endpoints as dashboard_page
 from api.database import Database
 from api.dead_letters import endpoints as dead_letters
 from api.dependencies import Services
@@ -83,7 +84,7 @@ def create_app(
     for feature in (
         events, landings, metrics, discovery, dashboard, custom_event_versions, custom_event_trials,
         custom_events, dead_letters, operations, ledger, restatements, sources, retention, backfills,
-        stream, keys, sessions, audit, health, page,
+        stream, keys, sessions, audit, health, page, dashboard_page,
     ):  # fmt: skip
         app.include_router(feature.router)
     app.add_exception_handler(Problem, _answer_problem)

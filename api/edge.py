@@ -21,7 +21,7 @@ from prometheus_client import Counter, Histogram
 
 from analytics_pipeline import telemetry
 from analytics_pipeline.settings import Settings
-from api.access import Rules
+from api.access import Rules, public_prefixes
 from api.audit import SUBJECT, AuditTrail
 from api.bodies import Bodies
 from api.errors import MEDIA_TYPE, HttpProblem, Problem, internal_problem
@@ -78,6 +78,7 @@ class Edge:
         self._read_timeout = settings.server.read_timeout.total_seconds()
         self._gate = gate
         self._rules = rules
+        self._public = public_prefixes(rules)
         self._audit = audit
         self._prefix = os.urandom(6).hex()
         self._counter = itertools.count(1)
@@ -110,7 +111,7 @@ class Edge:
             path,
             client[0] if client else "",
             headers,
-            is_public=rule is not None and not rule.scopes,
+            is_public=path.startswith(self._public) if rule is None else not rule.scopes,
         )
         if rule is not None and admission.refusal is None:
             try:

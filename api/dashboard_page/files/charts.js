@@ -1,0 +1,105 @@
+// Charts: one thin layer over Plotly, with the colours of the page, updated in place, with a bounded number of points.
+
+import { h } from "./dom.js";
+import { colour, onChange } from "./theme.js";
+
+const MOST_POINTS = 2000;
+const SERIES = 9;
+let loading = null;
+
+/** Plotly's script, fetched when the first chart is drawn. */
+function plotly() {
+  loading ??= new Promise((resolve, reject) => {
+    document.head.append(h("script", {
+      src: document.documentElement.dataset.plotly,
+      onload: () => resolve(globalThis.Plotly),
+      onerror: () => {
+        loading = null;
+        reject(new Error("The charts' script could not be loaded; reload the page."));
+      },
+    }));
+  });
+  return loading;
+}
+
+/** The colour of a series by its place; the ninth and all after it share a grey. */
+export const seriesColour = (place) => colour(`--series-${Math.min(place + 1, SERIES)}`);
+
+/**
+ * A chart. `draw(traces, layout)` takes what Plotly takes, laid over the style of the page; call it again to change it.
+ * `element` stands where it is to be seen; `label` is its name for people who listen, `describe` sets what it shows.
+ */
+export function chart({ label, height = 220 }) {
+  const canvas = h("div", { class: "plot", role: "img", "aria-label": label });
+  canvas.style.height = `${height}px`;
+  let last = null;
+  let isGone = false;
+  let width = 0;
+
+  async function redraw() {
+    if (last === null || isGone) return;
+    const Plotly = await plotly();
+    if (isGone) return;
+    const [traces, layout] = last;
+    await Plotly.react(canvas, traces().map(bounded), styled(layout()), CONFIG);
+  }
+
+  const observer = new ResizeObserver(([entry]) => {
+    const now = Math.round(entry.contentRect.width);
+    if (now === width) return;
+    width = now;
+    if (canvas.data && globalThis.Plotly) globalThis.Plotly.Plots.resize(canvas);
+  });
+  observer.observe(canvas);
+  const forget = onChange(redraw);
+  return {
+    element: canvas,
+    /** Traces and layout, or functions that make them: those are called again when the colours change. */
+    draw(traces, layout = {}) {
+      last = [typeof traces === "function" ? traces : () => traces, typeof layout === "function" ? layout : () => layout];
+      return redraw();
+    },
+    describe(text) {
+      canvas.setAttribute("aria-label", `${label}. ${text}`);
+    },
+    dispose() {
+      isGone = true;
+      observer.disconnect();
+      forget();
+      if (canvas.data && globalThis.Plotly) globalThis.Plotly.purge(canvas);
+    },
+  };
+}
+
+const CONFIG = { displayModeBar: false, responsive: false, scrollZoom: false, doubleClick: "reset", showTips: false };
+
+function bounded(trace) {
+  const surplus = (trace.x?.length ?? 0) - MOST_POINTS;
+  if (surplus <= 0) return trace;
+  const cut = { ...trace };
+  for (const [name, value] of Object.entries(trace)) {
+    if (Array.isArray(value) && value.length === trace.x.length) cut[name] = value.slice(surplus);
+  }
+  return cut;
+}
+
+function styled(layout) {
+  const ink = colour("--ink-2");
+  const axis = { gridcolor: colour("--grid"), linecolor: colour("--line"), zerolinecolor: colour("--line"), tickcolor: colour("--line"), automargin: true, fixedrange: false };
+  return {
+    autosize: true,
+    margin: { l: 44, r: 10, t: 8, b: 28 },
+    paper_bgcolor: "rgba(0,0,0,0)",
+    plot_bgcolor: "rgba(0,0,0,0)",
+    font: { family: "inherit", size: 11, color: ink },
+    hovermode: "x unified",
+    hoverlabel: { bgcolor: colour("--surface-2"), bordercolor: colour("--line"), font: { color: colour("--ink"), size: 12 } },
+    showlegend: false,
+    legend: { orientation: "h", y: -0.16, x: 0, font: { size: 11 }, itemwidth: 30 },
+    uirevision: "kept",
+    ...layout,
+    xaxis: { type: "date", ...axis, showgrid: false, ...layout.xaxis },
+    yaxis: { ...axis, rangemode: "tozero", nticks: 5, ...layout.yaxis },
+    ...(layout.yaxis2 ? { yaxis2: { ...axis, ...layout.yaxis2 } } : {}),
+  };
+}

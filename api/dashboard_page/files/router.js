@@ -1,0 +1,62 @@
+// The address says what is shown: /dashboard/<view>?<settings>. Every view and every setting is in it, so it can be shared.
+
+const ROOT = "/dashboard";
+const KEPT = ["zone"];
+
+export class Router {
+  /** `views` by their order; `onChange(view, params)` is called with what the address says, null for a view that is none. */
+  constructor(views, onChange) {
+    this.views = views;
+    this.onChange = onChange;
+    addEventListener("popstate", () => this.tell());
+    document.addEventListener("click", (event) => this.follow(event));
+  }
+
+  /** What the address says now. */
+  get current() {
+    const id = location.pathname.slice(ROOT.length).replace(/^\/|\/$/g, "") || this.views[0].id;
+    const view = this.views.find((one) => one.id === id) ?? null;
+    return { view, params: Object.fromEntries(new URLSearchParams(location.search)) };
+  }
+
+  /** The address of a view; what holds for all views, the zone, is kept. */
+  href(id, params = {}) {
+    const here = new URLSearchParams(location.search);
+    const query = new URLSearchParams();
+    for (const name of KEPT) if (here.has(name) && !(name in params)) query.set(name, here.get(name));
+    for (const [name, value] of Object.entries(params)) {
+      if (value !== null && value !== undefined && value !== "") query.set(name, value);
+    }
+    const text = query.toString();
+    return `${ROOT}/${id}${text ? `?${text}` : ""}`;
+  }
+
+  /** Go to a view. */
+  go(id, params = {}) {
+    history.pushState(null, "", this.href(id, params));
+    this.tell();
+  }
+
+  /** Change settings of the view that is shown; "" and null remove one. `redraw: false`: the view has done it itself. */
+  set(changes, { redraw = true } = {}) {
+    const { view, params } = this.current;
+    history[redraw ? "pushState" : "replaceState"](null, "", this.href(view?.id ?? this.views[0].id, { ...params, ...changes }));
+    if (redraw) this.tell();
+  }
+
+  tell() {
+    const { view, params } = this.current;
+    this.onChange(view, params);
+  }
+
+  follow(event) {
+    const link = event.target.closest?.("a[href]");
+    if (!link || event.defaultPrevented || event.button !== 0 || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
+    const to = new URL(link.href);
+    const isView = to.pathname === ROOT || to.pathname.startsWith(`${ROOT}/`);
+    if (to.origin !== location.origin || !isView || link.target || link.hasAttribute("download") || to.hash) return;
+    event.preventDefault();
+    history.pushState(null, "", to);
+    this.tell();
+  }
+}
