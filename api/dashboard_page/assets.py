@@ -7,6 +7,7 @@ The page's own files share one hash and one folder, so its modules import each o
 has its own, so a new release of the page does not fetch it again.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -29,6 +30,8 @@ _MEDIA_TYPES = {
 _LEVELS = {"br": ("brotli", 9), "gzip": ("gzip", 9)}
 _CLASSIC = "first_paint.js"
 """The one script that is no module: it has to run before the page is drawn."""
+_STYLE_MARK = re.compile(rb'getElementById\("([0-9a-f]{64})"\)')
+"""Where plotly's script looks whether the style of maps, which the page's policy refuses and nobody needs, is there."""
 _WORTH_IT = 512
 """Bytes below which nothing is compressed."""
 
@@ -94,6 +97,9 @@ def assets() -> Assets:
     replaced = {
         "{{modules}}": "\n".join(
             f'<link rel="modulepreload" href="{{{{assets}}}}/{name}">' for name in modules
+        ),
+        "{{styles_by_script}}": "".join(
+            f'<meta name="style" id="{mark.decode()}">' for mark in _STYLE_MARK.findall(plotly)
         ),
         "{{assets}}": f"{PREFIX}/{folder}",
         "{{plotly}}": f"{PREFIX}/{plotly_path}",

@@ -2,6 +2,7 @@
 
 const plain = new Intl.NumberFormat("en", { maximumFractionDigits: 2 });
 const compact = new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 4 });
+const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const small = new Intl.NumberFormat("en", { maximumSignificantDigits: 3 });
 const zones = new Map();
 
@@ -31,7 +32,7 @@ export function change(now, before) {
 export function changeText(percent) {
   if (percent === null || !Number.isFinite(percent)) return NOTHING;
   const size = Math.abs(percent);
-  const text = size >= 1000 ? compact.format(size) : size >= 100 ? size.toFixed(0) : size.toFixed(1);
+  const text = size >= 1e6 ? compact.format(size) : size >= 100 ? whole.format(size) : size.toFixed(1);
   return `${percent > 0 && text !== "0.0" ? "+" : percent < 0 && text !== "0.0" ? "−" : ""}${text} %`;
 }
 

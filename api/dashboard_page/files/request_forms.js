@@ -41,6 +41,8 @@ function python(request) {
   }
   if (path === "/api/v1/dashboard/metrics") return `${head}${begin}    print(client.dashboard())\n`;
   if (path === "/api/v1/stream/dashboard") return `${head}${begin}    for message in client.stream_dashboard():\n        print(message)\n`;
+  const single = /^\/api\/v1\/events\/([^/]+)$/.exec(path);
+  if (single && single[1] !== "stats") return `${head}${begin}    print(client.event(${call(literal(decodeURIComponent(single[1])), params, 8)}))\n`;
   if (path in CLIENT_METHODS) {
     return `${head}${begin}    for event in client.${CLIENT_METHODS[path]}(${call(null, params, 8)}):\n        print(event)\n`;
   }

@@ -14,11 +14,16 @@ export class Shortcuts {
   press(event) {
     if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented || !areOn()) return;
     if (event.target.closest?.("input, select, textarea, dialog, [contenteditable]")) return;
-    const found = known.find(([key]) => key === event.key);
-    if (!found?.[2]) return;
+    const action = known.find(([key]) => key === event.key)?.[2] ?? ofView().find(([key]) => key === event.key)?.[2];
+    if (!action) return;
     event.preventDefault();
-    found[2]();
+    action();
   }
+}
+
+/** Buttons of the view that say in `data-key` which key presses them. */
+function ofView() {
+  return [...document.querySelectorAll("#main button[data-key]")].map((button) => [button.dataset.key, button.textContent, () => button.click()]);
 }
 
 function areOn() {
@@ -39,7 +44,7 @@ function switchTo(isOn) {
 
 /** The help, over the page. */
 export function openHelp() {
-  const rows = known.map(([key, text]) => h("tr", {}, h("th", { scope: "row" }, h("kbd", {}, key)), h("td", {}, text)));
+  const rows = [...ofView(), ...known].map(([key, text]) => h("tr", {}, h("th", { scope: "row" }, h("kbd", {}, key)), h("td", {}, text)));
   const dialog = h("dialog", { class: "dialog", "aria-labelledby": "help-title", onclose: () => dialog.remove() },
     h("header", {}, h("h2", { id: "help-title" }, "Keys"),
       h("button", { type: "button", class: "icon", "aria-label": "Close", onclick: () => dialog.close() }, "×")),

@@ -1,0 +1,66 @@
+// Points that are kept between reads: the whole range once, then its last buckets again and again.
+
+const OTHER = "__other__";
+
+/** Milliseconds of a bucket. */
+export const WIDTHS = { "1m": 60_000, "5m": 300_000, "15m": 900_000, "1h": 3_600_000, "1d": 86_400_000 };
+
+/** The series of one query, each a map from the start of a bucket (ms) to its point. Bounded by the range. */
+export class Kept {
+  /** `isFolded`: series beyond the first ones are added up as one, as `top` of the API does. */
+  constructor({ isFolded = false } = {}) {
+    this.series = new Map();
+    this.isFolded = isFolded;
+    this.result = null;
+    this.names = []; // the largest first, the rest last; who has a place keeps it, so that colours stay
+  }
+
+  /** Take an answer: `whole` replaces everything, otherwise the buckets from the first one on. */
+  take(result, { whole, since }) {
+    this.result = { ...result, data_points: [] };
+    if (whole) this.series.clear();
+    const touched = new Map();
+    for (const point of result.data_points) {
+      const at = Date.parse(point.timestamp);
+      const name = this.nameOf(point.dimensions, whole);
+      if (!touched.has(name)) touched.set(name, new Map());
+      const before = touched.get(name).get(at);
+      touched.get(name).set(at, before ? { ...point, value: before.value + point.value } : point);
+    }
+    for (const [name, points] of touched) {
+      if (!this.series.has(name)) this.series.set(name, new Map());
+      const kept = this.series.get(name);
+      for (const [at, point] of points) kept.set(at, point);
+    }
+    for (const kept of this.series.values()) {
+      for (const at of kept.keys()) if (at < since) kept.delete(at);
+    }
+    this.rank();
+  }
+
+  nameOf(dimensions, whole) {
+    const name = Object.values(dimensions).map((value) => value ?? "none").join(" · ");
+    return whole || !this.isFolded || this.series.has(name) || !this.series.has(OTHER) ? name : OTHER;
+  }
+
+  /** Every start of a bucket that some series has, in order. */
+  get times() {
+    return [...new Set([...this.series.values()].flatMap((kept) => [...kept.keys()]))].sort((a, b) => a - b);
+  }
+
+  rank() {
+    const size = (name) => [...this.series.get(name).values()].reduce((sum, point) => sum + Math.abs(point.value ?? 0), 0);
+    const before = this.names.filter((name) => this.series.has(name) && name !== OTHER);
+    const fresh = [...this.series.keys()].filter((name) => !before.includes(name) && name !== OTHER);
+    fresh.sort((a, b) => size(b) - size(a) || (a < b ? -1 : 1));
+    this.names = [...before, ...fresh, ...(this.series.has(OTHER) ? [OTHER] : [])];
+  }
+
+  /** The point of a series in a bucket, or undefined. */
+  at(name, time) {
+    return this.series.get(name)?.get(time);
+  }
+}
+
+/** How a series is called where people read it. */
+export const titleOf = (name) => (name === OTHER ? "others" : name || "total");

@@ -1,0 +1,72 @@
+"""A real Chromium, and the real API on a real Postgres and Redis with a day's events behind it."""
+
+import shutil
+from collections.abc import Callable, Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from analytics_pipeline.local_stack.postgres import Postgres
+from analytics_pipeline.local_stack.redis import Redis
+from tests.browser.site import Site, running_site, stored_events
+from tests.browser.watched import watched
+from tests.integration.api_support import database_copy, land, settle
+from tests.integration.conftest import (  # noqa: F401 - the same servers as the integration tests have
+    postgres,
+    redis_server,
+    state_folder,
+    template_database,
+)
+
+_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+_FLAGS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+
+Opened = Callable[..., Page]
+"""Opens a page: `opened(site, path, width=…, height=…, scheme=…)`."""
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    program = next((found for name in _NAMES if (found := shutil.which(name))), None)
+    if program is None:
+        pytest.skip(
+            "the dashboard was not tested: there is no Chromium on PATH; install it (Debian: apt-get install chromium)"
+        )
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=_FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def site_database(postgres: Postgres, template_database: str) -> Iterator[str]:  # noqa: F811
+    with database_copy(postgres, template_database, "browser") as copied:
+        past, recent = stored_events()
+        land(copied, past)
+        settle(copied)
+        land(copied, recent)  # pending
+        yield copied
+
+
+@pytest.fixture(scope="session")
+def site(chromium: Browser, site_database: str, redis_server: Redis) -> Iterator[Site]:  # noqa: F811
+    """The API that asks nobody for a key."""
+    with running_site(site_database, redis_server) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def keyed_site(chromium: Browser, site_database: str, redis_server: Redis) -> Iterator[Site]:  # noqa: F811
+    """The same with `security.api_key_enabled`."""
+    with running_site(site_database, redis_server, B25_SECURITY__API_KEY_ENABLED="true") as running:
+        yield running
+
+
+@pytest.fixture
+def opened(chromium: Browser) -> Iterator[Opened]:
+    """Pages that are looked after: no error in the console, no request to anywhere else."""
+    with watched(chromium) as opener:
+        yield opener
