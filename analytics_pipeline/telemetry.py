@@ -20,6 +20,7 @@ from prometheus_client.metrics import MetricWrapperBase
 _IS_SHARED = values.ValueClass.__name__ == "MmapedValue"
 _HOST = socket.gethostname().replace("_", "-")
 _LIVE_GAUGES = "gauge_live*_*.db"
+_NEWEST_GAUGES = "gauge_livemostrecent_*.db"
 
 
 def _identity() -> str:
@@ -80,12 +81,36 @@ class LiveCollector(multiprocess.MultiProcessCollector):
 
     def collect(self) -> Iterable[Metric]:
         """Forget the dead, then read."""
-        for path in self._folder.glob(_LIVE_GAUGES):
-            identity = path.stem.split("_", 2)[2]
-            if not _is_alive(self._folder, identity):
-                multiprocess.mark_process_dead(identity, str(self._folder))  # type: ignore[no-untyped-call]
+        _forget_the_dead(self._folder)
         found: Iterable[Metric] = super().collect()  # type: ignore[no-untyped-call]
         return found
+
+
+def _forget_the_dead(folder: Path) -> None:
+    for path in folder.glob(_LIVE_GAUGES):
+        identity = path.stem.split("_", 2)[2]
+        if not _is_alive(folder, identity):
+            multiprocess.mark_process_dead(identity, str(folder))  # type: ignore[no-untyped-call]
+
+
+def newest_values(gauge: Gauge, *labels: str) -> dict[tuple[str, ...], float]:
+    """What living processes of this machine last set a gauge of mode `livemostrecent` to, by these of its labels.
+
+    Without a shared folder that is this process alone. Only files of such gauges are read, so it is cheap.
+    """
+    families = list(gauge.collect())
+    if _IS_SHARED:
+        folder = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])  # noqa: TID251 - prometheus_client's own
+        _forget_the_dead(folder)
+        files = [str(path) for path in folder.glob(_NEWEST_GAUGES)]
+        names = {family.name for family in families}
+        merged: Iterable[Metric] = multiprocess.MultiProcessCollector.merge(files, accumulate=True)  # type: ignore[no-untyped-call]
+        families = [family for family in merged if family.name in names]
+    return {
+        tuple(sample.labels[name] for name in labels): sample.value
+        for family in families
+        for sample in family.samples
+    }
 
 
 def of_this_process(

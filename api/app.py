@@ -50,7 +50,7 @@ from api.keys import sessions
 from api.methods import allowed
 from api.metrics import endpoints as metrics
 from api.metrics.service import CHANNEL, MetricService
-from api.operations import audit, backfills, ledger, restatements, retention, sources
+from api.operations import audit, backfills, ledger, pipeline, restatements, retention, sources
 from api.operations import endpoints as operations
 from api.operations.repository import Ledger
 from api.reads import Builder, CachedReads
@@ -83,7 +83,7 @@ def create_app(
     app.openapi = partial(document, app, needs_key=settings.security.api_key_enabled)  # type: ignore[method-assign]
     for feature in (
         events, landings, metrics, discovery, dashboard, custom_event_versions, custom_event_trials,
-        custom_events, dead_letters, operations, ledger, restatements, sources, retention, backfills,
+        custom_events, dead_letters, operations, pipeline, ledger, restatements, sources, retention, backfills,
         stream, keys, sessions, audit, health, page, dashboard_page,
     ):  # fmt: skip
         app.include_router(feature.router)

@@ -22,11 +22,11 @@ from analytics_pipeline.errors import (
     EnvironmentFault,
     SchemaMismatch,
 )
+from analytics_pipeline.events.dead_letter_limit import DeadLetterLimit
 from analytics_pipeline.events.limits import Limits
 from analytics_pipeline.ingest import sizes, watchdog
 from analytics_pipeline.ingest.backoff import Backoff
 from analytics_pipeline.ingest.consumer import Partition
-from analytics_pipeline.ingest.dead_letter_limit import DeadLetterLimit
 from analytics_pipeline.ingest.freshness import Freshness
 from analytics_pipeline.ingest.inbox_worker import InboxWorker
 from analytics_pipeline.ingest.kafka import KafkaConsumer

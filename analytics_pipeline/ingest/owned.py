@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
+from analytics_pipeline.events.dead_letter_limit import DeadLetterLimit
 from analytics_pipeline.events.messages import Message, RawBatch
-from analytics_pipeline.ingest.dead_letter_limit import DeadLetterLimit
 from analytics_pipeline.ingest.watermarks import Notes
 from analytics_pipeline.storage.offsets import Claim, Partition, Span
 

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import structlog
 
 from analytics_pipeline.errors import EnvironmentFault
+from analytics_pipeline.events.dead_letter_limit import DeadLetterLimit, passed
 from analytics_pipeline.failpoints import FailPoint, fail_at
 from analytics_pipeline.ingest.backoff import Backoff
 from analytics_pipeline.ingest.consumer import Bounds, Consumer, Partition
-from analytics_pipeline.ingest.dead_letter_limit import DeadLetterLimit, passed
 from analytics_pipeline.ingest.landings import Landings
 from analytics_pipeline.ingest.owned import Owned
 from analytics_pipeline.ingest.topic_ids import NoTopicIds, TopicIdSource

@@ -59,5 +59,10 @@ def sizes(connection: Connection, *, dagster_schema: str) -> Sizes:
     families = dict(rows[:MOST])
     if rest := sum(size for _, size in rows[MOST:]):
         families[OTHER] = families.get(OTHER, 0) + rest
-    [(overdue,)] = connection.execute(_OVERDUE).fetchall()
-    return Sizes(families, overdue)
+    return Sizes(families, overdue(connection))
+
+
+def overdue(connection: Connection) -> float:
+    """Seconds since when the oldest partition should be gone; 0: none should."""
+    [(found,)] = connection.execute(_OVERDUE).fetchall()
+    return float(found)

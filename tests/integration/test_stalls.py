@@ -8,9 +8,9 @@ from contextlib import contextmanager
 import pytest
 from confluent_kafka import Producer, TopicPartition
 
+from analytics_pipeline.events.dead_letter_limit import DeadLetterLimit
 from analytics_pipeline.events.definitions import NO_DEFINITIONS
 from analytics_pipeline.ingest.consumer import Partition
-from analytics_pipeline.ingest.dead_letter_limit import DeadLetterLimit
 from analytics_pipeline.ingest.freshness import Freshness
 from analytics_pipeline.ingest.kafka import KafkaConsumer
 from analytics_pipeline.ingest.landing_thread import LandingThread

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from analytics_pipeline.events.dead_letter_limit import DeadLetterLimit
 from analytics_pipeline.events.definitions import NO_DEFINITIONS
 from analytics_pipeline.events.limits import Limits
-from analytics_pipeline.ingest.dead_letter_limit import DeadLetterLimit
 from analytics_pipeline.ingest.freshness import Freshness
 from analytics_pipeline.ingest.kafka import KafkaConsumer
 from analytics_pipeline.ingest.landing_thread import LandingThread

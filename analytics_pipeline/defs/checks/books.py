@@ -14,17 +14,14 @@ from analytics_pipeline.defs.resources import Pipeline
 from analytics_pipeline.defs.rollups.reports import Record, table
 from analytics_pipeline.defs.rollups.specs import KEYS
 from analytics_pipeline.storage import audit, books
+from analytics_pipeline.storage.tolerances import DAYS_AHEAD, DEAD_RATIO, DEAD_WINDOW, LATE_SECONDS
 from analytics_pipeline.storage.verdicts import Check
 
 Numbers = dict[str, dg.MetadataValue | str | int | float]
 
 _ERROR = dg.AssetCheckSeverity.ERROR
 _WARN = dg.AssetCheckSeverity.WARN
-_STALE_SECONDS = 300.0
-_DAYS_AHEAD = 2.0
-_DEAD_RATIO = 0.05
 _LEDGER_WINDOW = timedelta(days=1)
-_DEAD_WINDOW = timedelta(hours=1)
 
 
 @dg.multi_asset_check(
@@ -56,13 +53,13 @@ def books_of_landing(pipeline: Pipeline) -> Iterator[dg.AssetCheckResult]:
     with pipeline.connection("checks") as connection:
         ledger = audit.verify_ledger(connection, since=now - _LEDGER_WINDOW)
         ahead = books.days_ahead(connection, now=now)
-        read, dead = books.read_and_dead(connection, now=now, window=_DEAD_WINDOW)
+        read, dead = books.read_and_dead(connection, now=now, window=DEAD_WINDOW)
     ratio = dead / read if read else 0.0
     is_conserved = all(check.holds for check in ledger)
     yield _result("ledger_is_conserved", EVENTS, is_conserved, _ERROR, _numbers(ledger))
-    yield _result("partitions_are_ahead", EVENTS, ahead >= _DAYS_AHEAD, _ERROR, {"days": ahead})
+    yield _result("partitions_are_ahead", EVENTS, ahead >= DAYS_AHEAD, _ERROR, {"days": ahead})
     yield _result(
-        "dead_letter_ratio", EVENTS, ratio <= _DEAD_RATIO, _WARN, {"read": read, "dead": dead, "ratio": ratio}
+        "dead_letter_ratio", EVENTS, ratio <= DEAD_RATIO, _WARN, {"read": read, "dead": dead, "ratio": ratio}
     )
 
 
@@ -102,10 +99,10 @@ def books_of_rollups(pipeline: Pipeline) -> Iterator[dg.AssetCheckResult]:
     }
     yield _result("equals_raw", KEYS["1h"], equal, _ERROR, levels)
     numbers = {name: age for name, age in freshness._asdict().items() if age is not None}
-    yield _result("is_fresh", KEYS["1m"], freshness.oldest <= _STALE_SECONDS, _WARN, numbers)
+    yield _result("is_fresh", KEYS["1m"], freshness.oldest <= LATE_SECONDS, _WARN, numbers)
     age = freshness.oldest_pending or 0.0
     pending: Numbers = {"deltas": freshness.pending, "oldest (seconds)": age}
-    yield _result("deltas_are_merged", KEYS["1m"], age <= _STALE_SECONDS, _WARN, pending)
+    yield _result("deltas_are_merged", KEYS["1m"], age <= LATE_SECONDS, _WARN, pending)
 
 
 def _numbers(ledger: list[Check]) -> Numbers:

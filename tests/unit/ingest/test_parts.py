@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analytics_pipeline.errors import EnvironmentFault
+from analytics_pipeline.events.dead_letter_limit import DeadLetterLimit
 from analytics_pipeline.events.messages import PlainMessage
 from analytics_pipeline.ingest.backoff import Backoff
-from analytics_pipeline.ingest.dead_letter_limit import DeadLetterLimit
 from analytics_pipeline.ingest.owned import Owned
 from analytics_pipeline.ingest.process import run_together
 from analytics_pipeline.ingest.watermarks import Note, Notes

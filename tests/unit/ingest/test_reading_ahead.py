@@ -6,9 +6,9 @@ from collections.abc import Sequence
 import pytest
 
 from analytics_pipeline.errors import EnvironmentFault, InvariantBroken
+from analytics_pipeline.events.dead_letter_limit import DeadLetterLimit
 from analytics_pipeline.events.decode import Decoded
 from analytics_pipeline.ingest.consumer import PositionLost
-from analytics_pipeline.ingest.dead_letter_limit import DeadLetterLimit
 from analytics_pipeline.ingest.landing_thread import LandingThread
 from analytics_pipeline.ingest.memory import MemoryKafka
 from analytics_pipeline.storage.landing import CommitUnknown, Deltas, Landed, TimedOut

@@ -15,11 +15,11 @@ import pyarrow as pa
 import pytest
 
 from analytics_pipeline.errors import EnvironmentFault, InvariantBroken
+from analytics_pipeline.events.dead_letter_limit import DeadLetterLimit
 from analytics_pipeline.events.decode import Decoded
 from analytics_pipeline.events.messages import RawBatch
 from analytics_pipeline.ingest import accounts, worker
 from analytics_pipeline.ingest.consumer import Fetched, Partition
-from analytics_pipeline.ingest.dead_letter_limit import DeadLetterLimit
 from analytics_pipeline.ingest.landing_thread import LandingThread
 from analytics_pipeline.ingest.memory import MemoryConsumer, MemoryKafka
 from analytics_pipeline.storage.landing import Deltas, Landed, TimedOut

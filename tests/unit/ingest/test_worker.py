@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from analytics_pipeline.errors import EnvironmentFault, InvariantBroken
+from analytics_pipeline.events.dead_letter_limit import DeadLetterLimit
 from analytics_pipeline.events.definitions import NO_DEFINITIONS
 from analytics_pipeline.events.limits import Limits
 from analytics_pipeline.events.messages import PlainMessage
 from analytics_pipeline.ingest.consumer import Partition, PositionLost
-from analytics_pipeline.ingest.dead_letter_limit import DeadLetterLimit
 from analytics_pipeline.ingest.freshness import Freshness
 from analytics_pipeline.ingest.landing_thread import LandingThread
 from analytics_pipeline.ingest.memory import MemoryConsumer, MemoryKafka

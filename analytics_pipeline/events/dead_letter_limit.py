@@ -3,8 +3,6 @@
 from collections import deque
 from collections.abc import Iterable
 
-from analytics_pipeline.ingest.consumer import Partition
-
 
 class DeadLetterLimit:
     """Counts the messages of one partition; pure.
@@ -44,7 +42,7 @@ class DeadLetterLimit:
         return None
 
 
-def passed(partition: Partition, next_offset: int, why: str) -> str:
+def passed(partition: tuple[str, int], next_offset: int, why: str) -> str:
     """Why the partition has stopped, and what resolves it: the command's line in the ledger ends the count."""
     topic, number = partition
     return (

@@ -1,0 +1,194 @@
+"""How landing and settling stand at this moment, in the database's eyes, whoever does the work.
+
+Belongs here: reading it in one snapshot, cheaply enough for every few seconds. Does not belong here: judging it (the
+API's `operations.problems`), the whole ledger (`storage.audit`), Dagster's own tables (`storage.dagster_runs`).
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from analytics_pipeline.events.dead_letter_limit import DeadLetterLimit, passed
+from analytics_pipeline.events.messages import REPLAY_SOURCE
+from analytics_pipeline.storage import books, dead_letters, due, offsets, sizes
+from analytics_pipeline.storage.audit import snapshot
+from analytics_pipeline.storage.connection import Connection
+from analytics_pipeline.storage.offsets import Standing
+from analytics_pipeline.storage.tolerances import DEAD_WINDOW
+
+RATE_WINDOW = timedelta(minutes=1)
+_PATIENCE = 10.0
+"""Seconds behind Kafka from when on it is worth asking whether a partition has stopped."""
+
+_RATES = """
+SELECT source, partition, sum(read)::double precision / %(seconds)s AS rate
+FROM ingest_batches WHERE committed_at >= %(now)s - make_interval(secs => %(seconds)s)
+GROUP BY source, partition
+"""
+_LAST_LANDING = "SELECT max(committed_at) FROM ingest_batches"
+_UNSETTLED = """
+SELECT interval, state, count(*), min(time_bucket) FROM metric_buckets
+WHERE state IN ('open', 'settling') GROUP BY interval, state
+"""
+_SETTLED_AT = "SELECT max(changed_at) FROM rollup_days"
+_LAST_RUN = """
+SELECT run_id FROM metric_buckets
+WHERE interval = '1m' AND time_bucket >= %(now)s - interval '1 day' AND run_id IS NOT NULL
+ORDER BY time_bucket DESC LIMIT 1
+"""
+_PENDING_HOURS = "SELECT count(DISTINCT hour) FROM pending_batches"
+_RESTATED = """
+SELECT count(DISTINCT (interval, time_bucket)) FROM metric_restatements
+WHERE restated_at >= %(now)s - interval '1 day'
+"""
+_REASONS = """
+SELECT reason, count(*) FROM dead_letter_events WHERE created_at >= %(now)s - %(window)s::interval GROUP BY reason
+"""
+_GAPS = """
+SELECT count(*) FILTER (WHERE first_offset <> expected), count(*) FILTER (WHERE read <> stored + duplicate + dead)
+FROM (
+    SELECT read, stored, duplicate, dead, first_offset, lag(next_offset) OVER (
+        PARTITION BY source, partition, first_offset IS NULL ORDER BY batch_id
+    ) AS expected
+    FROM ingest_batches WHERE committed_at >= %(now)s - %(window)s::interval
+) AS lines
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """A partition and its progress.
+
+    Attributes:
+        standing: as `ingest_offsets` has it.
+        rate: messages a second that landed in the last minute.
+        stopped: why it has passed the limit of dead letters, and what resolves that; else None.
+    """
+
+    standing: Standing
+    rate: float
+    stopped: str | None
+
+
+class Unsettled(NamedTuple):
+    """Buckets of one level and state that are not final yet."""
+
+    interval: str
+    state: str
+    count: int
+    oldest: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """One moment; seconds are ages, None where there is nothing to be old.
+
+    Attributes:
+        at: the moment.
+        partitions: in order of their names.
+        rate: messages a second that landed in the last minute, posted ones included.
+        landed_at: the last commit of a landing.
+        waiting: the inbox, and landing connections.
+        oldest_pending: since the first commit that no merge has settled.
+        pending_deltas: how many wait for a merge.
+        pending_hours: in how many UTC hours.
+        unsettled: buckets that are not final.
+        due: those that could be.
+        settled_at: the last commit of a merge or recompute.
+        run_id: of it, as far as minutes of the last day tell.
+        restated: buckets that changed in the last day after they were final.
+        days_ahead: for which events have a partition.
+        overdue: seconds since something should have been removed.
+        read: messages of the last hour.
+        dead: dead letters of the last hour, by reason.
+        gaps: batches of the last hour that do not begin where the one before ended.
+        unbalanced: batches of the last hour with read ≠ stored + duplicate + dead.
+    """
+
+    at: datetime
+    partitions: list[Partition]
+    rate: float
+    landed_at: datetime | None
+    waiting: books.Waiting
+    oldest_pending: float | None
+    pending_deltas: int
+    pending_hours: int
+    unsettled: list[Unsettled]
+    due: int
+    settled_at: datetime | None
+    run_id: str | None
+    restated: int
+    days_ahead: float
+    overdue: float
+    read: int
+    dead: Counter[str]
+    gaps: int
+    unbalanced: int
+
+
+def read_pipeline(
+    connection: Connection, *, now: datetime, grace: timedelta, ratio: float, consecutive: int
+) -> Pipeline:
+    """Look, in one snapshot.
+
+    Args:
+        connection: idle.
+        now: the time of Postgres, more or less.
+        grace: how long buckets wait for late events.
+        ratio: with `consecutive`, the limit of dead letters of ingest.
+        consecutive: see `DeadLetterLimit`.
+    """
+    values = {"now": now, "seconds": RATE_WINDOW.total_seconds(), "window": DEAD_WINDOW}
+    with snapshot(connection):
+        rates = {
+            (source, number): rate
+            for source, number, rate in connection.execute(_RATES, values)
+            if source != REPLAY_SOURCE
+        }
+        partitions = [
+            Partition(
+                one,
+                rates.get((one.source, one.partition), 0.0),
+                _stopped(connection, one, now, DeadLetterLimit(ratio, consecutive)),
+            )
+            for one in offsets.standings(connection)
+        ]
+        freshness = books.freshness(connection, now=now)
+        gaps, unbalanced = connection.execute(_GAPS, values).fetchone() or (0, 0)
+        return Pipeline(
+            at=now,
+            partitions=partitions,
+            rate=sum(rates.values()),
+            landed_at=_one(connection, _LAST_LANDING),
+            waiting=books.waiting(connection),
+            oldest_pending=freshness.oldest_pending,
+            pending_deltas=freshness.pending,
+            pending_hours=_one(connection, _PENDING_HOURS),
+            unsettled=[Unsettled(*row) for row in connection.execute(_UNSETTLED)],
+            due=due.buckets_due(connection, now=now, grace=grace),
+            settled_at=_one(connection, _SETTLED_AT),
+            run_id=_one(connection, _LAST_RUN, values),
+            restated=_one(connection, _RESTATED, values),
+            days_ahead=books.days_ahead(connection, now=now),
+            overdue=sizes.overdue(connection),
+            read=books.read_and_dead(connection, now=now, window=DEAD_WINDOW)[0],
+            dead=Counter(dict(connection.execute(_REASONS, values).fetchall())),
+            gaps=gaps,
+            unbalanced=unbalanced,
+        )
+
+
+def _stopped(connection: Connection, standing: Standing, now: datetime, limit: DeadLetterLimit) -> str | None:
+    """Only of partitions that do not come along: what ingest itself would say when it claims one."""
+    behind = None if standing.caught_up_at is None else (now - standing.caught_up_at).total_seconds()
+    if standing.is_retired or (behind is not None and behind < _PATIENCE):
+        return None
+    key = standing.source, standing.partition
+    why = limit.recall(dead_letters.history(connection, key))
+    return None if why is None else passed(key, standing.next_offset, why)
+
+
+def _one(connection: Connection, query: str, values: dict[str, object] | None = None) -> Any:
+    row = connection.execute(query, values).fetchone()
+    return row[0] if row else None

@@ -1,0 +1,176 @@
+"""`/api/v1/pipeline`: what stands in the tables is what is told, and what is broken by hand becomes a problem."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from analytics_pipeline.defs.environment import URL_VARIABLE, dagster_environment
+from analytics_pipeline.local_stack.postgres import Postgres
+from analytics_pipeline.settings import project_file
+from analytics_pipeline.storage.connection import connection
+from analytics_pipeline.storage.dagster_runs import read_orchestration
+from analytics_pipeline.storage.dagster_schema import create_dagster_schema
+from analytics_pipeline.storage.landing import Lander
+from analytics_pipeline.telemetry import INGEST_LAG
+from tests.integration.api_support import Api, database_copy, running, settings_for
+from tests.integration.landing_rig import SOURCE, claim, event, execute, land, message, value
+
+PIPELINE, RUNS = "/api/v1/pipeline", "/api/v1/pipeline/runs"
+
+
+@pytest.fixture(scope="module")
+def database(postgres: Postgres, template_database: str) -> Iterator[str]:
+    """A partition of three batches with a dead letter each, whose owner is connected."""
+    with (
+        database_copy(postgres, template_database, "api_pipeline") as copied,
+        connection(copied, name="landing-test") as owner_connection,
+    ):
+        lander = Lander(copied, name="landing-test")
+        owner = claim(copied, (SOURCE, 0), 100)
+        for number in range(3):
+            first = owner.next_offset
+            sent = [event(10 * number + n) for n in range(9)]
+            messages = [message(first + n, one) for n, one in enumerate([*sent, b"broken"])]
+            _, owner = land(lander, owner, messages)
+        lander.close()
+        owner_connection.execute("SELECT 1")
+        yield copied
+
+
+@pytest.fixture(scope="module")
+def api(database: str) -> Iterator[Api]:
+    settings = settings_for(
+        database,
+        kafka={"topics": [SOURCE]},
+        analytics={"ingestion": {"dead_letter_consecutive": 20, "dead_letter_ratio": 0.5}},
+        security={"rate_limit": {"enabled": False}},
+    )
+    with running(settings) as running_api:
+        yield running_api
+
+
+@pytest.fixture(autouse=True)
+def good_day(database: str) -> None:
+    """Fresh, owned, with room; few enough dead letters."""
+    now = datetime.now(UTC)
+    execute(database, "UPDATE ingest_offsets SET caught_up_at = %s, updated_at = %s", now, now)
+
+
+def names(answer: Any) -> list[str]:
+    return [problem["name"] for problem in answer["problems"]]
+
+
+def test_the_numbers_are_those_of_the_tables(api: Api, database: str) -> None:
+    INGEST_LAG.labels(SOURCE, "0").set(7)
+    answer = api.get(PIPELINE)
+    [one] = answer["landing"]["partitions"]
+    assert (one["source"], one["partition"], one["next_offset"], one["lag"]) == (SOURCE, 0, 130, 7)
+    assert (one["is_owner_connected"], one["is_retired"], one["stopped"]) == (True, False, None)
+    assert 0 <= one["behind_seconds"] < 5
+    assert one["rate"] == answer["landing"]["rate"] == pytest.approx(30 / 60)
+    assert answer["landing"]["connections"] >= 1
+    assert answer["last_hour"] == {
+        "read": 30, "dead": 3, "reasons": {"not_json": 3}, "gaps": 0, "unbalanced": 0,
+    }  # fmt: skip
+    assert answer["rollups"]["pending_deltas"] == value(database, "SELECT count(*) FROM rollup_deltas")
+    assert answer["rollups"]["settled_at"] is None
+    assert datetime.fromisoformat(answer["landing"]["landed_at"]) == value(
+        database, "SELECT max(committed_at) FROM ingest_batches"
+    )
+    # 3 of 30 is above 5 %; the template has two days of room.
+    assert set(names(answer)) <= {"dead_letters", "partitions_run_out"}
+    assert "3 of 30 messages of the last hour (10.0 %)" in answer["problems"][-1]["text"]
+
+
+def test_a_partition_that_lags_is_told_and_so_is_one_without_a_reader(api: Api, database: str) -> None:
+    long_ago = datetime.now(UTC) - timedelta(seconds=400)
+    execute(database, "UPDATE ingest_offsets SET caught_up_at = %s", long_ago)
+    assert "partition_behind" in names(api.get(PIPELINE))
+    execute(database, "UPDATE ingest_offsets SET owner = 'gone', updated_at = %s", long_ago)
+    answer = api.get(PIPELINE)
+    assert "partition_unowned" in names(answer)
+    assert "partition_behind" not in names(answer)
+    assert answer["status"] == "error"
+    assert not answer["landing"]["partitions"][0]["is_owner_connected"]
+    execute(database, "UPDATE ingest_offsets SET owner = 'analytics-landing-test'")
+
+
+def test_a_gap_in_the_ledger_is_told_within_the_hour(api: Api, database: str) -> None:
+    batch = value(database, "SELECT batch_id FROM ingest_batches ORDER BY batch_id OFFSET 1 LIMIT 1")
+    execute(database, "CREATE TABLE kept AS SELECT * FROM ingest_batches WHERE batch_id = %s", batch)
+    execute(database, "DELETE FROM ingest_batches WHERE batch_id = %s", batch)
+    answer = api.get(PIPELINE)
+    assert answer["problems"][0]["name"] == "ledger_broken"
+    assert (answer["last_hour"]["gaps"], answer["status"]) == (1, "error")
+    execute(database, "INSERT INTO ingest_batches SELECT * FROM kept")
+    assert "ledger_broken" not in names(api.get(PIPELINE))
+
+
+def test_a_partition_that_passed_the_limit_of_dead_letters_names_the_command(api: Api, database: str) -> None:
+    execute(database, "UPDATE ingest_batches SET dead = read, stored = 0")
+    execute(
+        database, "UPDATE ingest_offsets SET caught_up_at = %s", datetime.now(UTC) - timedelta(seconds=60)
+    )
+    answer = api.get(PIPELINE)
+    execute(database, "UPDATE ingest_batches SET dead = 1, stored = read - 1")
+    [problem] = [one for one in answer["problems"] if one["name"] == "partition_stopped"]
+    assert f"`analytics offsets skip-to {SOURCE} 0 130`" in problem["advice"]
+    assert answer["landing"]["partitions"][0]["stopped"].startswith("the last 30 messages")
+
+
+def test_runs_and_checks_are_those_of_dagster(
+    api: Api, database: str, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    assert api.get(RUNS) == {"is_known": False, "daemon_at": None, "runs": [], "checks": []}
+
+    @dg.asset
+    def events() -> None:
+        """Nothing."""
+
+    @dg.asset_check(asset=events)
+    def is_right() -> dg.AssetCheckResult:
+        return dg.AssetCheckResult(passed=True)
+
+    @dg.asset_check(asset=events)
+    def is_nice() -> dg.AssetCheckResult:
+        return dg.AssetCheckResult(passed=False, severity=dg.AssetCheckSeverity.WARN)
+
+    @dg.op
+    def breaks() -> None:
+        raise dg.Failure("broken")
+
+    @dg.job
+    def marts() -> None:
+        breaks()
+
+    schema = api.services.settings.dagster.schema_name
+    with connection(database, name="test") as opened:
+        create_dagster_schema(opened, schema)
+    monkeypatch.setenv(URL_VARIABLE, dagster_environment(api.services.settings)[URL_VARIABLE])
+    home = tmp_path_factory.mktemp("home")
+    (home / "dagster.yaml").write_text(project_file("dagster.yaml").read_text())
+    monkeypatch.setenv("B25_LOCAL_STACK__STATE_FOLDER", str(home / "state"))
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        done = dg.materialize([events, is_right, is_nice], instance=instance)
+        failed = marts.execute_in_process(instance=instance, raise_on_error=False)
+    answer = api.get(RUNS)
+    assert answer["is_known"]
+    runs = [(one["run_id"], one["job"], one["status"]) for one in answer["runs"]]
+    assert runs[0] == (failed.run_id, "marts", "FAILURE")
+    assert runs[1][::2] == (done.run_id, "SUCCESS")
+    assert answer["runs"][0]["started_at"] <= answer["runs"][0]["ended_at"]
+    assert abs(datetime.fromisoformat(answer["runs"][0]["created_at"]) - datetime.now(UTC)) < timedelta(
+        minutes=2
+    )
+    checks = [(one["asset"], one["name"], one["passed"], one["severity"]) for one in answer["checks"]]
+    assert checks == [("events", "is_nice", False, "warning"), ("events", "is_right", True, "error")]
+    assert {"run_failed", "check_failed"} <= set(names(api.get(PIPELINE)))
+    # A Dagster of another version may have other tables: then nothing is known, and nothing breaks.
+    execute(database, f'ALTER TABLE "{schema}".daemon_heartbeats RENAME TO other')
+    assert not api.get(RUNS)["is_known"]
+    assert "run_failed" not in names(api.get(PIPELINE))
+    with connection(database, name="test", autocommit=True) as opened:
+        assert read_orchestration(opened, "none", now=datetime.now(UTC)) is None
