@@ -36,8 +36,8 @@ RETRY_AFTER = {"Retry-After": _header("Seconds to wait before trying again.", _C
 CHALLENGE = {"WWW-Authenticate": _header("The scheme that is read.", _TEXT, 'Bearer realm="b25-analytics"')}
 CACHE_HEADERS = {
     "ETag": _header(
-        "Changes when the data of the days asked for does; for If-None-Match. Absent while the versions of the data "
-        "are not known.",
+        "Changes when the answer does, or of metrics when the data of the days asked for does; for If-None-Match. Of "
+        "metrics absent while the versions of the data are not known.",
         _TEXT,
         'W/"1-9f86d081884c7d65"',
     ),
@@ -108,14 +108,27 @@ def describe_path(operation: Operation) -> None:
             parameter["schema"].pop("title", None)
 
 
+NOT_MODIFIED: dict[int | str, dict[str, Any]] = {
+    304: {"description": "An answer named by If-None-Match still holds."}
+}
+"""Among the `responses` of a route that answers by `json_answer.conditional_answer`."""
+
+
 def describe_cache(operation: Operation) -> None:
-    """Say that answers are kept, and how to ask whether one still holds."""
+    """Say that answers are kept."""
     answers = operation["responses"]
     answers["200"]["headers"] = {**CACHE_HEADERS, **answers["200"].get("headers", {})}
-    answers["304"] = {
-        "description": "An answer named by If-None-Match still holds.",
-        "headers": {name: CACHE_HEADERS[name] for name in ("ETag", "Cache-Control")},
-    }
+    answers["304"] = dict(NOT_MODIFIED[304])
+
+
+def describe_condition(operation: Operation) -> None:
+    """Of what answers 304: say how to ask whether an answer still holds."""
+    answers = operation["responses"]
+    if "304" not in answers:
+        return
+    headers = {name: CACHE_HEADERS[name] for name in ("ETag", "Cache-Control")}
+    answers["200"]["headers"] = {**headers, **answers["200"].get("headers", {})}
+    answers["304"] = {**answers["304"], "headers": headers}
     operation.setdefault("parameters", []).append(IF_NONE_MATCH)
 
 

@@ -13,7 +13,14 @@ from pydantic import BaseModel, Field
 from pydantic.json_schema import SkipJsonSchema
 
 from api.access import Rule, rules_of
-from api.answers import add_examples, add_headers, describe_cache, describe_path, statuses_of_edge
+from api.answers import (
+    add_examples,
+    add_headers,
+    describe_cache,
+    describe_condition,
+    describe_path,
+    statuses_of_edge,
+)
 from api.errors import (
     MEDIA_TYPE,
     TYPE_PREFIX,
@@ -204,7 +211,8 @@ def _complete(
     describe_path(operation)
     if is_cached:
         describe_cache(operation)
-        operation["responses"] = dict(sorted(operation["responses"].items()))
+    describe_condition(operation)
+    operation["responses"] = dict(sorted(operation["responses"].items()))
     add_headers(operation)
     add_examples(operation, schemas)
 

@@ -7,7 +7,7 @@ API's `operations.problems`), the whole ledger (`storage.audit`), Dagster's own 
 from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
 from analytics_pipeline.events.dead_letter_limit import DeadLetterLimit, passed
 from analytics_pipeline.events.messages import REPLAY_SOURCE
@@ -71,7 +71,8 @@ class Partition:
     stopped: str | None
 
 
-class Unsettled(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Unsettled:
     """Buckets of one level and state that are not final yet."""
 
     interval: str

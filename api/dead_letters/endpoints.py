@@ -6,6 +6,7 @@ from fastapi import APIRouter, Path, Request, Response
 
 from analytics_pipeline.storage.dead_letters import Filter
 from api.access import ADMIN, READ_PART
+from api.answers import NOT_MODIFIED
 from api.audit import SUBJECT
 from api.cursors import CURSOR, read_cursor, write_cursor
 from api.dead_letters import schemas
@@ -32,7 +33,7 @@ from api.dead_letters.repository import (
 from api.dependencies import ServicesDependency
 from api.documentation import errors
 from api.errors import NotFound
-from api.json_answer import json_answer
+from api.json_answer import conditional_answer, json_answer
 from api.parameters import LIMIT, Parameter, Query, openapi_parameters
 from api.patient_response import PatientResponse, primed
 from api.principal import principal_of, reach_of
@@ -55,7 +56,7 @@ _MOST_GROUPS = 500
     PATH,
     summary="List dead letters",
     response_model=schemas.LettersAnswer,
-    responses=errors(400, 429, 503),
+    responses=errors(400, 429, 503) | NOT_MODIFIED,
     openapi_extra=openapi_parameters(_LIST),
     dependencies=[READ_PART],
 )
@@ -71,14 +72,14 @@ async def get_dead_letters(request: Request, services: ServicesDependency) -> Re
     content = {"dead_letters": [schemas.plain(one) for one in letters], "count": len(letters)}
     if len(found) > limit:
         content["next_cursor"] = write_cursor(_KIND, letters[-1].id)
-    return json_answer(content)
+    return conditional_answer(request, content)
 
 
 @router.get(
     PATH + "/groups",
     summary="Count dead letters by reason, place and shape",
     response_model=schemas.GroupsAnswer,
-    responses=errors(400, 429, 503),
+    responses=errors(400, 429, 503) | NOT_MODIFIED,
     openapi_extra=openapi_parameters(_GROUPS),
     dependencies=[READ_PART],
 )
@@ -88,7 +89,7 @@ async def get_groups(request: Request, services: ServicesDependency) -> Response
     which = read_filter(query, reach_of(request))
     limit = query.number(LIMIT, default=100, low=1, high=_MOST_GROUPS)
     found = await list_groups(services.desk, which, limit=limit)
-    return json_answer({"groups": [schemas.plain(one) for one in found], "count": len(found)})
+    return conditional_answer(request, {"groups": [schemas.plain(one) for one in found], "count": len(found)})
 
 
 @router.get(

@@ -11,10 +11,11 @@ from analytics_pipeline.storage.batches import Key, batches
 from analytics_pipeline.storage.conservation import Conservation, conservation
 from analytics_pipeline.storage.offsets import Standing
 from api.access import READ
+from api.answers import NOT_MODIFIED
 from api.cursors import CURSOR, read_cursor, write_cursor
 from api.dependencies import ServicesDependency
 from api.documentation import errors
-from api.json_answer import json_answer
+from api.json_answer import conditional_answer, json_answer
 from api.operations import ledger_schemas as schemas
 from api.parameters import END_TIME, LIMIT, START_TIME, Query, openapi_parameters
 from api.times import format_time
@@ -32,7 +33,7 @@ _CHECKS = (START_TIME, schemas.TABLES)
     PATH,
     summary="List batches: what each partition's messages became",
     response_model=schemas.LinesAnswer,
-    responses=errors(400, 429, 503),
+    responses=errors(400, 429, 503) | NOT_MODIFIED,
     openapi_extra=openapi_parameters(_LINES),
     dependencies=[READ],
 )
@@ -48,7 +49,7 @@ async def get_lines(request: Request, services: ServicesDependency) -> Response:
     content: dict[str, Any] = {"lines": lines, "count": len(lines)}
     if len(found) > limit:
         content["next_cursor"] = write_cursor(_KIND, *lines[-1].key)
-    return json_answer(content)
+    return conditional_answer(request, content)
 
 
 @router.get(

@@ -1,9 +1,10 @@
 """`/api/v1/pipeline`: whether anything is wrong, what, and what to do; lag, freshness, merges, Dagster's runs."""
 
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 
 from analytics_pipeline import telemetry
 from analytics_pipeline.rollups.catalog import Catalog
@@ -13,10 +14,12 @@ from analytics_pipeline.storage.connection import Connection
 from analytics_pipeline.storage.dagster_runs import Orchestration, read_orchestration
 from analytics_pipeline.storage.pipeline import Partition, Pipeline, read_pipeline
 from api.access import READ
+from api.answers import NOT_MODIFIED
 from api.dependencies import ServicesDependency
 from api.documentation import errors
-from api.json_answer import json_answer
+from api.json_answer import conditional_answer, json_answer
 from api.operations import pipeline_schemas as schemas
+from api.operations.partition_states import state_of
 from api.operations.problems import problems, worst
 
 router = APIRouter(tags=["Operations"])
@@ -45,21 +48,22 @@ async def get_pipeline(services: ServicesDependency) -> Response:
     PATH + "/runs",
     summary="List Dagster's last runs and checks",
     response_model=schemas.RunsAnswer,
-    responses=errors(429, 503),
+    responses=errors(429, 503) | NOT_MODIFIED,
     dependencies=[READ],
 )
-async def get_runs(services: ServicesDependency) -> Response:
+async def get_runs(request: Request, services: ServicesDependency) -> Response:
     """From Dagster's own tables, so also while it is down."""
     schema, now = services.settings.dagster.schema_name, services.clock()
     found = await services.desk.read("runs", lambda opened: read_orchestration(opened, schema, now=now))
     known = found or Orchestration([], [], None)
-    return json_answer(
+    return conditional_answer(
+        request,
         {
             "is_known": found is not None,
             "daemon_at": known.daemon_at,
             "runs": [run._asdict() for run in known.runs],
             "checks": [check._asdict() for check in known.checks],
-        }
+        },
     )
 
 
@@ -106,7 +110,7 @@ def _numbers(found: Pipeline) -> dict[str, Any]:
             "oldest_pending_seconds": found.oldest_pending,
             "settled_at": found.settled_at,
             "run_id": found.run_id,
-            "unsettled": [one._asdict() for one in found.unsettled],
+            "unsettled": [asdict(one) for one in found.unsettled],
             "due": found.due,
             "restated": found.restated,
         },
@@ -128,6 +132,7 @@ def _partition(one: Partition, lags: dict[tuple[str, ...], float], now: datetime
     return {
         "source": standing.source,
         "partition": standing.partition,
+        "state": state_of(one, now),
         "next_offset": standing.next_offset,
         "lag": None if lag is None else int(lag),
         "rate": one.rate,

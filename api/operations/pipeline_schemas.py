@@ -5,6 +5,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+from api.operations.partition_states import State
 from api.operations.problems import Kind, Severity
 
 
@@ -24,6 +25,10 @@ class PartitionAnswer(BaseModel):
 
     source: str = Field(description="The topic.", examples=["order.events"])
     partition: int = Field(examples=[2])
+    state: State = Field(
+        description="The worst that can be said: late is more than five minutes behind, very_late more than ten.",
+        examples=["fresh"],
+    )
     next_offset: int = Field(description="Everything before it has landed.", examples=[16000])
     lag: int | None = Field(
         description="Messages that Kafka holds beyond, as ingest last said; null where no ingest process of the API's "

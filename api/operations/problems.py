@@ -22,9 +22,9 @@ from analytics_pipeline.storage.tolerances import (
     LATE_SECONDS,
     RETENTION_SECONDS,
     SILENT_SECONDS,
-    UNOWNED_SECONDS,
     VERY_LATE_SECONDS,
 )
+from api.operations.partition_states import State, behind, state_of
 
 _MOST_NAMED = 3
 
@@ -129,12 +129,7 @@ def _of_partitions(found: Pipeline, topics: Sequence[str]) -> Iterator[Problem]:
                 f"{_name(one.standing)} has stopped: {why}.",
                 f"{resolved_by[:1].upper()}{resolved_by[1:]}.",
             )
-    unowned = [
-        one.standing
-        for one in active
-        if not one.standing.is_owner_connected
-        and (found.at - one.standing.updated_at).total_seconds() > UNOWNED_SECONDS
-    ]
+    unowned = [one.standing for one in active if state_of(one, found.at) is State.UNOWNED]
     if unowned:
         yield Problem(
             Kind.PARTITION_UNOWNED,
@@ -142,16 +137,9 @@ def _of_partitions(found: Pipeline, topics: Sequence[str]) -> Iterator[Problem]:
             f"Nobody reads {_listed(unowned)}: the process that did is gone. Kafka keeps what arrives.",
             "Start ingest: `analytics start ingest`, or `docker compose up -d ingest`; its log says why it ended.",
         )
-    away = {(one.source, one.partition) for one in unowned}
-    late = [
-        one.standing
-        for one in active
-        if one.stopped is None
-        and (one.standing.source, one.standing.partition) not in away
-        and _behind(one.standing, found.at) > LATE_SECONDS
-    ]
+    late = [one.standing for one in active if state_of(one, found.at) in {State.LATE, State.VERY_LATE}]
     if late:
-        most = max(_behind(one, found.at) for one in late)
+        most = max(behind(one, found.at) or 0.0 for one in late)
         yield Problem(
             Kind.PARTITION_BEHIND,
             Severity.ERROR if most > VERY_LATE_SECONDS else Severity.WARNING,
@@ -181,8 +169,8 @@ def _of_waiting(found: Pipeline) -> Iterator[Problem]:
         yield Problem(
             Kind.MERGE_LATE,
             Severity.WARNING,
-            f"Nothing was settled for {_age(found.oldest_pending or 0.0)}. Metrics are right, but their buckets do "
-            "not become final.",
+            f"What has landed waits to be settled, some of it for {_age(found.oldest_pending or 0.0)}. Metrics are "
+            "right, but their buckets do not become final.",
             "Look at Dagster's runs of merge_live, and whether its daemon runs: `analytics status`.",
         )
 
@@ -265,10 +253,6 @@ def _of_cache() -> Iterator[Problem]:
         "Redis is not reachable: answers are right, only slower.",
         "Start Redis; nothing else has to be done.",
     )
-
-
-def _behind(standing: Standing, now: datetime) -> float:
-    return 0.0 if standing.caught_up_at is None else (now - standing.caught_up_at).total_seconds()
 
 
 def _name(standing: Standing) -> str:

@@ -11,10 +11,11 @@ from analytics_pipeline.rollups.schema import LEVELS
 from analytics_pipeline.storage.connection import Connection
 from analytics_pipeline.storage.restatements import Reason, Restatement, complete_until, restatements
 from api.access import READ
+from api.answers import NOT_MODIFIED
 from api.cursors import read_cursor, write_cursor
 from api.dependencies import ServicesDependency
 from api.documentation import errors
-from api.json_answer import json_answer
+from api.json_answer import conditional_answer
 from api.parameters import LIMIT, Parameter, Query, openapi_parameters
 
 router = APIRouter(tags=["Operations"])
@@ -101,7 +102,7 @@ class _Page(NamedTuple):
     PATH,
     summary="List what changed after it was final",
     response_model=RestatementsAnswer,
-    responses=errors(400, 429, 503),
+    responses=errors(400, 429, 503) | NOT_MODIFIED,
     openapi_extra=openapi_parameters(PARAMETERS),
     dependencies=[READ],
 )
@@ -124,7 +125,7 @@ async def get_restatements(request: Request, services: ServicesDependency) -> Re
         "after" if is_newer else "before": at,
     }
     page = await services.desk.read("restatements", lambda opened: _read(opened, wanted, limit))
-    return _answer(page, after=at if is_newer else None, before=None if is_newer else at)  # type: ignore[arg-type]
+    return _answer(request, page, after=at if is_newer else None, before=None if is_newer else at)  # type: ignore[arg-type]
 
 
 def _read(connection: Connection, wanted: dict[str, Any], limit: int) -> _Page:
@@ -133,7 +134,7 @@ def _read(connection: Connection, wanted: dict[str, Any], limit: int) -> _Page:
     return _Page(found[:limit], len(found) > limit, complete)
 
 
-def _answer(page: _Page, *, after: int | None, before: int | None) -> Response:
+def _answer(request: Request, page: _Page, *, after: int | None, before: int | None) -> Response:
     """Rows newest first, whichever way they were read, and where to go on at both ends."""
     rows = page.rows if after is None else page.rows[::-1]
     if after is not None:
@@ -147,7 +148,7 @@ def _answer(page: _Page, *, after: int | None, before: int | None) -> Response:
     if older is not None:
         content["next_cursor"] = write_cursor(_KIND, older, 0)
     content["previous_cursor"] = write_cursor(_KIND, max(0, newer), 1)
-    return json_answer(content)
+    return conditional_answer(request, content)
 
 
 def _plain(row: Restatement) -> dict[str, Any]:

@@ -69,6 +69,7 @@ def test_the_numbers_are_those_of_the_tables(api: Api, database: str) -> None:
     [one] = answer["landing"]["partitions"]
     assert (one["source"], one["partition"], one["next_offset"], one["lag"]) == (SOURCE, 0, 130, 7)
     assert (one["is_owner_connected"], one["is_retired"], one["stopped"]) == (True, False, None)
+    assert one["state"] == "fresh"
     assert 0 <= one["behind_seconds"] < 5
     assert one["rate"] == answer["landing"]["rate"] == pytest.approx(30 / 60)
     assert answer["landing"]["connections"] >= 1
@@ -95,6 +96,7 @@ def test_a_partition_that_lags_is_told_and_so_is_one_without_a_reader(api: Api, 
     assert "partition_behind" not in names(answer)
     assert answer["status"] == "error"
     assert not answer["landing"]["partitions"][0]["is_owner_connected"]
+    assert answer["landing"]["partitions"][0]["state"] == "unowned"
     execute(database, "UPDATE ingest_offsets SET owner = 'analytics-landing-test'")
 
 
@@ -174,3 +176,28 @@ def test_runs_and_checks_are_those_of_dagster(
     assert "run_failed" not in names(api.get(PIPELINE))
     with connection(database, name="test", autocommit=True) as opened:
         assert read_orchestration(opened, "none", now=datetime.now(UTC)) is None
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/api/v1/dead-letters", "/api/v1/dead-letters/groups", "/api/v1/ledger", "/api/v1/restatements", RUNS],
+)
+def test_who_polls_is_told_only_what_is_new(api: Api, path: str) -> None:
+    first = api.request("GET", path)
+    etag = first.headers["etag"]
+    again = api.request("GET", path, headers={"If-None-Match": f'"other", {etag}'})
+    assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", etag)
+    other = api.request("GET", path, headers={"If-None-Match": '"other"'})
+    assert (other.status_code, other.json(), other.headers["etag"]) == (200, first.json(), etag)
+    declared = api.get("/openapi.json")["paths"][path]["get"]
+    assert "304" in declared["responses"]
+    assert "If-None-Match" in {one["name"] for one in declared["parameters"]}
+
+
+def test_a_letter_that_is_settled_changes_what_is_polled(api: Api, database: str) -> None:
+    path = "/api/v1/dead-letters/groups"
+    etag = api.request("GET", path).headers["etag"]
+    execute(database, "UPDATE dead_letter_events SET status = 'discarded' WHERE id = 1")
+    answer = api.request("GET", path, headers={"If-None-Match": etag})
+    execute(database, "UPDATE dead_letter_events SET status = 'open' WHERE id = 1")
+    assert (answer.status_code, answer.json()["groups"][0]["open"]) == (200, 2)

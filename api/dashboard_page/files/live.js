@@ -17,7 +17,11 @@ let told = "";
  * `beats` says that it speaks every second, so that silence means it is stale. The answer closes it.
  */
 export function follow(name, params, handlers, { beats = false } = {}) {
-  const stream = new Stream(name, params, handlers, beats);
+  return join(new Stream(name, params, handlers, beats));
+}
+
+/** Count something among what makes the page live: open(), close(), `word`, `reason`, `heardAt`, `source`. The answer closes it. */
+export function join(stream) {
   streams.add(stream);
   stream.open();
   check();

@@ -11,7 +11,12 @@
 //
 // docs/dashboard.md, "Adding a view", walks through it.
 
+import { view as deadLetters } from "./views/dead_letters.js";
 import { view as events } from "./views/events.js";
+import { view as ledger } from "./views/ledger.js";
 import { view as overview } from "./views/overview.js";
+import { view as pipeline } from "./views/pipeline.js";
+import { view as restatements } from "./views/restatements.js";
+import { view as sources } from "./views/sources.js";
 
-export const views = [overview, events];
+export const views = [overview, events, pipeline, deadLetters, sources, ledger, restatements];

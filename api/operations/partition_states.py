@@ -1,0 +1,49 @@
+"""How one partition of Kafka stands, in a word.
+
+Belongs here: judging one. Does not belong here: what a person has to do about all of them (`problems`).
+"""
+
+from datetime import datetime
+from enum import StrEnum
+
+from analytics_pipeline.storage.offsets import Standing
+from analytics_pipeline.storage.pipeline import Partition
+from analytics_pipeline.storage.tolerances import LATE_SECONDS, UNOWNED_SECONDS, VERY_LATE_SECONDS
+
+
+class State(StrEnum):
+    """How a partition stands."""
+
+    RETIRED = "retired"
+    """No longer read."""
+    STOPPED = "stopped"
+    """Until a person has decided: it has passed the limit of dead letters."""
+    UNOWNED = "unowned"
+    """The process that claimed it last is gone."""
+    UNKNOWN = "unknown"
+    """Nobody has noted yet when everything had landed."""
+    VERY_LATE = "very_late"
+    LATE = "late"
+    FRESH = "fresh"
+
+
+def state_of(partition: Partition, now: datetime) -> State:
+    """The worst that can be said of a partition."""
+    standing = partition.standing
+    seconds = behind(standing, now)
+    if standing.is_retired:
+        return State.RETIRED
+    if partition.stopped is not None:
+        return State.STOPPED
+    if not standing.is_owner_connected and (now - standing.updated_at).total_seconds() > UNOWNED_SECONDS:
+        return State.UNOWNED
+    if seconds is None:
+        return State.UNKNOWN
+    if seconds > LATE_SECONDS:
+        return State.VERY_LATE if seconds > VERY_LATE_SECONDS else State.LATE
+    return State.FRESH
+
+
+def behind(standing: Standing, now: datetime) -> float | None:
+    """Seconds since everything that Kafka held had landed."""
+    return None if standing.caught_up_at is None else (now - standing.caught_up_at).total_seconds()
