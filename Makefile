@@ -13,7 +13,7 @@ IMAGE ?= b25/analytics:latest
 BIN := .venv/bin
 CODE := analytics_pipeline api tests
 
-.PHONY: chaos soak bench-ingest bench-post bench-api bench-rollup bench-dagster docs lock help up down clean test test-coverage fmt lint build run dev migrate-up docker-build docker-run
+.PHONY: chaos soak bench-ingest bench-post bench-api bench-rollup bench-dagster docs lock help up down clean test test-browser test-coverage fmt lint build run dev migrate-up docker-build docker-run
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ migrate-up: .venv/.local ## Bring a database to this version: make migrate-up DB
 
 test: lint ## Check style, types, imports and SQL, then run all tests, two at a time
 	@$(BIN)/pytest -n 2 --dist loadscope --no-loadscope-reorder $(ARGS)
+
+test-browser: .venv/.dev ## Open the dashboard in a real Chromium; skipped where there is none; make test-browser ARGS='-k events'
+	@$(BIN)/pytest tests/browser $(ARGS)
 
 test-coverage: .venv/.dev ## Run all tests and show which lines they reach
 	@$(BIN)/pytest --cov --cov-report=term --cov-report=html $(ARGS)

@@ -31,20 +31,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The folder makes the marker: integration and chaos need the embedded services, e2e the whole stack."""
+    """The folder makes the marker; pyproject.toml says what each means."""
     for item in items:
         folder = item.path.relative_to(_TESTS).parts[0]
-        if folder in {"integration", "e2e", "chaos"}:
+        if folder in {"integration", "e2e", "chaos", "browser"}:
             item.add_marker(getattr(pytest.mark, folder))
 
 
 class ByServers(LoadScopeScheduling):  # type: ignore[misc]
-    """With `-n 2`: a file stays in one process, and so do all tests of e2e and of chaos, which share servers."""
+    """With `-n 2`: a file stays in one process, and so do all of e2e, of chaos and of browser, which share servers."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
         folder = file.split("/")[1]
-        return folder if folder in {"e2e", "chaos"} else file
+        return folder if folder in {"e2e", "chaos", "browser"} else file
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByServers:

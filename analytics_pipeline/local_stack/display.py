@@ -56,15 +56,18 @@ class Display:
             "redis": ("Redis", ""),
         }
         self.console.print()
+        if found.get("api"):
+            self._address("Dashboard", f"{found['api']}/dashboard")
         for key, (label, remark) in labels.items():
             address = found.get(key)
             if address:
-                line = Text.assemble(
-                    f"  {label:<12} ", (without_password(address), "bold"), (f"  {remark}", "dim")
-                )
-                self.console.print(line, soft_wrap=True)
+                self._address(label, without_password(address), remark)
         self.console.print(f"  {'Logs':<12} {folder}", soft_wrap=True)
         self.console.print()
+
+    def _address(self, label: str, address: str, remark: str = "") -> None:
+        line = Text.assemble(f"  {label:<12} ", (address, "bold"), (f"  {remark}" if remark else "", "dim"))
+        self.console.print(line, soft_wrap=True)
 
     def status(self, sample: Sample, troubles: Mapping[str, str]) -> None:
         """The status line; `troubles`: state by name of every service that isn't running."""

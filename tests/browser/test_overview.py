@@ -30,7 +30,8 @@ def traces(page: Page, panel: str) -> list[dict[str, Any]]:
     """What the chart of a panel shows, as Plotly has it."""
     found: list[dict[str, Any]] = page.evaluate(
         """panel => (document.querySelector(`[data-panel=${panel}] .plot`).data ?? []).map(
-            ({name, type, x, y, line, open, high, low, close}) => ({name, type, x, y, dash: line?.dash, open, high, low, close}))""",
+            ({name, type, x, y, line, open, high, low, close}) =>
+                ({name, type, x, y, dash: line?.dash, open, high, low, close}))""",
         panel,
     )
     return found

@@ -1,0 +1,137 @@
+"""What holds for every view: it fits every screen, can be read by everybody, and works without a mouse."""
+
+import re
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import Opened
+from tests.browser.site import Site
+from tests.waiting import wait_for
+
+
+def views(page: Page) -> list[str]:
+    found: list[str] = page.locator("#bar nav a").evaluate_all("all => all.map(one => one.dataset.view)")
+    assert len(found) >= 2
+    return found
+
+
+def settle(page: Page) -> None:
+    """Wait until the view has something to show, charts included."""
+    wait_for(lambda: page.locator("#main .card, #main .state").count() > 0, message="the view is there")
+    wait_for(lambda: page.get_by_text("Loading …").count() == 0, timeout=20, message="nothing is loading")
+
+
+def go(page: Page, view: str) -> None:
+    page.locator(f"#bar nav a[data-view={view}]").click()
+    expect(page.locator(f"#main .view-{view}")).to_be_visible()
+    settle(page)
+
+
+@pytest.mark.parametrize(("width", "height"), [(360, 740), (768, 1024), (3840, 2160)])
+def test_no_view_scrolls_sideways(opened: Opened, site: Site, width: int, height: int) -> None:
+    page = opened(site, width=width, height=height)
+    settle(page)
+    for view in views(page):
+        go(page, view)
+        wide = page.evaluate(
+            """() => [...document.querySelectorAll('body, main, header, .view')]
+                .filter(one => one.scrollWidth > document.documentElement.clientWidth)
+                .map(one => one.className || one.tagName)"""
+        )
+        assert wide == [], view
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, view
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_view_can_be_read_by_everybody(opened: Opened, site: Site, scheme: str) -> None:
+    page = opened(site, scheme=scheme)
+    settle(page)
+    found: dict[str, Any] = {}
+    for view in views(page):
+        go(page, view)
+        found[view] = violations(page)
+    page.locator("button.show-as").first.click()
+    found["show as"] = violations(page)
+    page.keyboard.press("Escape")
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog")).to_be_visible()
+    found["help"] = violations(page)
+    assert {name: broken for name, broken in found.items() if broken} == {}
+
+
+def violations(page: Page) -> list[str]:
+    return [
+        f"{one['id']}: {one['help']}: {[node['html'][:200] for node in one['nodes'][:3]]}"
+        for one in Axe().run(page).response["violations"]
+    ]
+
+
+def test_the_page_works_without_a_mouse(opened: Opened, site: Site) -> None:
+    page = opened(site)
+    settle(page)
+    page.keyboard.press("Tab")
+    expect(page.locator(".skip")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("#main")).to_be_focused()
+    page.keyboard.press("2")
+    expect(page.locator("#main .view-events")).to_be_visible()
+    page.keyboard.press("/")
+    expect(page.get_by_label("Type")).to_be_focused()
+    page.keyboard.type("1?")
+    expect(page.locator("#main .view-events")).to_be_visible()
+    page.get_by_label("Type").fill("")
+    page.keyboard.press("Tab")
+    page.locator("#main").focus()
+    page.keyboard.press("?")
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("Go to Events")
+    dialog.get_by_label("Keys are on").uncheck()
+    page.keyboard.press("Escape")
+    page.locator("#main").focus()
+    page.keyboard.press("1")
+    expect(page.locator("#main .view-events")).to_be_visible()
+
+
+def test_light_and_dark_can_be_chosen_and_stay(opened: Opened, site: Site) -> None:
+    page = opened(site, scheme="dark")
+    theme = "document.documentElement.dataset.theme"
+    assert page.evaluate(theme) == "dark"
+    settle(page)
+    page.keyboard.press("t")
+    assert page.evaluate(theme) == "light"
+    page.reload()
+    assert page.evaluate(theme) == "light"
+
+
+def test_the_zone_is_in_the_address_and_holds_for_every_view(opened: Opened, site: Site) -> None:
+    page = opened(site)
+    settle(page)
+    expect(page.get_by_label("Time zone")).to_have_value("Europe/Berlin")
+    page.get_by_label("Time zone").fill("Asia/Kolkata")
+    page.get_by_label("Time zone").press("Enter")
+    expect(page).to_have_url(re.compile("zone=Asia%2FKolkata"))
+    go(page, "events")
+    expect(page).to_have_url(re.compile("zone=Asia%2FKolkata"))
+    page.get_by_label("Time zone").fill("Mars/Olympus")
+    page.get_by_label("Time zone").press("Enter")
+    expect(page.get_by_label("Time zone")).to_have_attribute("aria-invalid", "true")
+
+
+def test_an_address_of_no_view_says_so(opened: Opened, site: Site) -> None:
+    page = opened(site, "/nothing")
+    expect(page.get_by_text("There is no such view")).to_be_visible()
+
+
+def test_what_is_shown_can_be_asked_for_elsewhere(opened: Opened, site: Site) -> None:
+    page = opened(site)
+    settle(page)
+    page.locator("[data-panel=volume] .show-as").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text(f"curl '{site.base}/api/v1/metrics?metric_name=trading.total_volume")
+    page.keyboard.press("ArrowRight")
+    expect(dialog).to_contain_text('client.metrics("trading.total_volume"')
+    page.keyboard.press("ArrowRight")
+    expect(dialog).to_contain_text("FROM metrics_live")
