@@ -6,7 +6,8 @@ Does not belong here: what a setting does. No other module reads the environment
 Sources, strongest first:
 1. `B25_<SECTION>__<KEY>`, e.g. `B25_KAFKA__GROUP_ID`, `B25_ANALYTICS__INGESTION__BATCH_SIZE`;
 2. the original service's names (`SERVER_PORT`, `DB_HOST`, … : see `ORIGINAL_VARIABLES`);
-3. the file named by `B25_CONFIG`, else `config.yaml` in the working directory, if it is there;
+3. the file named by `B25_CONFIG`, else `config.yaml` in the working directory, if it is there, the original's names
+   of keys included (`original_names`);
 4. the defaults below.
 """
 
@@ -34,6 +35,7 @@ from pydantic import (
 )
 
 from analytics_pipeline.errors import ConfigurationError
+from analytics_pipeline.original_names import with_our_names
 
 ORIGINAL_VARIABLES = {
     "SERVER_PORT": ("server", "port"),
@@ -56,8 +58,8 @@ _MARTS_OF_EVENTS = (
     "market_analytics_coarse",
     "strategy_performance",
 )
-_OWN_SOURCES = {"http", "_replay"}
-"""Sources of the ledger that are no topics: posted events, and dead letters landed again."""
+_OWN_SOURCES = {"http", "_replay", "_import"}
+"""Sources of the ledger that are no topics: posted events, dead letters landed again, the original's history."""
 _PREFIX = "B25_"
 _UNITS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _SILENCE = {
@@ -543,7 +545,7 @@ def load_settings(path: Path | None = None) -> Settings:
         ConfigurationError: every problem at once, one sentence per key; values are never repeated,
             because any of them could be a secret.
     """
-    content = _read_file(path)
+    content = with_our_names(_read_file(path))
     variables = environment()
     for variable, key in ORIGINAL_VARIABLES.items():
         if variables.get(variable):

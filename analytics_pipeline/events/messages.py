@@ -22,6 +22,9 @@ HTTP_SOURCE = "http"
 REPLAY_SOURCE = "_replay"
 """Source, in the ledger alone, of dead letters that were landed again; their events keep the source they had."""
 
+IMPORT_SOURCE = "_import"
+"""Source of events that the original service had stored; its partitions are UTC days, counted from 1970."""
+
 Headers = tuple[tuple[str, bytes | None], ...]
 """(name, value) pairs, in order, names more than once."""
 

@@ -38,6 +38,8 @@ class Lock(IntEnum):
     """Shared by transactions that write the feed; second key = the last id that was given before they began to."""
     SERIES = 25031
     """Admitting series of one UTC day; second key = days since 1970."""
+    IMPORT = 25042
+    """Importing the original's history; second key 0 for the one import that runs, 1 for each of its transactions."""
 
 
 def connect(conninfo: str, *, name: str, autocommit: bool = False, **settings: str) -> Connection:

@@ -83,15 +83,18 @@ class Landed:
     """Events counted under `__other__`, by metric and dimension set."""
 
 
-class Replay(Protocol):
-    """Dead letters on their way to being landed again; see `storage.replays`."""
+class Taken(Protocol):
+    """Messages that keep books of their own: dead letters landed again, or the original's history.
+
+    See `storage.replays` and `storage.imports`.
+    """
 
     decoded: Decoded
 
     def settle(
         self, cursor: Cursor, batch_id: int, stored: pa.Table, dead: Sequence[DeadLetter]
     ) -> list[ledger.Line]:
-        """Write down in `dead_letter_events` what became of each; the ledger's line."""
+        """Write down what became of each, dead letters included; the ledger's lines."""
 
 
 class _Laps:
@@ -115,12 +118,12 @@ class Deltas(NamedTuple):
 
 @dataclass
 class _Work:
-    """The state of one attempt; `spans` is empty for the inbox and for a replay."""
+    """The state of one attempt; `spans` is empty for the inbox and for what keeps books of its own."""
 
     spans: Sequence[Span]
     decoded: Decoded
     deltas: Deltas | None
-    replay: Replay | None = None
+    taken: Taken | None = None
 
 
 class Lander:
@@ -280,13 +283,23 @@ class Lander:
 
         return self._transact(take, [])
 
-    def land_replay(self, take: Callable[[Cursor], Replay | None]) -> Landed | None:
+    def land_replay(self, take: Callable[[Cursor], Taken | None]) -> Landed | None:
         """Land the dead letters that `take` locks; None when it takes none.
 
         Raises:
             See the module; after `CommitUnknown`, `resolve([])` ends what still holds the letters.
         """
+        return self._land_taken(take)
 
+    def land_import(self, take: Callable[[Cursor], Taken | None]) -> Landed | None:
+        """Land rows of the original's history, which `take` judges; None when it leaves them.
+
+        Raises:
+            See the module; after `CommitUnknown`, `resolve([])` ends what may still commit.
+        """
+        return self._land_taken(take)
+
+    def _land_taken(self, take: Callable[[Cursor], Taken | None]) -> Landed | None:
         def begin(cursor: Cursor) -> _Work | None:
             found = take(cursor)
             return _Work([], found.decoded, None, found) if found is not None else None
@@ -392,8 +405,8 @@ class Lander:
             laps.done("events")
 
             fail_at(FailPoint.AFTER_COPY)
-            # 2  Dead letters: with the bytes as they came; a replay's are there already.
-            if work.replay is None:
+            # 2  Dead letters: with the bytes as they came; what keeps books of its own writes its own.
+            if work.taken is None:
                 ledger.write_dead_letters(cursor, batch_id, dead)
             laps.done("dead_letters")
 
@@ -410,10 +423,10 @@ class Lander:
             # 4  Ledger: every message read is stored, duplicate or dead.
             lines = (
                 ledger.balance(work.spans, work.decoded, stored.rows, dead)
-                if work.replay is None
-                else work.replay.settle(cursor, batch_id, stored.rows, dead)
+                if work.taken is None
+                else work.taken.settle(cursor, batch_id, stored.rows, dead)
             )
-            if not work.spans and work.replay is None:
+            if not work.spans and work.taken is None:
                 inbox.note_duplicates(cursor, work.decoded, stored.rows, dead)
             ledger.write_lines(
                 cursor,
@@ -423,7 +436,7 @@ class Lander:
                 hours=hours,
                 seconds=time.perf_counter() - started,
             )
-            if work.replay is None:
+            if work.taken is None:
                 source_statistics.append(cursor, batch_id, work.decoded, stored.rows, dead, lines)
 
             laps.done("ledger")

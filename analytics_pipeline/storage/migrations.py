@@ -8,9 +8,10 @@ import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
-from analytics_pipeline.errors import ConfigurationError, SchemaMismatch
+from analytics_pipeline.errors import SchemaMismatch
 from analytics_pipeline.settings import project_file
 from analytics_pipeline.storage.connection import Connection, Lock
+from analytics_pipeline.storage.original import refuse_foreign
 
 _CREATE_REGISTER = """
 CREATE TABLE IF NOT EXISTS schema_migrations (
@@ -22,7 +23,6 @@ CREATE TABLE IF NOT EXISTS schema_migrations (
 """
 _APPLIED = "SELECT version, name, checksum FROM schema_migrations ORDER BY version"
 _REGISTER = "INSERT INTO schema_migrations (version, name, checksum) VALUES (%s, %s, %s)"
-_ORIGINAL = "SELECT to_regclass('events') IS NOT NULL AND to_regclass('ingest_offsets') IS NULL"
 
 
 class Migration(NamedTuple):
@@ -52,18 +52,13 @@ def migrate(connection: Connection, folder: Path | None = None) -> list[Migratio
 
     Raises:
         SchemaMismatch: the database is newer than this program, or an applied file was edited.
-        ConfigurationError: the database holds tables of the original service.
+        ConfigurationError: the database holds tables of the original service, or of somebody else.
     """
     done = []
     connection.commit()
     with connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock(%s, 0)", (Lock.MIGRATION,))
-        original = connection.execute(_ORIGINAL).fetchone()
-        if original and original[0]:
-            raise ConfigurationError(
-                "this database has an events table that this product did not create (the original service's, "
-                "perhaps): give database.database the name of an empty database"
-            )
+        refuse_foreign(connection)
         connection.execute(_CREATE_REGISTER)
         applied = _check(connection, available(folder))
         for migration in available(folder):
@@ -79,9 +74,12 @@ def check_schema(connection: Connection) -> None:
 
     Raises:
         SchemaMismatch: says which, and the command that mends it.
+        ConfigurationError: it is no database of this product, but the original's, say.
     """
     known = available()
     exists = connection.execute("SELECT to_regclass('schema_migrations') IS NOT NULL").fetchone()
+    if not (exists and exists[0]):
+        refuse_foreign(connection)
     applied = _check(connection, known) if exists and exists[0] else set()
     missing = [migration.name for migration in known if migration.version not in applied]
     connection.rollback()

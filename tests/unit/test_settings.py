@@ -164,7 +164,7 @@ def test_origins_are_written_as_browsers_do(config: Path, origin: str) -> None:
         load_settings(config)
 
 
-@pytest.mark.parametrize("name", ["http", "_replay"])
+@pytest.mark.parametrize("name", ["http", "_replay", "_import"])
 def test_a_topic_cannot_have_the_name_of_a_source_of_ours(config: Path, name: str) -> None:
     config.write_text(f"kafka: {{topics: [order.events, {name}]}}")
     with pytest.raises(ConfigurationError, match=f"kafka.*{name}"):
