@@ -15,7 +15,7 @@ _MOST_NUMBER = 10**12 - 1
 _INTEGER = (("type", "integer"), ("minimum", 0))
 _FLAG = (("type", "string"), ("enum", ["true", "false"]))
 
-SOURCE = Parameter("source", "Only this topic, or `http`, or `_replay`.", "order.events")
+SOURCE = Parameter("source", "Only this topic, or `http`, `_replay` or `_import`.", "order.events")
 PARTITION = Parameter("partition", "Only this partition.", 2, _INTEGER)
 OFFSET = Parameter("offset", "Only the batch in which this offset lies.", 4711, _INTEGER)
 BATCH = Parameter("batch_id", "Only this batch.", 1042, (("type", "integer"), ("minimum", 1)))

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from tests.integration.ingest_process import write_config
 from tests.integration.landing_rig import execute, rows, value
 from tests.integration.original_service import AS_WRITTEN, create_tables, event, history, past, store
 
+PAGE = (Path(__file__).parents[2] / "docs/migrating.md").read_text()
 Run = Callable[..., tuple[int, str, str]]
 
 
@@ -86,6 +88,20 @@ def test_a_dry_run_and_a_run_tell_of_each_day(run: Run, database: str, theirs: s
     assert code == 0, out
 
 
+def test_the_commands_of_the_page_do_what_it_says(run: Run, database: str, theirs: str) -> None:
+    blocks = re.findall(r"^ *```sh\n(.*?)```", PAGE, re.DOTALL | re.MULTILINE)
+    commands = [line.split("#")[0].split() for block in blocks for line in block.strip().splitlines()]
+    assert len(commands) == 5
+    for name, *words in commands:
+        assert name == "analytics"
+        code, _, err = run(*[theirs if word.startswith("postgres://") else word for word in words])
+        assert code == 0, (words, err)
+    [comparison] = re.findall(r"^    ```sql\n(.*?)```", PAGE, re.DOTALL | re.MULTILINE)
+    kept = [row for row in rows(theirs, comparison) if row[1]]  # the one that breaks a rule has an empty type
+    assert rows(database, comparison) == kept
+    assert sum(row[2] for row in kept) == 60
+
+
 def test_nobody_to_be_asked(run: Run, database: str, theirs: str) -> None:
     code, out, err = run("import", "--from-url", theirs)
     assert (code, out) == (2, "")
@@ -144,7 +160,9 @@ def test_migrate_recognises_it_without_the_tables_that_its_migration_cannot_make
         execute(conninfo, "DROP TABLE custom_event_definitions")
         with (
             connection(conninfo, name="test") as opened,
-            pytest.raises(ConfigurationError, match=r"did not create \(dashboard_metrics, events, metric_agg"),
+            pytest.raises(
+                ConfigurationError, match=r"did not create \(dashboard_metrics, events, metric_agg"
+            ),
         ):
             migrate(opened)
 

@@ -14,7 +14,7 @@ COLUMNS = (
     ("properties", "jsonb", "Everything else that the producer says."),
     ("timestamp", "timestamptz", "When it happened."),
     ("created_at", "timestamptz", "When it landed."),
-    ("source", "text", "The Kafka topic, http, or _replay."),
+    ("source", "text", "The Kafka topic, http, _replay or _import."),
     ("source_partition", "integer", "Of the topic."),
     ("source_offset", "bigint", "In the partition, or the place in the inbox."),
     ("is_late", "boolean", "Whether its minute was over, grace included, when it reached its source."),
