@@ -240,9 +240,11 @@ class Day:
     def rows(self, after: tuple[datetime, UUID] | None) -> Generator[Row, None, None]:
         """Its events behind a position, by (timestamp, id), fetched as they are asked for by a cursor of the server."""
         timestamp, identity = after or (None, None)
+        # An index by time leads to the position; none leads to a pair of time and id.
+        first = timestamp or self._span["first"]
         with self._connection.cursor("original_events") as cursor:
             cursor.itersize = _CHUNK
-            cursor.execute(_READ, self._span | {"after": timestamp, "after_id": identity})
+            cursor.execute(_READ, self._span | {"first": first, "after": timestamp, "after_id": identity})
             for found in cursor:
                 yield Row(*found)
 
@@ -252,18 +254,25 @@ def connected(url: str) -> Iterator[Original]:
     """The original's database at an address; nothing can be written through this.
 
     Raises:
-        ConfigurationError: it is not the original's.
+        ConfigurationError: it is not the original's, or no address.
         EnvironmentFault: it cannot be reached.
     """
-    opened = connect(
-        url,
-        name="import-source",
-        autocommit=True,
-        default_transaction_read_only="on",
-        statement_timeout="0",
-        idle_in_transaction_session_timeout="0",
-        datestyle="ISO",
-    )
+    try:
+        opened = connect(
+            url,
+            name="import-source",
+            autocommit=True,
+            default_transaction_read_only="on",
+            statement_timeout="0",
+            idle_in_transaction_session_timeout="0",
+            datestyle="ISO",
+        )
+    except psycopg.ProgrammingError:
+        raise ConfigurationError(
+            "--from-url: that is no address of a database: write postgres://user@host:port/database"
+        ) from None
+    except EnvironmentFault as error:
+        raise EnvironmentFault(f"--from-url: {error}") from error
     with opened:
         if not is_original(opened):
             raise ConfigurationError(

@@ -443,6 +443,23 @@ def test_dead_letters_can_be_replayed_and_the_day_still_agrees(
     check_everything(database)
 
 
+def test_live_landing_goes_first(database: str) -> None:
+    pauses, said = list[float](), list[str | None]()
+    with connection(database, name="test", autocommit=True) as opened:
+        first = import_runs.LiveFirst(opened, said.append, pauses.append, lambda: sum(pauses))
+        with connection(database, name="landing-import-test"):
+            first(0.25)
+            assert pauses == []  # nobody else lands
+            with connection(database, name="landing-0"):
+                first(0.25)
+                assert (pauses, said) == ([0.25], [None])
+                claim(database)
+                execute(database, "UPDATE ingest_offsets SET caught_up_at = now() - interval '1 minute'")
+                first(0.25)
+                assert sum(pauses) == pytest.approx(0.5 + import_runs.PATIENCE)
+                assert said[-2:] == ["landing is 60 s behind", None]
+
+
 def test_their_database_is_never_written_to(theirs: str, database: str) -> None:
     with both(database, theirs) as (_, original):
         for statement in (

@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, date, datetime
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -13,7 +14,7 @@ from analytics_pipeline.events.messages import IMPORT_SOURCE, RawBatch
 
 ID = UUID("0b0f4ae2-4d33-4b53-9d2e-0123456789ab")
 AT = datetime(2026, 5, 15, 12, 0, 0, 123456, tzinfo=UTC)
-ROW = {
+ROW: dict[str, Any] = {
     "offset": 7, "identity": ID, "event_type": "order.placed", "user_id": "u", "session_id": None,
     "properties": '{"price": 1.10, "note": "\\u00e9\\""}', "timestamp": "2026-05-15T12:00:00.123456Z",
     "reached": 1_778_846_400_500,
