@@ -1,12 +1,14 @@
 """What holds for every view: it fits every screen, can be read by everybody, and works without a mouse."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
+from api.dashboard_page.assets import PREFIX
 from tests.browser.conftest import Opened
 from tests.browser.site import Site
 from tests.waiting import wait_for
@@ -135,3 +137,21 @@ def test_what_is_shown_can_be_asked_for_elsewhere(opened: Opened, site: Site) ->
     expect(dialog).to_contain_text('client.metrics("trading.total_volume"')
     page.keyboard.press("ArrowRight")
     expect(dialog).to_contain_text("FROM metrics_live")
+
+
+def test_the_view_of_the_documentation_is_one(opened: Opened, site: Site) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "dashboard.md").read_text()
+    [example] = re.findall(r"```js\n(.*?)```", text, re.DOTALL)
+    page = opened(site)
+    views(page)
+    script = {"content-type": "text/javascript"}
+    page.route(f"**{PREFIX}/*/views/catalog.js", lambda route: route.fulfill(body=example, headers=script))
+    page.route(
+        f"**{PREFIX}/*/registry.js",
+        lambda route: route.fulfill(
+            body='import { view } from "./views/catalog.js"; export const views = [view];', headers=script
+        ),
+    )
+    page.goto(f"{site.base}/dashboard/catalog?prefix=market.")
+    expect(page.get_by_role("listitem").filter(has_text="market.price")).to_be_visible()
+    expect(page.locator("#main li")).to_have_count(3)

@@ -429,7 +429,9 @@ def test_lines_expire_and_keys_tell_when_they_were_used(
     assert datetime.now(UTC) - datetime.fromisoformat(used["last_used_at"]) < timedelta(seconds=10)
 
 
-@pytest.mark.parametrize("path", [EVENTS, STATS, "/nothing", "/docs", "/health", "/openapi.json"])
+@pytest.mark.parametrize(
+    "path", [EVENTS, STATS, "/nothing", "/docs", "/health", "/openapi.json", "/dashboard"]
+)
 def test_headers_that_protect_browsers(api: Api, holders: dict[str, Client], path: str) -> None:
     for answer in (api.request("GET", path), holders["read"].request("GET", path)):
         assert answer.headers["x-content-type-options"] == "nosniff"

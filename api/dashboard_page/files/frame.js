@@ -33,6 +33,7 @@ export class Frame {
     this.holder = { key_id: null, scopes: [] };
     this.onSignedIn = () => {};
     this.isLocked = false;
+    this.zone = format.ownZone();
   }
 
   start(router) {
@@ -66,6 +67,7 @@ export class Frame {
     const focused = document.activeElement?.id;
     this.leave();
     const zone = params.zone && format.isZone(params.zone) ? params.zone : format.ownZone();
+    this.zone = zone;
     this.zoneHolder.replaceChildren(zonePicker(zone, (chosen) => this.router.set({ zone: chosen })));
     this.signOutButton.hidden = this.holder.key_id === null;
     for (const link of this.links) {
@@ -161,7 +163,7 @@ export class Frame {
   }
 
   showLive({ word, text, since }) {
-    const when = since ? ` since ${new Date(since).toLocaleTimeString("en-GB")}` : "";
+    const when = since ? ` since ${format.clock(since, this.zone)}` : "";
     this.live.dataset.word = word;
     setText(this.live, word === "refused" ? "not live" : text + when);
     this.live.title = word === "refused" ? text : "How live this page is";

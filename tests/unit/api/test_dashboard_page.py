@@ -3,6 +3,9 @@
 import asyncio
 import re
 import shutil
+import subprocess
+import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,8 +13,9 @@ from typing import Any
 import httpx
 import pyarrow as pa
 import pytest
+from hatchling.builders.wheel import WheelBuilder
 
-from analytics_pipeline.settings import Settings
+from analytics_pipeline.settings import Settings, environment
 from api.access import Rule, public_prefixes
 from api.app import create_app
 from api.dashboard_page import assets as dashboard_assets
@@ -178,3 +182,22 @@ def test_only_public_routes_make_a_beginning_public() -> None:
         ("GET", "/health"): Rule(),
     }
     assert public_prefixes(rules) == ("/open/",)
+
+
+def test_the_wheel_has_every_file_and_serves_it(tmp_path: Path) -> None:
+    [wheel] = WheelBuilder(str(Path(__file__).parents[3])).build(
+        directory=str(tmp_path), versions=["standard"]
+    )
+    zipfile.ZipFile(wheel).extractall(tmp_path / "installed")
+    program = "import api; from api.dashboard_page.assets import assets; print(api.__file__, *assets().files)"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env=environment() | {"PYTHONPATH": str(tmp_path / "installed")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    place, *files = done.stdout.split()
+    assert place.startswith(str(tmp_path))
+    assert files == list(assets().files)
