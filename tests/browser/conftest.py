@@ -1,7 +1,10 @@
 """A real Chromium, and the real API on a real Postgres and Redis with a day's events behind it."""
 
+# ruff: noqa: F811 - fixtures of the integration tests are used by their names
+
 import shutil
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -42,7 +45,7 @@ def chromium() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-def site_database(postgres: Postgres, template_database: str) -> Iterator[str]:  # noqa: F811
+def site_database(postgres: Postgres, template_database: str) -> Iterator[str]:
     with database_copy(postgres, template_database, "browser") as copied:
         past, recent = stored_events()
         land(copied, past)
@@ -52,16 +55,20 @@ def site_database(postgres: Postgres, template_database: str) -> Iterator[str]: 
 
 
 @pytest.fixture(scope="session")
-def site(chromium: Browser, site_database: str, redis_server: Redis) -> Iterator[Site]:  # noqa: F811
+def site(chromium: Browser, site_database: str, redis_server: Redis, state_folder: Path) -> Iterator[Site]:
     """The API that asks nobody for a key."""
-    with running_site(site_database, redis_server) as running:
+    with running_site(site_database, redis_server, state_folder) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
-def keyed_site(chromium: Browser, site_database: str, redis_server: Redis) -> Iterator[Site]:  # noqa: F811
+def keyed_site(
+    chromium: Browser, site_database: str, redis_server: Redis, state_folder: Path
+) -> Iterator[Site]:
     """The same with `security.api_key_enabled`."""
-    with running_site(site_database, redis_server, B25_SECURITY__API_KEY_ENABLED="true") as running:
+    with running_site(
+        site_database, redis_server, state_folder, B25_SECURITY__API_KEY_ENABLED="true"
+    ) as running:
         yield running
 
 

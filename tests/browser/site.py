@@ -5,6 +5,7 @@ import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -63,11 +64,14 @@ class Site:
 
 
 @contextmanager
-def running_site(database: str, redis: Redis, **variables: str) -> Iterator[Site]:
-    """The API, with Redis, without a limit of requests."""
+def running_site(database: str, redis: Redis, folder: Path, **variables: str) -> Iterator[Site]:
+    """The API, with Redis, without a limit of requests, and without anybody's configuration file."""
+    config = folder / "no-settings.yaml"
+    config.touch()
     site = Site(
         database,
         {
+            "B25_CONFIG": str(config),
             "B25_REDIS__ENABLED": "true",
             "B25_REDIS__HOST": redis.host,
             "B25_REDIS__PORT": str(redis.port),
