@@ -8,7 +8,7 @@ import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
-from analytics_pipeline.errors import SchemaMismatch
+from analytics_pipeline.errors import ConfigurationError, SchemaMismatch
 from analytics_pipeline.settings import project_file
 from analytics_pipeline.storage.connection import Connection, Lock
 from analytics_pipeline.storage.original import refuse_foreign
@@ -73,13 +73,15 @@ def check_schema(connection: Connection) -> None:
     """Refuse to work with a schema that is older or newer than this program.
 
     Raises:
-        SchemaMismatch: says which, and the command that mends it.
-        ConfigurationError: it is no database of this product, but the original's, say.
+        SchemaMismatch: says which, and the command that mends it; or that it is the original service's database.
     """
     known = available()
     exists = connection.execute("SELECT to_regclass('schema_migrations') IS NOT NULL").fetchone()
     if not (exists and exists[0]):
-        refuse_foreign(connection)
+        try:
+            refuse_foreign(connection)
+        except ConfigurationError as error:
+            raise SchemaMismatch(str(error)) from None
     applied = _check(connection, known) if exists and exists[0] else set()
     missing = [migration.name for migration in known if migration.version not in applied]
     connection.rollback()
