@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from analytics_pipeline import cli
-from analytics_pipeline.errors import ConfigurationError
+from analytics_pipeline.errors import ConfigurationError, SchemaMismatch
 from analytics_pipeline.local_stack.postgres import Postgres
 from analytics_pipeline.settings import environment
 from analytics_pipeline.storage.connection import connection
@@ -146,7 +146,7 @@ def test_migrate_refuses_the_originals_database(run: Run, theirs: str) -> None:
 def test_every_process_refuses_the_originals_database(theirs: str) -> None:
     with (
         connection(theirs, name="test") as opened,
-        pytest.raises(ConfigurationError, match="analytics import"),
+        pytest.raises(SchemaMismatch, match="analytics import"),
     ):
         check_schema(opened)
 
