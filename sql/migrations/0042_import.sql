@@ -28,4 +28,4 @@ COMMENT ON COLUMN import_days.read_hash IS 'Sum of the hashes of the events read
 COMMENT ON COLUMN import_days.landed IS 'Events stored by all passes, with the sum of their hashes; letters likewise.';
 COMMENT ON COLUMN import_days.types IS 'By event type: read, stored, duplicate and dead in this pass, stored by all.';
 COMMENT ON COLUMN import_days.reached_id IS 'With reached_timestamp the last event that was read; NULL at the beginning of a pass.';
-COMMENT ON COLUMN import_days.verified_at IS 'When both sides were compared, by counts per type and by hash; NULL while the day is not done.';
+COMMENT ON COLUMN import_days.verified_at IS 'When both sides were compared by counts and hash; NULL while the day is not done.';
