@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from analytics_pipeline.local_stack.postgres import Postgres
 from analytics_pipeline.local_stack.redis import Redis
 from tests.browser.site import Site, running_site, stored_events
-from tests.browser.watched import watched
+from tests.browser.watched import PATIENCE, Contexts, watched
 from tests.integration.api_support import database_copy, land, settle
 from tests.integration.conftest import (  # noqa: F401 - the same servers as the integration tests have
     postgres,
@@ -26,6 +26,9 @@ _FLAGS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
+
+# A busy machine is no defect.
+expect.set_options(timeout=PATIENCE)
 
 Opened = Callable[..., Page]
 """Opens a page: `opened(site, path, width=…, height=…, scheme=…)`."""
@@ -72,8 +75,13 @@ def keyed_site(
         yield running
 
 
+@pytest.fixture(scope="session")
+def contexts(chromium: Browser) -> Contexts:
+    return Contexts(chromium)
+
+
 @pytest.fixture
-def opened(chromium: Browser) -> Iterator[Opened]:
+def opened(contexts: Contexts) -> Iterator[Opened]:
     """Pages that are looked after: no error in the console, no request to anywhere else."""
-    with watched(chromium) as opener:
+    with watched(contexts) as opener:
         yield opener

@@ -23,7 +23,7 @@ def views(page: Page) -> list[str]:
 def settle(page: Page) -> None:
     """Wait until the view has something to show, charts included."""
     wait_for(lambda: page.locator("#main .card, #main .state").count() > 0, message="the view is there")
-    wait_for(lambda: page.get_by_text("Loading …").count() == 0, timeout=20, message="nothing is loading")
+    wait_for(lambda: page.get_by_text("Loading …").count() == 0, timeout=40, message="nothing is loading")
 
 
 def go(page: Page, view: str) -> None:

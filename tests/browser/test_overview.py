@@ -114,7 +114,7 @@ def test_latency_is_the_apis_and_the_open_bucket_is_dashed(page: Page, site: Sit
 def test_candles_are_those_of_the_symbol_in_the_address(opened: Opened, site: Site) -> None:
     page = opened(site, f"/overview?symbol={SYMBOLS[1]}&zone=UTC")
     drawn(page, "candles")
-    [candle] = [one for one in traces(page, "candles") if one["type"] == "candlestick"]
+    [candle] = [one for one in traces(page, "candles") if one["name"] == "Price"]
     wanted = {
         point["timestamp"][:19].replace("T", " "): tuple(
             point[name] for name in ("open", "high", "low", "close")

@@ -2,13 +2,12 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
-from playwright.sync_api import Browser, BrowserContext, Page
+from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize
 
 from tests.browser.site import Site
 
-_PATIENCE = 15_000
+PATIENCE = 15_000
 """Milliseconds that a busy machine may take for what people see at once."""
 
 
@@ -39,11 +38,30 @@ class Watcher:
         assert foreign == []
 
 
+class Contexts:
+    """What a browser keeps, one per site and scheme: plotly's script is fetched once, not by each test."""
+
+    def __init__(self, chromium: Browser) -> None:
+        self._chromium = chromium
+        self._known: dict[tuple[str, str], BrowserContext] = {}
+
+    def of(self, site: Site, scheme: str) -> BrowserContext:
+        place = site.base, scheme
+        if place not in self._known:
+            self._known[place] = self._chromium.new_context(
+                color_scheme=scheme,  # type: ignore[arg-type]
+                timezone_id="Europe/Berlin",
+                locale="en-GB",
+            )
+            self._known[place].set_default_timeout(PATIENCE)
+        return self._known[place]
+
+
 @contextmanager
-def watched(chromium: Browser) -> Iterator[Callable[..., Page]]:
-    """Opens pages; closes and judges them at the end."""
+def watched(contexts: Contexts) -> Iterator[Callable[..., Page]]:
+    """Opens pages; at the end closes them, forgets what they stored, and judges them."""
     watcher = Watcher()
-    contexts: list[BrowserContext] = []
+    pages: list[Page] = []
 
     def open_page(
         site: Site,
@@ -53,26 +71,20 @@ def watched(chromium: Browser) -> Iterator[Callable[..., Page]]:
         height: int = 1000,
         scheme: str = "light",
         expected_errors: tuple[str, ...] = (),
-        **more: Any,
     ) -> Page:
         """`expected_errors`: parts of lines in the console that belong to what the test does."""
-        context = chromium.new_context(
-            viewport={"width": width, "height": height},
-            color_scheme=scheme,  # type: ignore[arg-type]
-            timezone_id="Europe/Berlin",
-            locale="en-GB",
-            **more,
-        )
-        contexts.append(context)
-        context.set_default_timeout(_PATIENCE)
         watcher.bases.add(site.base)
         watcher.expected += expected_errors
-        page = context.new_page()
+        page = contexts.of(site, scheme).new_page()
+        pages.append(page)
+        page.set_viewport_size(ViewportSize(width=width, height=height))
         watcher.watch(page)
         page.goto(f"{site.base}/dashboard{path}")
         return page
 
     yield open_page
-    for context in contexts:
-        context.close()
+    for page in pages:
+        page.evaluate("localStorage.clear()")
+        page.close()
+        page.context.clear_cookies()
     watcher.check()

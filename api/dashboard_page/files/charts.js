@@ -7,7 +7,7 @@ const MOST_POINTS = 2000;
 const SERIES = 9;
 let loading = null;
 
-/** Plotly's script, fetched when the first chart is drawn. */
+/** Plotly's script, fetched when there is the first chart. */
 function plotly() {
   loading ??= new Promise((resolve, reject) => {
     document.head.append(h("script", {
@@ -32,6 +32,7 @@ export const seriesColour = (place) => colour(`--series-${Math.min(place + 1, SE
 export function chart({ label, height = 220 }) {
   const canvas = h("div", { class: "plot", role: "img", "aria-label": label });
   canvas.style.height = `${height}px`;
+  plotly().catch(() => {}); // begins to load; who draws is told if it fails
   let last = null;
   let isGone = false;
   let width = 0;

@@ -51,7 +51,8 @@ export class Board {
     const read = [...answers.values()].find(({ status }) => status === 200);
     // The moment of the answers: the clock of the browser may be another, and the answers may have taken long.
     const now = read ? Date.parse(read.body.result.end_time) : 0;
-    const since = now - rangeOf(this.settings.range) - this.width;
+    const since = now - rangeOf(this.settings.range);
+    const ready = [];
     for (const one of this.panels) {
       const refused = Object.keys(one.queries).map((name) => answers.get(`${one.panel.id}.${name}`)).find((answer) => answer && answer.status !== 200);
       if (refused) {
@@ -62,21 +63,27 @@ export class Board {
         const answer = answers.get(`${one.panel.id}.${name}`);
         if (answer) kept.take(answer.body.result, { whole, since });
       }
-      await this.draw(one, now);
+      const draw = this.prepare(one, now);
+      if (draw) ready.push(draw);
     }
+    // One after the other, so that the page can answer in between.
+    for (const draw of ready) await draw();
   }
 
-  async draw(one, now) {
+  /** Say what a panel shows, in words; the answer draws it, and is null if there is nothing to draw. */
+  prepare(one, now) {
     const view = { now, width: this.width, zone: this.context.zone, colour: seriesColour, named: colour };
     const kept = Object.values(one.kept);
-    if (!kept.length) return this.say(one, "No symbol has had a price yet.");
-    if (kept.every(({ times }) => times.length === 0)) return this.say(one, "Nothing in this range yet.");
+    const isEmpty = kept.every(({ times }) => times.length === 0);
+    if (isEmpty) {
+      this.say(one, kept.length ? "Nothing in this range yet." : "No symbol has had a price yet.");
+      return null;
+    }
     one.message.hidden = true;
     one.figure.element.hidden = false;
     const make = () => one.panel.draw(one.kept, view);
-    const made = make();
-    this.tell(one, made);
-    await one.figure.draw(() => make().traces, () => make().layout ?? {});
+    this.tell(one, make());
+    return () => one.figure.draw(() => make().traces, () => make().layout ?? {});
   }
 
   tell(one, { legend, summary }) {
