@@ -145,6 +145,19 @@ def test_what_lands_is_shown_at_once(page: Page, site: Site) -> None:
     wait_for(lambda: exact(page, "orders_placed") >= before + 7, message="seven more orders")
 
 
+def test_what_is_pointed_at_stays_when_the_chart_changes(page: Page, site: Site) -> None:
+    drawn(page, "users")
+    hovering = page.locator("[data-panel=users] .hoverlayer > *")
+    page.locator("[data-panel=users] .plot").hover()
+    expect(hovering.first).to_be_attached()
+    page.evaluate(
+        """() => { globalThis.redrawn = 0;
+            document.querySelector("[data-panel=users] .plot").on("plotly_afterplot", () => { redrawn += 1; }); }"""
+    )
+    page.wait_for_function("redrawn > 1")
+    expect(hovering.first).to_be_attached()
+
+
 def test_it_goes_on_when_the_api_is_back(opened: Opened, site: Site) -> None:
     page = opened(site, "/overview", expected_errors=("net::ERR", "status of 503", "Failed to load"))
     expect(page.locator(".live")).to_have_text("live")

@@ -36,6 +36,9 @@ export function chart({ label, height = 220 }) {
   let last = null;
   let isGone = false;
   let width = 0;
+  let pointer = null;
+  canvas.addEventListener("pointermove", ({ clientX, clientY }) => { pointer = { clientX, clientY }; });
+  canvas.addEventListener("pointerleave", () => { pointer = null; });
 
   async function redraw() {
     if (last === null || isGone) return;
@@ -43,6 +46,8 @@ export function chart({ label, height = 220 }) {
     if (isGone) return;
     const [traces, layout] = last;
     await Plotly.react(canvas, traces().map(bounded), styled(layout()), CONFIG);
+    // What was pointed at is pointed at still: without this, what hovers would vanish with every update.
+    if (pointer) document.elementFromPoint(pointer.clientX, pointer.clientY)?.dispatchEvent(new MouseEvent("mousemove", { ...pointer, bubbles: true }));
   }
 
   const observer = new ResizeObserver(([entry]) => {
