@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from analytics_pipeline.local_stack.postgres import Postgres
 from analytics_pipeline.local_stack.redis import Redis
-from tests.browser.site import Site, running_site, stored_events
+from tests.browser.site import Site, admit, running_site, stored_events
 from tests.browser.watched import PATIENCE, Contexts, watched
 from tests.integration.api_support import database_copy, land, settle
 from tests.integration.conftest import (  # noqa: F401 - the same servers as the integration tests have
@@ -52,8 +52,10 @@ def site_database(postgres: Postgres, template_database: str) -> Iterator[str]:
     with database_copy(postgres, template_database, "browser") as copied:
         past, recent = stored_events()
         land(copied, past)
+        admit(copied)
         settle(copied)
         land(copied, recent)  # pending
+        admit(copied)
         yield copied
 
 

@@ -12,6 +12,7 @@ import httpx
 
 from analytics_pipeline.local_stack.ports import free_port
 from analytics_pipeline.local_stack.redis import Redis
+from analytics_pipeline.storage.connection import connect
 from tests.integration.api_process import Process, started
 from tests.integration.api_support import event, land
 from tests.waiting import wait_for
@@ -61,6 +62,16 @@ class Site:
     def land(self, *events: dict[str, Any]) -> None:
         """Events that have landed when this returns."""
         land(self.database, events)
+
+
+def admit(database: str) -> None:
+    """Give the series of what is pending their places, as the landing process does."""
+    with connect(database, name="test", autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO metric_series (day, metric_id, dimension_set, dimensions) "
+            "SELECT DISTINCT (minute AT TIME ZONE 'UTC')::date, metric_id, dimension_set, dimensions "
+            "FROM rollup_deltas WHERE dimension_set <> '' AND kind <> 'register' ON CONFLICT DO NOTHING"
+        )
 
 
 @contextmanager

@@ -13,6 +13,14 @@ from tests.browser.conftest import Opened
 from tests.browser.site import Site
 from tests.waiting import wait_for
 
+_IS_SETTLED = """() => {
+    const isSeen = (one) => one.offsetParent !== null;
+    const words = [...document.querySelectorAll("#main p")].filter(isSeen);
+    const charts = [...document.querySelectorAll("#main .plot")].filter(isSeen);
+    const isLoading = words.some((one) => one.textContent === "Loading …");
+    return !isLoading && charts.every((one) => one.querySelector(".main-svg"));
+}"""
+
 
 def views(page: Page) -> list[str]:
     found: list[str] = page.locator("#bar nav a").evaluate_all("all => all.map(one => one.dataset.view)")
@@ -23,7 +31,7 @@ def views(page: Page) -> list[str]:
 def settle(page: Page) -> None:
     """Wait until the view has something to show, charts included."""
     wait_for(lambda: page.locator("#main .card, #main .state").count() > 0, message="the view is there")
-    wait_for(lambda: page.get_by_text("Loading …").count() == 0, timeout=40, message="nothing is loading")
+    wait_for(lambda: page.evaluate(_IS_SETTLED), timeout=40, message="nothing is loading")
 
 
 def go(page: Page, view: str) -> None:

@@ -154,7 +154,7 @@ def test_what_is_pointed_at_stays_when_the_chart_changes(page: Page, site: Site)
         """() => { globalThis.redrawn = 0;
             document.querySelector("[data-panel=users] .plot").on("plotly_afterplot", () => { redrawn += 1; }); }"""
     )
-    page.wait_for_function("redrawn > 1")
+    page.wait_for_function("() => redrawn > 1")
     expect(hovering.first).to_be_attached()
 
 

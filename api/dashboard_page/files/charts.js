@@ -31,7 +31,7 @@ export const seriesColour = (place) => colour(`--series-${Math.min(place + 1, SE
  */
 export function chart({ label, height = 220 }) {
   const canvas = h("div", { class: "plot", role: "img", "aria-label": label });
-  canvas.style.height = `${height}px`;
+  canvas.style.height = `calc(${height}px * var(--chart-scale))`;
   plotly().catch(() => {}); // begins to load; who draws is told if it fails
   let last = null;
   let isGone = false;
@@ -91,17 +91,18 @@ function bounded(trace) {
 
 function styled(layout) {
   const ink = colour("--ink-2");
+  const scale = Number(colour("--chart-scale"));
   const axis = { gridcolor: colour("--grid"), linecolor: colour("--line"), zerolinecolor: colour("--line"), tickcolor: colour("--line"), automargin: true, fixedrange: false };
   return {
     autosize: true,
-    margin: { l: 44, r: 10, t: 8, b: 28 },
+    margin: { l: 44, r: 10 * scale, t: 8, b: 28 },
     paper_bgcolor: "rgba(0,0,0,0)",
     plot_bgcolor: "rgba(0,0,0,0)",
-    font: { family: "inherit", size: 11, color: ink },
+    font: { family: "inherit", size: 11 * scale, color: ink },
     hovermode: "x unified",
-    hoverlabel: { bgcolor: colour("--surface-2"), bordercolor: colour("--line"), font: { color: colour("--ink"), size: 12 } },
+    hoverlabel: { bgcolor: colour("--surface-2"), bordercolor: colour("--line"), font: { color: colour("--ink"), size: 12 * scale } },
     showlegend: false,
-    legend: { orientation: "h", y: -0.16, x: 0, font: { size: 11 }, itemwidth: 30 },
+    legend: { orientation: "h", y: -0.16, x: 0, itemwidth: 30 },
     uirevision: "kept",
     ...layout,
     xaxis: { type: "date", ...axis, showgrid: false, ...layout.xaxis },

@@ -50,6 +50,7 @@ function open({ request, sql }) {
   }
 
   choose(names[0]);
+  tabs[0].autofocus = true;
   document.body.append(dialog);
   dialog.showModal();
 }

@@ -52,7 +52,7 @@ export function tileHistory(answers, custom) {
   const ratios = (above, below) => ["value", "compared"].map((field) => quotient(total(above, field), total(below, field)));
   const lastTwo = (values) => [values.at(-1), values.at(-2)];
   const found = new Map();
-  const put = (name, [now, before], values) => found.set(name, { percent: format.change(now, before), before, values });
+  const put = (name, [now, before], values) => found.set(name, { percent: now === before ? 0 : format.change(now, before), before, values });
 
   const events = line("events");
   put("events_per_second", [quotient(events.at(-1), 60), quotient((events.at(-2) ?? 0) + (events.at(-3) ?? 0), 120)], events);
