@@ -131,6 +131,7 @@ class Server(Section):
     port: Port = 9097
     read_timeout: Duration = timedelta(seconds=30)
     write_timeout: Duration = timedelta(seconds=30)
+    request_timeout: Duration = timedelta(seconds=60)
     shutdown_timeout: Duration = timedelta(seconds=10)
     max_body_size: int = Field(default=10 * 1024 * 1024, ge=1024)
     max_batch_events: int = Field(default=10_000, ge=1, le=65_536)
@@ -329,6 +330,11 @@ class Query(Section):
     cache_ttl: Duration = timedelta(minutes=5)
     max_points: int = Field(default=50_000, ge=1)
     max_concurrent: int = Field(default=16, ge=1)
+    max_concurrent_per_key: int | None = Field(default=None, ge=1)
+
+    def of_one_key(self, most: int) -> int:
+        """Of so many queries at once, how many may be of one key: half of them unless said otherwise."""
+        return min(most, self.max_concurrent_per_key or max(1, most // 2))
 
 
 class Analytics(Section):

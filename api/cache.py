@@ -18,6 +18,7 @@ from analytics_pipeline import telemetry
 from analytics_pipeline.settings import Settings
 from api.cache_levels import LocalLevel, SharedLevel
 from api.database import Database, Reader
+from api.errors import TooManyRequests
 from api.redis_line import RedisLine
 from api.timing import spending
 from api.versions import Versions
@@ -109,10 +110,13 @@ class Cache:
             return found, True
         # No await between looking into the local level and joining: so nobody can start a second flight.
         name = key or question.fingerprint
-        flight = self._flights.get(name)
-        if flight is not None:
+        while (flight := self._flights.get(name)) is not None:
             with spending("shared"):
-                return await asyncio.shield(flight)
+                try:
+                    return await asyncio.shield(flight)
+                except TooManyRequests:
+                    # Whoever began it has used up his own turns; those who wait with him have theirs.
+                    await asyncio.sleep(0)
         flight = self._flights[name] = asyncio.create_task(self._fetch(question, key))
         flight.add_done_callback(lambda _: self._flights.pop(name, None))
         # Shielded: the caller who goes away must not take the answer from those who wait with him.

@@ -1,7 +1,7 @@
 """Connections of requests to Postgres: bounded, timed, and quick to say that it is down.
 
-Belongs here: the pools, the limit on concurrent reads, and what errors of Postgres mean to a caller.
-Does not belong here: statements; those stand in the repository of their feature.
+Belongs here: the pools, and what errors of Postgres mean to a caller.
+Does not belong here: whose turn it is (`turns`), statements; those stand in the repository of their feature.
 """
 
 import asyncio
@@ -18,14 +18,12 @@ from analytics_pipeline import telemetry
 from analytics_pipeline.settings import Settings
 from api.errors import BadRequest, Problem, Unavailable
 from api.timing import spending
+from api.turns import Turns
 from api.versions import Listener, Watcher, cut
 
 Connection = psycopg.AsyncConnection[Any]
 Opened = psycopg.AsyncConnection[Any] | psycopg.Connection[Any]
 Pool = AsyncConnectionPool[Connection]
-
-QUEUE_TIME = 1.0
-"""Seconds a read waits for its turn before it is turned away."""
 
 _CONNECT_TIME = 2.0
 _WRITERS = 4
@@ -54,7 +52,7 @@ class Database:
             plan_cache_mode="force_custom_plan", default_transaction_isolation="repeatable\\ read",
         )  # fmt: skip
         self._writes = _pool(database.conninfo(), "api-write", _WRITERS, lifetime, statement_timeout="4s")
-        self._turns = asyncio.Semaphore(readers)
+        self._turns = Turns(readers, query.of_one_key(readers))
         self._watcher = Watcher(
             database.conninfo(), on_connect=self._drop_broken, on_stall=self._cut_all, listeners=listeners
         )
@@ -86,16 +84,17 @@ class Database:
 
         Raises:
             Unavailable: Postgres is down, does not answer in time, or too many reads wait already.
+            TooManyRequests: too many of these are the caller's own.
         """
         self.refuse_if_down()
         with spending("db"):
-            await take_turn(self._turns)
+            end_turn = await self._turns.take()
             started = time.perf_counter()
             try:
                 async with guarded(), self._borrowed(self._reads) as opened:
                     yield opened
             finally:
-                self._turns.release()
+                end_turn()
                 telemetry.QUERY_DURATION.labels(query).observe(time.perf_counter() - started)
 
     @asynccontextmanager
@@ -166,19 +165,6 @@ async def guarded() -> AsyncIterator[None]:
         yield
     except (psycopg.Error, OSError, TimeoutError) as error:
         raise problem_of(error) from error
-
-
-async def take_turn(turns: asyncio.Semaphore) -> None:
-    """Wait for one's turn, but not long.
-
-    Raises:
-        Unavailable: too many are before us.
-    """
-    try:
-        async with asyncio.timeout(QUEUE_TIME):
-            await turns.acquire()
-    except TimeoutError:
-        raise Unavailable("Too many queries are running; try again shortly.", kind="overloaded") from None
 
 
 def problem_of(error: Exception) -> Problem:

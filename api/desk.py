@@ -19,12 +19,13 @@ from analytics_pipeline import telemetry
 from analytics_pipeline.errors import EnvironmentFault
 from analytics_pipeline.settings import Settings
 from analytics_pipeline.storage.connection import Connection, connection
-from api.database import Database, problem_of, take_turn
+from api.database import Database, problem_of
 from api.errors import Unavailable
+from api.turns import Turns
 from api.versions import cut
 
 MOST_READS = 4
-"""Pieces of work that read at once, in this process; of those that write, one."""
+"""Pieces of work that read at once, in this process, half of them of one caller; of those that write, one."""
 
 _WRITE_TIME = "4s"
 _CONNECT_TIME = "2"
@@ -40,8 +41,8 @@ class Desk:
         self._conninfo = make_conninfo(settings.database.conninfo(), connect_timeout=_CONNECT_TIME)
         self._patience = f"{int(settings.analytics.query.timeout.total_seconds() * 1000)}ms"
         self._database = database
-        self._read_turns = asyncio.Semaphore(MOST_READS)
-        self._write_turn = asyncio.Semaphore(1)
+        self._read_turns = Turns(MOST_READS, MOST_READS // 2)
+        self._write_turn = Turns(1, 1)
         self._threads = ThreadPoolExecutor(MOST_READS + 1, thread_name_prefix="desk")
         self._reading: set[Connection] = set()
 
@@ -56,6 +57,7 @@ class Desk:
 
         Raises:
             Unavailable: Postgres is down or does not answer in time, or too many wait already.
+            TooManyRequests: too many of these are the caller's own.
         """
         settings = {"statement_timeout": self._patience, "default_transaction_read_only": "on", "jit": "off"}
 
@@ -73,10 +75,10 @@ class Desk:
         return await self._run(self._write_turn, query, work, statement_timeout=_WRITE_TIME)
 
     async def _run(
-        self, turns: asyncio.Semaphore, query: str, work: Callable[[Connection], Result], **settings: str
+        self, turns: Turns, query: str, work: Callable[[Connection], Result], **settings: str
     ) -> Result:
         self._database.refuse_if_down()
-        await take_turn(turns)
+        end_turn = await turns.take()
 
         def in_thread() -> Result:
             started = time.perf_counter()
@@ -89,14 +91,14 @@ class Desk:
             finally:
                 telemetry.QUERY_DURATION.labels(query).observe(time.perf_counter() - started)
 
-        def end_turn(done: "asyncio.Future[Result]") -> None:
-            turns.release()
+        def finish(done: "asyncio.Future[Result]") -> None:
+            end_turn()
             if not done.cancelled():
                 done.exception()  # seen, also where nobody waits for it any more
 
         running = asyncio.get_running_loop().run_in_executor(self._threads, in_thread)
         # Whoever asked may be gone: the turn is over when the thread is.
-        running.add_done_callback(end_turn)
+        running.add_done_callback(finish)
         try:
             return await asyncio.shield(running)
         except EnvironmentFault:

@@ -94,14 +94,14 @@ _MEANINGS = {
     401: "There is no API key in the request, or none that holds.",
     403: "The key lacks the scope, or sees only a part of what was asked for; or another site sent the write.",
     404: "There is nothing of that name.",
-    408: "The body did not arrive within server.read_timeout.",
+    408: "The body did not arrive within server.read_timeout, or server.request_timeout.",
     409: "It exists already, is used, was changed meanwhile, or became a dead letter; `detail` says which.",
     412: "It was changed since the ETag in If-Match was seen.",
     413: "The body is longer than server.max_body_size.",
     415: "The body has a content type or a compression that is not read.",
     422: "The Idempotency-Key belongs to another request.",
     428: "The change does not say what it changes: send If-Match, or `version` in the body.",
-    429: "Too many requests; wait `retry_after` seconds.",
+    429: "Too many requests, or queries at once; wait `retry_after` seconds.",
     503: "Postgres is down or the service is busy; try again after `Retry-After` seconds. Nothing was lost.",
 }
 

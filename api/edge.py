@@ -24,12 +24,14 @@ from analytics_pipeline.settings import Settings
 from api.access import Rules, public_prefixes
 from api.audit import SUBJECT, AuditTrail
 from api.bodies import Bodies
-from api.errors import MEDIA_TYPE, HttpProblem, Problem, internal_problem
-from api.gate import Admission, Gate, Headers
+from api.errors import MEDIA_TYPE, HttpProblem, Problem, Unavailable, internal_problem
+from api.gate import Admission, Gate, Headers, caller_of
+from api.patience import Patience, TimeIsUp
 from api.principal import PRINCIPAL, Principal
 from api.reads import CACHE_CONTROL, CachedReads
 from api.timing import HEADER as TIMING
 from api.timing import Timing, begin, hit_text, total_text
+from api.turns import calling
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -58,7 +60,12 @@ _log = structlog.get_logger()
 
 
 class Edge:
-    """Wraps the FastAPI application."""
+    """Wraps the FastAPI application.
+
+    Attributes:
+        read_timeout: seconds to wait for a body, from its first part asked for to its last.
+        request_timeout: seconds until the answer to a request begins, reading its body included.
+    """
 
     def __init__(
         self,
@@ -75,7 +82,8 @@ class Edge:
         self._reads = reads
         self._direct = direct
         self._bodies = Bodies(settings)
-        self._read_timeout = settings.server.read_timeout.total_seconds()
+        self.read_timeout = settings.server.read_timeout.total_seconds()
+        self.request_timeout = settings.server.request_timeout.total_seconds()
         self._gate = gate
         self._rules = rules
         self._public = public_prefixes(rules)
@@ -153,11 +161,6 @@ class Edge:
         """What is to be read at all."""
         return self._bodies
 
-    @property
-    def read_timeout(self) -> float:
-        """Seconds to wait for a body, from its first part asked for to its last."""
-        return self._read_timeout
-
 
 class _Exchange:
     """One request and its answer."""
@@ -172,12 +175,12 @@ class _Exchange:
         self._route: str | None = None
         self._is_counted = False
         self._received = 0
-        self._has_patience = True
         self._is_whole = False
         self._waited_since: float | None = None
         self._started_at = time.perf_counter()
         self._request_id = edge.request_id(self._headers.get(b"x-request-id"))
         self._own_headers: Headers = []
+        self._patience: Patience | None = None
         self._timing: Timing | None = None
         scope[REQUEST_ID] = self._request_id
 
@@ -209,15 +212,21 @@ class _Exchange:
             await self._answer_hit(hit.etag, hit.body)
         elif direct is not None:
             self._route = path
-            await self._guard(self._answer_directly(direct, principal))
+            await self._guard(self._in_time(self._answer_directly(direct, principal)))
         else:
             self._timing = begin()
-            await self._guard(self._edge.app(self._scope, self._bounded_receive, self._adding_send))
+            client = self._scope.get("client")
+            calling(caller_of(principal, client[0] if client else ""))
+            await self._guard(
+                self._in_time(self._edge.app(self._scope, self._bounded_receive, self._adding_send))
+            )
         if not self._is_counted:  # broken off midway
             self._count()
 
     async def _deliver(self, message: Message) -> None:
         if message["type"] == "http.response.start":
+            if self._patience is not None:  # what streams now is bounded by how quickly it is taken
+                self._patience.let_go()
             if self._scope["method"] not in _HARMLESS and not self._edge.only_reads(
                 self._scope["method"], self._matched
             ):
@@ -267,29 +276,33 @@ class _Exchange:
             if not self._status:
                 await self._answer_problem(internal_problem())
 
-    def _lose_patience(self, task: asyncio.Task[Any]) -> None:
-        self._has_patience = False
-        task.cancel()
+    async def _in_time(self, work: Awaitable[None]) -> None:
+        """Do it, as long as its answer begins in time."""
+        try:
+            with Patience(asyncio.get_running_loop().time() + self._edge.request_timeout) as self._patience:
+                await work
+        except TimeIsUp:
+            _log.warning("request_timeout", request_id=self._request_id, route=self._matched)
+            raise self._too_late() from None
+
+    def _too_late(self) -> Problem:
+        if self._waited_since is not None and not self._is_whole:
+            return _body_too_slow("server.request_timeout")
+        sentence = "The answer was not ready within server.request_timeout."
+        if self._scope["method"] not in _HARMLESS:
+            sentence += " What was asked for may have been done: look before you send it again."
+        return Unavailable(sentence, kind="request-timeout")
 
     async def _bounded_receive(self) -> Message:
         if self._is_whole:  # what still comes is that the client goes away
             return await self._receive()
-        # As `asyncio.timeout`, which costs three times as much; most bodies are here already.
-        task, loop = asyncio.current_task(), asyncio.get_running_loop()
-        assert task is not None
         if self._waited_since is None:
-            self._waited_since = loop.time()
-        patience = loop.call_at(self._waited_since + self._edge.read_timeout, self._lose_patience, task)
+            self._waited_since = asyncio.get_running_loop().time()
         try:
-            message = await self._receive()
-        except asyncio.CancelledError:
-            if self._has_patience or task.uncancel() > 0:
-                raise
-            raise HttpProblem(
-                408, "read-timeout", "Request timeout", "The body did not arrive within server.read_timeout."
-            ) from None
-        finally:
-            patience.cancel()
+            with Patience(self._waited_since + self._edge.read_timeout):
+                message = await self._receive()
+        except TimeIsUp:
+            raise _body_too_slow("server.read_timeout") from None
         self._received += len(message.get("body", b""))
         if self._received > self._edge.bodies.most_bytes:
             raise self._edge.bodies.too_large()
@@ -346,6 +359,10 @@ class _Exchange:
         self._status = problem.status
         await self._deliver({"type": "http.response.start", "status": problem.status, "headers": headers})
         await self._deliver({"type": "http.response.body", "body": body})
+
+
+def _body_too_slow(setting: str) -> HttpProblem:
+    return HttpProblem(408, "read-timeout", "Request timeout", f"The body did not arrive within {setting}.")
 
 
 @lru_cache(maxsize=1024)

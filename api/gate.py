@@ -111,6 +111,13 @@ class Gate:
         return Admission(principal, headers, refusal)
 
 
+def caller_of(principal: Principal, host: str) -> str | None:
+    """Whose turns at Postgres a request takes: its key's, or its address'; None: nobody's, of this machine."""
+    if principal.key_id is not None:
+        return principal.key_id
+    return None if _is_loopback(host) else host
+
+
 def session_in(headers: Mapping[bytes, bytes]) -> bytes | None:
     """The session's cookie, if there is one.
 

@@ -24,12 +24,13 @@ from api.custom_events import trial_schemas
 from api.custom_events.names import ONE, is_below, name_to_change, name_to_read
 from api.custom_events.repository import get_version, list_versions, no_such_definition
 from api.custom_events.schemas import MOST_VERSION
-from api.database import QUEUE_TIME, Database
+from api.database import Database
 from api.dependencies import Services, ServicesDependency
 from api.documentation import errors
 from api.errors import NotFound, Unavailable
 from api.events.schemas import request_body
 from api.json_answer import json_answer
+from api.turns import QUEUE_TIME
 
 router = APIRouter(tags=["Custom events"])
 

@@ -7,16 +7,18 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import psycopg
 import pytest
 import redis
 
 from analytics_pipeline.local_stack.ports import free_port
 from analytics_pipeline.local_stack.redis import Redis
 from analytics_pipeline.settings import Redis as RedisSettings
+from api import turns
 from api.rate_limit import Verdict
 from api.redis_line import RedisLine
 from api.shared_rate_limit import SharedRateLimiter
-from tests.integration.api_support import iso
+from tests.integration.api_support import iso, running, settings_for
 from tests.integration.keyed_api import Client, asking_for_keys, client_of, make_key
 from tests.waiting import wait_for
 
@@ -133,6 +135,56 @@ def test_two_applications_a_cached_answer_and_one_key(database: str, redis_serve
         # Another key, and whoever needs none, go on.
         assert client_of(first, database, "read").request("GET", METRICS, params=asked).is_success
         assert first.request("GET", "/health").is_success
+
+
+def test_a_key_never_takes_all_turns_at_postgres(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "QUEUE_TIME", 0.2)
+    settings = settings_for(
+        database,
+        security={"api_key_enabled": True},
+        analytics={"query": {"max_concurrent": 3, "max_concurrent_per_key": 2}},
+    )
+    held = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'events'::regclass"
+    with (
+        running(settings) as api,
+        psycopg.connect(database) as blocker,
+        psycopg.connect(database, autocommit=True) as watcher,
+    ):
+        greedy, other = (client_of(api, database, "read") for _ in range(2))
+        blocker.execute("LOCK TABLE events")
+        asked = [
+            api.start(api.client.get("/api/v1/events", headers=greedy.headers, params={"limit": n}))
+            for n in (1, 2)
+        ]
+        wait_for(lambda: watcher.execute(held).fetchone() == (2,), message="two queries wait")
+        refused = greedy.request("GET", "/api/v1/custom-events")
+        assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
+        assert refused.headers.keys() >= {"x-ratelimit-limit", "x-ratelimit-remaining"}
+        problem = refused.json()
+        assert problem["type"] == "urn:b25-analytics:problem:too-many-queries"
+        assert "analytics.query.max_concurrent_per_key" in problem["detail"]
+        assert other.get("/api/v1/custom-events")["count"] == 0
+        blocker.rollback()
+        assert [one.result(20).status_code for one in asked] == [200, 200]
+        assert greedy.get("/api/v1/custom-events")["count"] == 0
+
+
+def test_operators_of_one_key_leave_room_at_the_desk(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "QUEUE_TIME", 0.2)
+    held = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'dead_letter_events'::regclass"
+    with (
+        asking_for_keys(database) as api,
+        psycopg.connect(database) as blocker,
+        psycopg.connect(database, autocommit=True) as watcher,
+    ):
+        greedy, other = (client_of(api, database, "read") for _ in range(2))
+        blocker.execute("LOCK TABLE dead_letter_events")
+        asked = [api.start(api.client.get("/api/v1/dead-letters", headers=greedy.headers)) for _ in range(2)]
+        wait_for(lambda: watcher.execute(held).fetchone() == (2,), message="two queries wait")
+        assert greedy.request("GET", "/api/v1/sources").status_code == 429
+        assert other.get("/api/v1/sources")["sources"] == []
+        blocker.rollback()
+        assert [one.result(20).status_code for one in asked] == [200, 200]
 
 
 def test_wrong_keys_from_elsewhere_are_limited_by_address(database: str) -> None:

@@ -1,11 +1,16 @@
 """Keys, versions and the local level."""
 
+import asyncio
 from datetime import date
+from typing import cast
 
 import pytest
 
-from api.cache import Answer, Question
+from analytics_pipeline.settings import Settings
+from api.cache import Answer, Cache, Question
 from api.cache_levels import LocalLevel
+from api.database import Database
+from api.errors import TooManyRequests
 from api.reads import entity_tag, matches
 from api.versions import Versions
 
@@ -73,3 +78,30 @@ def test_the_local_level_forgets_the_expired() -> None:
 )  # fmt: skip
 def test_entity_tags_are_compared_weakly(header: bytes, expected: bool) -> None:
     assert matches(header, entity_tag("k")) is expected
+
+
+def test_who_joins_a_read_refused_for_its_beginners_share_reads_for_himself() -> None:
+    async def run() -> None:
+        cache = Cache(Settings(), cast("Database", None))
+        asked = 0
+        is_joined = asyncio.Event()
+
+        async def ask(_reader: object) -> Answer:
+            nonlocal asked
+            asked += 1
+            await is_joined.wait()
+            if asked == 1:
+                raise TooManyRequests("your own share")
+            return Answer(b"fresh", b"hit")
+
+        one = Question("q", FIRST, SECOND, ask)
+        beginner, *joined = (asyncio.create_task(cache.get(one, None)) for _ in range(4))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        is_joined.set()
+        with pytest.raises(TooManyRequests):
+            await beginner
+        assert await asyncio.gather(*joined) == [(b"fresh", False)] * 3
+        assert asked == 2, "those who joined share the second read"
+
+    asyncio.run(run())

@@ -1,6 +1,7 @@
 """The edge of the API counts what it answers."""
 
 import asyncio
+import json
 from collections.abc import Mapping
 from datetime import timedelta
 from types import SimpleNamespace
@@ -138,3 +139,91 @@ def test_waiting_for_the_client_to_go_away_is_no_body() -> None:
     scope = {"type": "http", "method": "GET", "path": "/x", "query_string": b"", "headers": []}
     asyncio.run(edge_of(streaming, settings)(scope, receive, send))
     assert [message["type"] for message in seen] == ["http.request", "http.disconnect"]
+
+
+def asked(
+    app: Any, settings: Settings, method: str = "GET", receive: Any = None
+) -> tuple[dict[bytes, bytes], list[Any]]:
+    """Headers and messages of an answer."""
+    answers: list[Any] = []
+
+    async def nothing() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Any) -> None:
+        answers.append(message)
+
+    scope = {"type": "http", "method": method, "path": "/x", "query_string": b"", "headers": []}
+    asyncio.run(asyncio.wait_for(edge_of(app, settings)(scope, receive or nothing, send), 5))
+    return dict(answers[0]["headers"]), answers
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_an_answer_that_does_not_begin_in_time_is_a_503(method: str) -> None:
+    settings = Settings.model_validate({"server": {"request_timeout": "50ms"}})
+    ended = []
+
+    async def slow(_scope: Any, _receive: Any, _send: Any) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append(True)
+
+    headers, answers = asked(slow, settings, method)
+    problem = json.loads(answers[1]["body"])
+    assert (answers[0]["status"], headers[b"content-type"]) == (503, b"application/problem+json")
+    assert problem["type"].endswith(":request-timeout")
+    assert ("may have been done" in problem["detail"]) == (method == "POST")
+    assert {b"retry-after", b"x-ratelimit-limit", b"x-ratelimit-remaining"} <= headers.keys()
+    assert ended == [True]
+
+
+def test_an_answer_that_has_begun_takes_its_time() -> None:
+    settings = Settings.model_validate({"server": {"request_timeout": "50ms"}})
+
+    async def streaming(_scope: Any, _receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await asyncio.sleep(0.2)
+        await send({"type": "http.response.body", "body": b"all of it"})
+
+    _, answers = asked(streaming, settings)
+    assert answers[-1]["body"] == b"all of it"
+
+
+def test_a_body_that_takes_all_the_time_of_its_request_is_a_408() -> None:
+    settings = Settings.model_validate({"server": {"request_timeout": "50ms", "read_timeout": "10s"}})
+
+    async def reading(_scope: Any, receive: Any, _send: Any) -> None:
+        await receive()
+
+    async def never() -> dict[str, object]:
+        await asyncio.Event().wait()
+        return {}
+
+    _, answers = asked(reading, settings, "POST", never)
+    assert answers[0]["status"] == 408
+    assert "server.request_timeout" in json.loads(answers[1]["body"])["detail"]
+
+
+def test_whoever_is_cancelled_from_outside_is_cancelled() -> None:
+    async def run() -> None:
+        begun = asyncio.Event()
+
+        async def slow(_scope: Any, _receive: Any, _send: Any) -> None:
+            begun.set()
+            await asyncio.Event().wait()
+
+        async def send(_message: Any) -> None:
+            raise AssertionError("nobody is there to be answered")
+
+        async def receive() -> dict[str, Any]:
+            raise AssertionError("nobody reads")
+
+        scope = {"type": "http", "method": "GET", "path": "/x", "query_string": b"", "headers": []}
+        serving = asyncio.create_task(edge_of(slow, Settings())(scope, receive, send))
+        await begun.wait()
+        serving.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await serving
+
+    asyncio.run(run())
