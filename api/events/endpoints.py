@@ -91,10 +91,7 @@ async def get_events(request: Request, services: ServicesDependency) -> Response
         reach=reach_of(request),
     )
     wanted = understand(now=services.clock())
-    sent = read_after(request.scope["query_string"])
-    if sent is not None:
-        with spending("wait"):
-            await services.arrivals.wait(sent, tells_reasons=reach_of(request).is_everything)
+    if await _has_waited(request, services):
         wanted = understand(now=services.clock() + timedelta(seconds=1))
     reader = _reader(services)
     if wanted.format is not Format.JSON:
@@ -126,8 +123,8 @@ async def get_statistics(request: Request, services: ServicesDependency) -> Resp
     SINGLE_PATH,
     summary="One event",
     response_model=schemas.StoredEvent,
-    responses=errors(400, 404, 429, 503),
-    openapi_extra=openapi_parameters(single.PARAMETERS),
+    responses=errors(400, 404, 409, 429, 503),
+    openapi_extra=openapi_parameters((*single.PARAMETERS, AFTER)),
     dependencies=[READ_PART],
 )
 async def get_event(
@@ -137,7 +134,22 @@ async def get_event(
 ) -> Response:
     """The stored event of this id; one that a key does not see is not there for it."""
     wanted = single.read_single(id, request.scope["query_string"], reach=reach_of(request))
+    await _has_waited(request, services)
     return json_answer(await _reader(services).single(wanted))
+
+
+async def _has_waited(request: Request, services: Services) -> bool:
+    """Wait for what `after` names, if it does; whether there was something to wait for.
+
+    Raises:
+        Problem: as `Arrivals.wait`; or it names nothing.
+    """
+    sent = read_after(request.scope["query_string"])
+    if sent is None:
+        return False
+    with spending("wait"):
+        await services.arrivals.wait(sent, tells_reasons=reach_of(request).is_everything)
+    return True
 
 
 def statistics_question(

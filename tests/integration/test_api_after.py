@@ -21,6 +21,7 @@ from analytics_pipeline.rollups.deltas import compute_deltas
 from analytics_pipeline.storage import inbox
 from analytics_pipeline.storage.landing import Lander
 from api import arrivals
+from b25_client.events import uuid7
 from tests.integration.api_support import Api, database_copy, iso, running, settings_for
 from tests.integration.ingest_process import ingest, write_config
 from tests.integration.keyed_api import client_of
@@ -41,6 +42,8 @@ READS: dict[str, tuple[str, dict[str, str]]] = {
     "events": (EVENTS, {"event_type": "order.placed", "limit": "1000"}),
     "dashboard": (DASHBOARD, {}),
 }
+WAITING = [*READS.values(), (f"{EVENTS}/{uuid7(NOW)}", {})]
+"""What else takes `after`, too."""
 
 
 def placed(path: str, content: Any) -> int:
@@ -155,6 +158,16 @@ def test_a_call_of_many_after_a_post_holds_it(world: World) -> None:
         assert asked(after=world.post()) == (first + number, second + number)
 
 
+def test_an_event_is_there_after_its_post(world: World) -> None:
+    for number in range(5):
+        answer = world.api.request(
+            "POST", EVENTS, json={"event_type": "order.placed", "properties": {"n": number}}
+        )
+        path = f"{EVENTS}/{answer.json()['event_id']}"
+        found = world.api.get(path, after=answer.headers["x-landing-token"])
+        assert (found["id"], found["properties"]) == (answer.json()["event_id"], {"n": number})
+
+
 def test_a_stream_after_a_post_holds_it(world: World) -> None:
     answer = world.api.request(
         "GET", EVENTS, params={"format": "ndjson", "after": world.post(), "limit": "1"}
@@ -166,7 +179,7 @@ def test_a_stream_after_a_post_holds_it(world: World) -> None:
 
 def test_what_became_a_dead_letter_is_told_with_its_reason(world: World) -> None:
     where = world.produce(b"no event")
-    for path, parameters in READS.values():
+    for path, parameters in WAITING:
         answer = world.api.request("GET", path, params={**parameters, "after": where})
         assert answer.status_code == 409, answer.text
         problem = answer.json()
@@ -231,7 +244,7 @@ def test_what_does_not_land_in_time_is_a_503_that_says_when_to_ask_again(
     ],
 )  # fmt: skip
 def test_what_cannot_be_waited_for_is_a_400(idle: tuple[Api, str], after: str) -> None:
-    for path, parameters in READS.values():
+    for path, parameters in WAITING:
         answer = idle[0].request("GET", path, params={**parameters, "after": after})
         assert (answer.status_code, answer.json()["parameter"]) == (400, "after"), answer.text
         assert "DROP" not in answer.text
