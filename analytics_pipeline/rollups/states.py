@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 RELATIVE_ERROR = 0.005
-"""Guaranteed bound of a quantile's relative error."""
+"""Bound of a quantile's relative error, unless it is one of those without (`is_quantile_unbounded`)."""
 
 LN_GAMMA = math.log((1 + RELATIVE_ERROR) / (1 - RELATIVE_ERROR))
 _GAMMA = math.exp(LN_GAMMA)
@@ -153,6 +153,25 @@ def quantile_keys(values: npt.NDArray[np.float64]) -> Keys:
     magnitude = np.abs(values)
     bins = np.ceil(np.log(np.where(magnitude == 0, 1, magnitude)) / LN_GAMMA) + BIN_OFFSET
     return np.where(magnitude == 0, 0, np.copysign(bins, values)).astype(np.int16)
+
+
+def is_quantile_unbounded(
+    values: npt.NDArray[np.float64], largest: npt.NDArray[np.float64]
+) -> npt.NDArray[np.bool_]:
+    """Whether each quantile is of the bin to which what is too small for one of its own was added.
+
+    Such a quantile's magnitude is at most what it says, and may be anything below.
+
+    Args:
+        values: quantiles of histograms, as `quantile_value` gives them.
+        largest: the largest magnitude in each histogram.
+
+    Returns:
+        Shape of `values`. A largest value at the very edge of its bin counts for the bin above, too.
+    """
+    smallest = quantile_keys(np.abs(largest)).astype(np.int64) - MAX_BINS + 1
+    magnitude = np.abs(quantile_keys(values).astype(np.int64))
+    return (magnitude > 0) & (magnitude <= smallest + 1)
 
 
 def _collapse(keys: Keys, counts: Counts) -> tuple[Keys, Counts]:

@@ -112,6 +112,7 @@ def _data_points(result: MetricResult) -> list[dict[str, Any]]:
         ("incomplete", result.marks.is_incomplete[cells.bucket]),
         ("predecessor", result.marks.is_predecessor[cells.bucket]),
         ("filled", points.is_filled),
+        ("unbounded", points.is_unbounded),
     ):
         for place in np.flatnonzero(flags).tolist():
             found[place][name] = True

@@ -45,6 +45,8 @@ class Precision(NamedTuple):
 
 EXACT = Precision("exact", 0.0)
 OF_QUANTILES = Precision("bounded", states.RELATIVE_ERROR)
+OF_WIDE_QUANTILES = Precision("unbounded", states.RELATIVE_ERROR)
+"""Some of the quantiles have no bound, and are marked so; it holds for the others."""
 OF_DISTINCT = Precision("estimated", DISTINCT_ERROR)
 
 

@@ -12,7 +12,7 @@ from api.errors import BadRequest, invalid_parameter
 from api.metrics.cursors import Place
 from api.metrics.parameters import Fill, Order
 from api.metrics.query import Frame
-from api.metrics.values import Cells, Numbers
+from api.metrics.values import UNBOUNDED, Cells, Numbers
 
 Flags = npt.NDArray[np.bool_]
 
@@ -35,6 +35,12 @@ class Points:
 
     def __len__(self) -> int:
         return len(self.cells.values)
+
+    @property
+    def is_unbounded(self) -> Flags:
+        """Which are quantiles without a bound, or stand for one."""
+        marked = self.cells.more.get(UNBOUNDED)
+        return np.zeros(len(self), np.bool_) if marked is None else marked == 1
 
 
 def points_of(cells: Cells, frame: Frame, *, has_series: bool) -> Points:

@@ -29,7 +29,8 @@ from api.metrics.register import (
     register_of,
 )
 from api.metrics.repository import Cursor, RowsRead
-from api.metrics.values import NO_CELLS, Cells
+from api.metrics.spans import with_spans
+from api.metrics.values import NO_CELLS
 from api.times import days_of
 
 _HOUR = LEVELS["1h"] * 1_000_000
@@ -103,21 +104,23 @@ async def read(connection: Connection, query: MetricQuery) -> MetricResult:
         gaps = await _ask_gaps(connection, query)
         reader = CellReader(cursor, query, rows)
         cells = await reader.cells()
+        if measures.quantile_of(query.aggregation) is not None:
+            cells = await with_spans(cursor, query, cells)
         points = points_of(cells, frame, has_series=query.series.shown is not None)
         if frame.earlier is not None:
             points = with_earlier(points, await reader.earlier(points), frame)
         register = await register_of(asked, frame.buckets, frame.over)
         await _mark(query, gaps, marks)
-        result = MetricResult(query, points, register, marks, _precision(query, cells), rows)
+        result = MetricResult(query, points, register, marks, _precision(query, points), rows)
         if frame.explain:
             result.days = await read_days(cursor, *days_of(query.data_from, query.data_until))
     return result
 
 
-def _precision(query: MetricQuery, cells: Cells) -> measures.Precision:
+def _precision(query: MetricQuery, points: Points) -> measures.Precision:
     if measures.quantile_of(query.aggregation) is not None:
-        return measures.OF_QUANTILES
-    return measures.OF_DISTINCT if cells.is_estimated else measures.EXACT
+        return measures.OF_WIDE_QUANTILES if points.is_unbounded.any() else measures.OF_QUANTILES
+    return measures.OF_DISTINCT if points.cells.is_estimated else measures.EXACT
 
 
 class _Gaps(NamedTuple):

@@ -40,6 +40,11 @@ class DataPoint(BaseModel):
         default=None, description="Only if true: from an earlier definition of the metric."
     )
     filled: bool | None = Field(default=None, description="Only if true: `fill` put it there.")
+    unbounded: bool | None = Field(
+        default=None,
+        description="Only if true: a quantile whose relative_error does not hold, as values of the bucket span more "
+        "than 8e8 to 1; the true one is no larger in magnitude.",
+    )
     compared: float | None = Field(
         default=None, description="Only with `compare`: the earlier value, or null."
     )
@@ -77,9 +82,10 @@ class MetricResult(BaseModel):
     total_count: int = Field(description="How many points.", examples=[24])
     aggregation: str = Field(examples=["count"])
     time_zone: str = Field(description="In which days begin.", examples=["UTC"])
-    precision: Literal["exact", "bounded", "estimated"] = Field(
-        description="How far values may be off: not at all; at most relative_error, as quantiles; by relative_error as "
-        "a rule (one standard deviation), as counts of more than 1,024 distinct values."
+    precision: Literal["exact", "bounded", "unbounded", "estimated"] = Field(
+        description="How far values may be off: not at all; at most relative_error, as quantiles; the same, but for "
+        "points marked `unbounded`; by relative_error as a rule (one standard deviation), as counts of more than 1,024 "
+        "distinct values."
     )
     relative_error: float = Field(examples=[0.0])
     next_cursor: str | None = Field(default=None, description="Only if more points follow.")

@@ -19,6 +19,9 @@ from api.metrics import measures
 Numbers = npt.NDArray[np.float64]
 Positions = npt.NDArray[np.intp]
 
+UNBOUNDED = "unbounded"
+"""Of `Cells.more`: 1 where a value is a quantile without a bound."""
+
 
 @dataclass(eq=False, slots=True)
 class Cells:
@@ -29,7 +32,7 @@ class Cells:
         bucket: position of the bucket of each cell.
         series: position in `names` of the series of each cell.
         values: of each cell; finite.
-        more: further values of each cell, by name: those of `ohlc`.
+        more: further values of each cell, by name: those of `ohlc`, and what `spans` marks.
         is_estimated: whether a value is one of distinct values beyond what can be counted.
     """
 

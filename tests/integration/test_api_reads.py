@@ -206,6 +206,63 @@ def test_one_day_of_values(api: Api, database: str, day: datetime) -> None:
     assert points(api, "users.active", day, "1d") == [{"timestamp": iso(day), "value": 2, "dimensions": {}}]
 
 
+def test_a_quantile_of_values_too_far_apart_says_that_it_has_no_bound(
+    api: Api, database: str, day: datetime
+) -> None:
+    wide = [1e-6] * 5 + [1.0] + [1e10] * 5
+    narrow = [1.0, 10.0, 100.0]
+    batch = [
+        event(
+            "order.filled", day + timedelta(seconds=n), "u", symbol=symbol, strategy_id="s", latency_ms=value
+        )
+        for symbol, values in (("WIDE", wide), ("NARROW", narrow))
+        for n, value in enumerate(values)
+    ]
+
+    def read(aggregation: str, **more: str) -> tuple[str, dict[str, tuple[float, bool]]]:
+        asked = {"start_time": iso(day), "end_time": iso(day + timedelta(days=1))} | more
+        result = api.get(
+            "/api/v1/metrics", metric_name="trading.order_latency", aggregation=aggregation, **asked
+        )["result"]
+        found = {
+            str(point["dimensions"].get("symbol")): (point["value"], "unbounded" in point)
+            for point in result["data_points"]
+        }
+        assert result["relative_error"] == 0.005
+        return result["precision"], found
+
+    def check() -> None:
+        for interval in ("1m", "1h", "1d"):
+            for aggregation in ("p10", "p50"):
+                asked = {"interval": interval, "group_by": "symbol"}
+                precision, found = read(aggregation, **asked)
+                value, is_unbounded = found["WIDE"]
+                is_true = abs(value / sorted(wide)[int(float(aggregation[1:]) / 10)] - 1) <= 0.006
+                assert is_unbounded != is_true
+                assert is_unbounded == (precision == "unbounded")
+                assert (found["NARROW"][1], read("p99", **asked)[0]) == (False, "bounded")
+        assert read("p10", interval="1h")[1]["None"][1], "in total"
+        assert (
+            read("p10", interval="1d", time_zone="Europe/Berlin", start_time=iso(day - timedelta(days=1)))[0]
+            == "unbounded"
+        )
+        top = read("p10", interval="1h", group_by="symbol", top="1")[1]
+        assert {name for name, (_, flag) in top.items() if flag} == {"WIDE"}
+        page = {"interval": "1h", "group_by": "symbol", "limit": "1"}
+        assert read("p10", **page) == ("bounded", {"NARROW": (pytest.approx(1, rel=0.005), False)})
+        assert read("p10", **page, order="desc")[0] == "unbounded"
+        held = read("p10", interval="1h", fill="previous", group_by="symbol")[1]
+        assert held["WIDE"][1], "what stands for it is no better"
+
+    land(database, batch[::2])
+    land(database, batch[1::2])
+    check()
+    settle(database)
+    check()
+    land(database, [event("order.filled", day, "u", symbol="OTHER", strategy_id="s", latency_ms=1)])
+    check()
+
+
 def test_points_are_whole_buckets_whose_start_lies_in_the_range(
     api: Api, database: str, day: datetime
 ) -> None:

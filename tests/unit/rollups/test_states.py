@@ -29,6 +29,23 @@ def keys_of(values: list[float]) -> dict[int, int]:
     return found
 
 
+@given(st.lists(st.floats(-9, 18), min_size=1, max_size=60), st.randoms())
+def test_a_quantile_without_a_bound_is_known_by_the_largest_magnitude_alone(powers, chance):
+    values = [10**power * chance.choice([1, -1]) for power in powers]
+    values += [0.0] * chance.randrange(3)
+    state, ordered = histogram(keys_of(values)), sorted(values)
+    largest = max(map(abs, values))
+    for quantile in (0, 0.1, 0.5, 0.9, 1):
+        true = ordered[math.floor(quantile * (len(values) - 1))]
+        value = states.quantile_value(state, quantile)
+        [is_unbounded] = states.is_quantile_unbounded(np.array([value]), np.array([largest]))
+        is_near = abs(value - true) <= states.RELATIVE_ERROR * abs(true) * (1 + 1e-9)
+        assert is_near or is_unbounded
+        assert abs(true) <= abs(value) * 1.0051
+        if largest <= 7e8 * abs(value):
+            assert not is_unbounded
+
+
 @given(st.lists(bins, min_size=2, max_size=8), st.randoms())
 def test_histograms_merge_to_the_same_bytes_in_any_order_and_grouping(parts, chance):
     packed = [histogram(part) for part in parts]
