@@ -37,6 +37,21 @@ INSERT INTO backfill_progress (metric_set, hour, run_id) VALUES (%s, %s, %s)
 ON CONFLICT (metric_set, hour) DO UPDATE SET run_id = excluded.run_id, done_at = clock_timestamp()
 """
 _FORGET = "DELETE FROM backfill_progress WHERE metric_set = %s AND hour >= %s AND hour < %s"
+_PLANNED = """
+INSERT INTO backfill_plans (metric_set, hours)
+SELECT %s, range_agg(tstzrange(hour, hour + interval '1 hour')) FROM unnest(%s::timestamptz[]) AS hour
+HAVING count(*) > 0
+ON CONFLICT (metric_set) DO UPDATE
+SET hours = backfill_plans.hours + excluded.hours, planned_at = clock_timestamp()
+"""
+_FORGET_PLAN = """
+WITH left_over AS (
+    UPDATE backfill_plans SET hours = hours - tstzmultirange(tstzrange(%(first)s, %(end)s))
+    WHERE metric_set = %(metrics)s AND NOT hours <@ tstzmultirange(tstzrange(%(first)s, %(end)s))
+)
+DELETE FROM backfill_plans
+WHERE metric_set = %(metrics)s AND hours <@ tstzmultirange(tstzrange(%(first)s, %(end)s))
+"""
 
 MOST_LAG = 10.0
 """Seconds that landing may be behind before a backfill waits for it."""
@@ -237,11 +252,14 @@ def carry_out(
         before_hour: called before each hour; may wait (`LiveFirst`).
         switched: told at the end which names are answered by another version, or from another time on.
     """
+    connection.execute(_PLANNED, (planned.metric_set, planned.hours))
     to_do = _hours_to_do(connection, planned)
     yield from _recompute(conninfo, planned, to_do, run_id, before_hour, write=True, is_noted=True)
     with connection.transaction():
         names = metric_versions.switch(connection, planned.metric_ids, planned.first, planned.end)
         connection.execute(_FORGET, (planned.metric_set, planned.first, planned.end))
+        span = {"metrics": planned.metric_set, "first": planned.first, "end": planned.end}
+        connection.execute(_FORGET_PLAN, span)
     switched(names)
 
 

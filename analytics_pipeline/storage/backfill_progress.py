@@ -19,10 +19,15 @@ from analytics_pipeline.storage.forgotten_rows import GIVEN_UP
 _PROGRESS = """
 WITH done AS (
     SELECT metric_set, count(*) AS hours, min(hour) AS first, max(hour) + interval '1 hour' AS last,
-        min(done_at) AS began_at, max(done_at) AS done_at, array_agg(DISTINCT run_id) AS runs
+        min(done_at) AS began_at, max(done_at) AS done_at, array_agg(DISTINCT run_id) AS runs,
+        range_agg(tstzrange(hour, hour + interval '1 hour')) AS done
     FROM backfill_progress GROUP BY metric_set
 )
-SELECT metric_set, hours, first, last, began_at, done_at, runs, EXISTS (
+SELECT metric_set, hours, (
+    SELECT (sum(extract(EPOCH FROM upper(span) - lower(span))) / 3600)::bigint
+    FROM backfill_plans AS plan, unnest(plan.hours + done.done) AS span
+    WHERE plan.metric_set = done.metric_set
+), first, last, began_at, done_at, runs, EXISTS (
     SELECT FROM pg_stat_activity AS other
     WHERE other.datname = current_database() AND other.backend_start <= done.done_at
         AND other.application_name IN ('analytics-backfill', 'analytics-recompute-watch')
@@ -48,6 +53,7 @@ class Progress:
         metrics: their names; None where they are several and not all, or an earlier definition.
         is_everything: whether they are the whole catalog.
         hours: done so far.
+        total_hours: to be done, those that are done included; None where an earlier release began it.
         first: start of the first of them.
         last: end of the last of them.
         began_at: when the first was done.
@@ -61,12 +67,18 @@ class Progress:
     metrics: list[str] | None
     is_everything: bool
     hours: int
+    total_hours: int | None
     first: datetime
     last: datetime
     began_at: datetime
     done_at: datetime
     runs: list[str]
     is_running: bool
+
+    @property
+    def percent(self) -> float | None:
+        """How much of it is done, 0 to 100."""
+        return round(100 * self.hours / self.total_hours, 1) if self.total_hours else None
 
     @property
     def given_up_at(self) -> datetime:

@@ -26,6 +26,11 @@ _PROGRESS = (
     "backfill_progress",
     "metric_set IN (SELECT metric_set FROM backfill_progress GROUP BY metric_set HAVING max(done_at) < %(given_up)s)",
 )
+_PLANS = (
+    "backfill_plans",
+    "planned_at < %(given_up)s"
+    " AND metric_set NOT IN (SELECT metric_set FROM backfill_progress WHERE done_at >= %(given_up)s)",
+)
 # Until then a gap says that a bucket is incomplete, although no recompute can complete it any more.
 _GAPS = ("metric_gaps", "hour < %(gone)s")
 _DAYS = ("rollup_days", "day < (%(gone)s::timestamptz AT TIME ZONE 'UTC')::date")
@@ -36,6 +41,7 @@ class ForgottenRows(NamedTuple):
 
     restatements: int
     backfill_progress: int
+    """And the plans of backfills of which nothing else is left."""
     metric_gaps: int
     rollup_days: int
 
@@ -74,7 +80,7 @@ def preview_forgotten_rows(connection: Connection, settings: Retention, *, now: 
 
 
 def _each(do: Callable[[str, str], int]) -> ForgottenRows:
-    return ForgottenRows(do(*_RESTATEMENTS), do(*_PROGRESS), do(*_GAPS), do(*_DAYS))
+    return ForgottenRows(do(*_RESTATEMENTS), do(*_PROGRESS) + do(*_PLANS), do(*_GAPS), do(*_DAYS))
 
 
 def _values(connection: Connection, settings: Retention, now: datetime) -> dict[str, Any]:

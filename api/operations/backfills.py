@@ -19,7 +19,7 @@ PATH = "/api/v1/backfills"
 
 
 class BackfillAnswer(BaseModel):
-    """What unfinished backfills of the same metrics have done; how much they had to do is not kept."""
+    """What unfinished backfills of the same metrics have done, and have to do."""
 
     metric_set: str = Field(
         description="Names the metrics and their versions.", examples=["9f86d081884c7d65"]
@@ -33,6 +33,11 @@ class BackfillAnswer(BaseModel):
         description="running: a process that recomputes has been connected since before the last hour was done."
     )
     hours: int = Field(description="Done so far.", examples=[36])
+    total_hours: int | None = Field(
+        description="To be done, those that are done included. Null where an earlier release began it.",
+        examples=[48],
+    )
+    percent: float | None = Field(description="How much of it is done, 0 to 100.", examples=[75.0])
     first: datetime = Field(description="Start of the first of them.")
     last: datetime = Field(description="End of the last of them.")
     began_at: datetime = Field(description="When the first was done.")
@@ -85,6 +90,8 @@ def _plain(one: Progress) -> dict[str, Any]:
         "is_everything": one.is_everything,
         "state": "running" if one.is_running else "interrupted",
         "hours": one.hours,
+        "total_hours": one.total_hours,
+        "percent": one.percent,
         "first": one.first,
         "last": one.last,
         "began_at": one.began_at,

@@ -169,6 +169,7 @@ def test_backfills_that_have_not_ended_are_listed(api: Api, db: Connection, data
         (["trading.total_volume"], False, 2, "interrupted"), (None, True, 3, "interrupted"),
         (None, False, 1, "interrupted"),
     ]  # fmt: skip
+    assert {(one["total_hours"], one["percent"]) for one in found} == {(None, None)}, "nobody planned them"
     first = found[0]
     assert (first["first"], first["last"], first["runs"]) == (iso(hours[0]), iso(hours[2]), ["run-0"])
     assert first["given_up_at"] == iso(NOW - timedelta(hours=1) + timedelta(days=30))
@@ -179,6 +180,34 @@ def test_backfills_that_have_not_ended_are_listed(api: Api, db: Connection, data
         states = [one["state"] for one in api.get(BACKFILLS)["backfills"]]
         assert states == ["running", "interrupted", "interrupted"]
     db.execute("DELETE FROM backfill_progress")
+
+
+def test_a_backfill_says_how_much_of_it_is_done(api: Api, db: Connection, database: str) -> None:
+    hours = [TODAY - DAY + timedelta(hours=n) for n in range(4)]
+    ids = [BUILT_IN.by_name["trading.total_volume"].metric_id]
+    far = [hour - 7 * DAY for hour in hours[:2]]
+    began: list[Any] = []
+    for some in (hours, far):  # of the same metrics: what both have to do is one number
+        planned = backfill.plan(db, some, metric_ids=ids)
+        began.append(backfill.carry_out(db, database, planned, run_id="r", before_hour=lambda: None))
+
+    def told() -> list[tuple[Any, ...]]:
+        return [(one["hours"], one["total_hours"], one["percent"]) for one in api.get(BACKFILLS)["backfills"]]
+
+    next(began[0])
+    assert told() == [(1, 4, 25.0)]
+    next(began[1])
+    assert told() == [(2, 6, 33.3)]
+    began[0].close()
+    again = backfill.plan(db, hours, metric_ids=ids)
+    assert (len(again.hours), again.done) == (3, 1)
+    resumed = backfill.carry_out(db, database, again, run_id="r", before_hour=lambda: None)
+    next(resumed)
+    assert told() == [(3, 6, 50.0)]
+    list(resumed)
+    assert told() == [(1, 2, 50.0)], "one has ended"
+    list(began[1])
+    assert (told(), db.execute("SELECT count(*) FROM backfill_plans").fetchone()) == ([], (0,))
 
 
 def test_an_hour_that_is_being_recomputed_is_told_and_a_merge_is_not(api: Api, database: str) -> None:

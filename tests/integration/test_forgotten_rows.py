@@ -62,8 +62,13 @@ def test_a_backfill_is_given_up_as_a_whole(db, now):
                 "INSERT INTO backfill_progress VALUES (%s, %s, 'r', %s)",
                 (name, now - age * DAY, now - age * DAY),
             )
-    assert went(db, now) == ForgottenRows(0, 2, 0, 0)
+    for name, age in {"given up": 31, "at work": 60, "just begun": 1, "never begun": 31}.items():
+        db.execute(
+            "INSERT INTO backfill_plans VALUES (%s, '{[2026-01-01,2026-01-02)}', %s)", (name, now - age * DAY)
+        )
+    assert went(db, now) == ForgottenRows(0, 4, 0, 0)
     assert column(db, "SELECT DISTINCT metric_set FROM backfill_progress") == ["at work"]
+    assert column(db, "SELECT metric_set FROM backfill_plans ORDER BY 1") == ["at work", "just begun"]
 
 
 def test_gaps_and_versions_of_days_stay_as_long_as_rollups_of_any_level(db, now):
