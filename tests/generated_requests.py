@@ -45,7 +45,7 @@ def run(database: str, redis: Redis, folder: Path, *, seconds: int, seed: int) -
         B25_REDIS__PASSWORD=redis.password,
         B25_SECURITY__API_KEY_ENABLED="true",
         B25_SECURITY__RATE_LIMIT__ENABLED="false",
-        B25_REALTIME__ENABLED="false",  # a stream has no end that could be waited for; here it is a 404
+        B25_REALTIME__UPDATE_INTERVAL="100ms",
     ) as process:
         wait_for(lambda: process.ask("SERVER", "/ready")[0] == 200, message="/ready")
         statuses = _send(process, key, folder, seconds=seconds, seed=seed)

@@ -7,6 +7,7 @@ it survives Redis and every restart, and ends with its key.
 """
 
 import secrets
+from typing import Any
 
 import orjson
 from fastapi import APIRouter, Request, Response
@@ -27,12 +28,26 @@ router = APIRouter(tags=["Keys"])
 PATH = "/api/v1/session"
 
 
+_COOKIE = f"`{COOKIE.decode()}`; HttpOnly, SameSite=Strict, and Secure where the page came over HTTPS."
+
+
+def _set_cookie_header(description: str, example: str) -> dict[str, Any]:
+    header = {"description": description, "schema": {"type": "string"}, "example": example}
+    return {"headers": {"Set-Cookie": header}}
+
+
 @router.post(
     PATH,
     status_code=201,
     summary="Exchange a key for a cookie",
     response_model=SessionAnswer,
-    responses=errors(403, 409, 429, 503),
+    responses=errors(403, 409, 429, 503)
+    | {
+        201: _set_cookie_header(
+            f"The session: {_COOKIE}",
+            f"{COOKIE.decode()}=0123…cdef; HttpOnly; Max-Age=43200; Path=/; SameSite=strict",
+        )
+    },
     dependencies=[ANY_KEY],
 )
 async def post_session(request: Request, services: ServicesDependency) -> Response:
@@ -69,7 +84,13 @@ async def get_session(request: Request) -> Response:
     PATH,
     status_code=204,
     summary="End a session",
-    responses=errors(403, 429, 503),
+    responses=errors(403, 429, 503)
+    | {
+        204: _set_cookie_header(
+            f"The end of the cookie {_COOKIE}",
+            f'{COOKIE.decode()}=""; HttpOnly; Max-Age=0; Path=/; SameSite=strict',
+        )
+    },
     dependencies=[ANY_KEY],
 )
 async def delete_session(request: Request, services: ServicesDependency) -> Response:

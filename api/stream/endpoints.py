@@ -1,5 +1,6 @@
 """`/api/v1/stream/…`: server-sent events."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,7 +14,7 @@ from api.errors import invalid_parameter
 from api.events import listing
 from api.metrics import endpoints as metrics
 from api.metrics import parameters as metric_parameters
-from api.parameters import Parameter, Query, openapi_parameters
+from api.parameters import MAX_TEXT, Parameter, Query, openapi_parameters
 from api.patient_response import PatientResponse
 from api.principal import principal_of, reach_of
 from api.stream.channels import Channel, Dashboard, EventTail, Metric, tail_from
@@ -25,6 +26,14 @@ LAST_EVENT_ID = Parameter(
     "last_event_id",
     "Where to go on, as the header Last-Event-ID, which browsers send by themselves when they connect again.",
 )
+_LAST_EVENT_ID_HEADER = {
+    "name": "Last-Event-ID",
+    "in": "header",
+    "required": False,
+    "description": "`id` of the last message that was seen: the stream goes on behind it. Browsers send it by "
+    "themselves when they connect again; it goes before `last_event_id`.",
+    "schema": {"type": "string", "maxLength": MAX_TEXT},
+}
 _EVENT_PARAMETERS = (
     listing.EVENT_TYPE, listing.USER, listing.SESSION, listing.PROPERTY, listing.FIELDS, LAST_EVENT_ID,
 )  # fmt: skip
@@ -36,13 +45,20 @@ _STREAM: dict[int | str, dict[str, Any]] = {
 }
 
 
+def _resumed(parameters: Sequence[Parameter]) -> dict[str, Any]:
+    """`openapi_extra` of a stream that goes on where a client was."""
+    found = openapi_parameters(parameters)
+    found["parameters"].append(_LAST_EVENT_ID_HEADER)
+    return found
+
+
 @router.get(
     f"{PREFIX}/dashboard",
     summary="The dashboard, live",
     status_code=200,
     response_class=PatientResponse,
     responses=errors(400, 404, 429, 503) | _STREAM,
-    openapi_extra=openapi_parameters((LAST_EVENT_ID,)),
+    openapi_extra=_resumed((LAST_EVENT_ID,)),
     dependencies=[READ],
 )
 async def stream_dashboard(request: Request, services: ServicesDependency) -> PatientResponse:
@@ -72,7 +88,7 @@ async def stream_metrics(request: Request, services: ServicesDependency) -> Pati
     status_code=200,
     response_class=PatientResponse,
     responses=errors(400, 404, 429, 503) | _STREAM,
-    openapi_extra=openapi_parameters(_EVENT_PARAMETERS),
+    openapi_extra=_resumed(_EVENT_PARAMETERS),
     dependencies=[READ_PART],
 )
 async def stream_events(request: Request, services: ServicesDependency) -> PatientResponse:

@@ -51,6 +51,19 @@ def test_no_two_operations_have_one_id_and_every_tag_is_used() -> None:
     assert [tag["name"] for tag in DOCUMENT["tags"]] == list(TAGS)
 
 
+def test_cookies_and_places_to_go_on_from_are_said() -> None:
+    for name, status in (("POST /api/v1/session", "201"), ("DELETE /api/v1/session", "204")):
+        header = OPERATIONS[name]["responses"][status]["headers"]["Set-Cookie"]
+        assert header["example"].startswith("b25_session=")
+    resumed = {
+        name
+        for name, operation in OPERATIONS.items()
+        if ("header", "Last-Event-ID")
+        in {(one["in"], one["name"]) for one in operation.get("parameters", [])}
+    }
+    assert resumed == {"GET /api/v1/stream/dashboard", "GET /api/v1/stream/events"}
+
+
 @operations
 def test_every_parameter_is_described(name: str) -> None:
     parameters = OPERATIONS[name].get("parameters", [])
