@@ -1,4 +1,5 @@
-"""The Python client of B25 Analytics: read metrics, events and dashboards, send events, learn what became of them.
+"""The Python client of B25 Analytics: read metrics, events and dashboards, define event types,
+send events, learn what became of them.
 
     from b25_client import Client, Producer
 
@@ -15,10 +16,21 @@ confluent-kafka. Nothing of the service itself is imported.
 """
 
 from b25_client.async_client import AsyncClient
+from b25_client.batch import BatchAnswer, BatchQuery, MetricQuery, TilesQuery
 from b25_client.channels import EventsMessage, MetricsMessage
 from b25_client.client import Client
 from b25_client.dashboard import Dashboard, Health
-from b25_client.definitions import Definition
+from b25_client.dead_letters import (
+    Content,
+    DeadLetter,
+    DeadLetterGroup,
+    Discarded,
+    Header,
+    Replayed,
+    WholeDeadLetter,
+)
+from b25_client.definitions import Compatibility, Definition, DefinitionVersion, Refusal, Trial
+from b25_client.discovery import CatalogMetric, ErrorBound
 from b25_client.errors import (
     ApiError,
     BufferFull,
@@ -46,8 +58,18 @@ from b25_client.events import Event
 from b25_client.filters import Filter
 from b25_client.interface import EventProducer
 from b25_client.landings import Landing, LandingException
+from b25_client.ledger import (
+    Conservation,
+    ConservedPartition,
+    Gap,
+    LedgerCheck,
+    LedgerLine,
+    SourceStatistics,
+    Standing,
+)
 from b25_client.metrics import Metrics, Point
 from b25_client.producer import Producer
+from b25_client.restatements import BucketTotal, Restatement, RestatementsPage
 from b25_client.results import Report, Result, Status
 from b25_client.stored_events import EventCounts, EventsPage, EventStatistics, StoredEvent
 from b25_client.streams import Notice, NoticeKind
@@ -55,13 +77,26 @@ from b25_client.streams import Notice, NoticeKind
 __all__ = [
     "ApiError",
     "AsyncClient",
+    "BatchAnswer",
+    "BatchQuery",
+    "BucketTotal",
     "BufferFull",
+    "CatalogMetric",
     "Client",
     "ClientError",
     "Closed",
+    "Compatibility",
     "Conflict",
+    "Conservation",
+    "ConservedPartition",
+    "Content",
     "Dashboard",
+    "DeadLetter",
+    "DeadLetterGroup",
     "Definition",
+    "DefinitionVersion",
+    "Discarded",
+    "ErrorBound",
     "Event",
     "EventCounts",
     "EventProducer",
@@ -71,11 +106,16 @@ __all__ = [
     "Filter",
     "Forbidden",
     "Forked",
+    "Gap",
+    "Header",
     "Health",
     "InvalidEvent",
     "InvalidRequest",
     "Landing",
     "LandingException",
+    "LedgerCheck",
+    "LedgerLine",
+    "MetricQuery",
     "Metrics",
     "MetricsMessage",
     "MissingLibrary",
@@ -88,14 +128,23 @@ __all__ = [
     "Producer",
     "ProducerFailed",
     "RateLimited",
+    "Refusal",
+    "Replayed",
     "Report",
+    "Restatement",
+    "RestatementsPage",
     "Result",
     "ScanBudgetExceeded",
     "ServiceUnavailable",
+    "SourceStatistics",
+    "Standing",
     "Status",
     "StoredEvent",
     "StreamBroken",
+    "TilesQuery",
+    "Trial",
     "Unauthorized",
     "UnexpectedAnswer",
     "Unreachable",
+    "WholeDeadLetter",
 ]

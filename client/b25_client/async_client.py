@@ -14,15 +14,17 @@ from uuid import UUID
 
 import httpx
 
-from b25_client import channels, dashboard, definitions, landings, metrics, stored_events, streams
+from b25_client import batch, channels, dashboard, landings, metrics, stored_events, streams
 from b25_client.arrow import ArrowDecoder
+from b25_client.batch import BatchAnswer, BatchQuery
 from b25_client.channels import Channel, EventsMessage, MetricsMessage
 from b25_client.client import GIVE_UP_AFTER, TIMEOUT, Decoder
 from b25_client.dashboard import Dashboard, Health
-from b25_client.definitions import Definition
+from b25_client.definition_calls import AsyncDefinitionCalls
 from b25_client.errors import ApiError, ScanBudgetExceeded
 from b25_client.landings import Landing, LandingWait
 from b25_client.metrics import Metrics, MetricsQuery
+from b25_client.operation_calls import AsyncOperationCalls
 from b25_client.request import Request
 from b25_client.retries import Retries
 from b25_client.stored_events import (
@@ -46,7 +48,7 @@ if TYPE_CHECKING:
 M = TypeVar("M")
 
 
-class AsyncClient:
+class AsyncClient(AsyncDefinitionCalls, AsyncOperationCalls):
     """`Client` for asyncio: the same arguments, answers and errors; what iterates there iterates with `async for` here.
 
     Whoever leaves a loop over a stream or an export early closes it with `contextlib.aclosing`, which frees its
@@ -109,6 +111,12 @@ class AsyncClient:
         """As `Client.dashboard`."""
         return await self._transport.send(dashboard.dashboard_request(after))
 
+    async def dashboard_query(
+        self, queries: Sequence[BatchQuery], *, after: str | None = None
+    ) -> tuple[BatchAnswer, ...]:
+        """As `Client.dashboard_query`."""
+        return await self._transport.send(batch.batch_request(queries, after))
+
     async def health(self) -> Health:
         """As `Client.health`."""
         return await self._transport.send(dashboard.health_request())
@@ -154,9 +162,11 @@ class AsyncClient:
         """As `Client.event_statistics`."""
         return await self._transport.send(stored_events.statistics_request(asked))
 
-    async def event(self, id: UUID | str, *, timestamp: datetime | str | None = None) -> StoredEvent:
+    async def event(
+        self, id: UUID | str, *, timestamp: datetime | str | None = None, after: str | None = None
+    ) -> StoredEvent:
         """As `Client.event`."""
-        return await self._transport.send(stored_events.event_request(id, timestamp))
+        return await self._transport.send(stored_events.event_request(id, timestamp, after))
 
     async def landing(self, landing: str, *, wait: int = 0) -> Landing:
         """As `Client.landing`."""
@@ -168,26 +178,6 @@ class AsyncClient:
         while not (found := await self._transport.send(waiting.request())).has_landed:
             pass
         return found
-
-    async def create_custom_event(
-        self,
-        name: str,
-        schema: Mapping[str, Any],
-        *,
-        display_name: str = "",
-        description: str = "",
-        is_active: bool = True,
-    ) -> Definition:
-        """As `Client.create_custom_event`."""
-        return await self._transport.send(
-            definitions.create_request(
-                name, schema, display_name=display_name, description=description, is_active=is_active
-            )
-        )
-
-    async def custom_event(self, name: str) -> Definition:
-        """As `Client.custom_event`."""
-        return await self._transport.send(definitions.definition_request(name))
 
     def stream_dashboard(
         self, *, on_notice: OnNotice | None = None, give_up_after: float | None = GIVE_UP_AFTER

@@ -1,7 +1,8 @@
 """`Client`: questions to the service, and calls that wait for the answer.
 
-Belongs here: the methods. Does not belong here: what is asked and answered (`metrics`, `stored_events`, …), sending
-(`transport`). `async_client` has the same for asyncio; both are thin, so that nothing is written twice.
+Belongs here: the methods, but for those about definitions and operations (`definition_calls`, `operation_calls`). Does
+not belong here: what is asked and answered (`metrics`, `stored_events`, …), sending (`transport`). `async_client` has
+the same for asyncio; both are thin, so that nothing is written twice.
 """
 
 import time
@@ -14,14 +15,16 @@ from uuid import UUID
 
 import httpx
 
-from b25_client import channels, dashboard, definitions, landings, metrics, stored_events, streams
+from b25_client import batch, channels, dashboard, landings, metrics, stored_events, streams
 from b25_client.arrow import ArrowDecoder
+from b25_client.batch import BatchAnswer, BatchQuery
 from b25_client.channels import Channel, EventsMessage, MetricsMessage
 from b25_client.dashboard import Dashboard, Health
-from b25_client.definitions import Definition
+from b25_client.definition_calls import DefinitionCalls
 from b25_client.errors import ApiError, ScanBudgetExceeded
 from b25_client.landings import Landing, LandingWait
 from b25_client.metrics import Metrics, MetricsQuery
+from b25_client.operation_calls import OperationCalls
 from b25_client.request import Request
 from b25_client.retries import Retries
 from b25_client.stored_events import (
@@ -61,7 +64,7 @@ class Decoder(Protocol[T]):
         """What is left; StreamBroken if the stream is not whole."""
 
 
-class Client:
+class Client(DefinitionCalls, OperationCalls):
     """Asks the service for metrics, events and dashboards; all methods may be called from any thread.
 
     Every method may raise what `b25_client.errors` draws under `ApiError`, and `Unreachable` and `UnexpectedAnswer`.
@@ -133,6 +136,12 @@ class Client:
         """The live numbers; with `after`, a landing token of posted events, as soon as these have landed."""
         return self._transport.send(dashboard.dashboard_request(after))
 
+    def dashboard_query(
+        self, queries: Sequence[BatchQuery], *, after: str | None = None
+    ) -> tuple[BatchAnswer, ...]:
+        """Metrics and tiles of one moment, at most 50 queries; one that is refused does not fail the rest."""
+        return self._transport.send(batch.batch_request(queries, after))
+
     def health(self) -> Health:
         """Whether the service is well; that it is not is an answer, not an error."""
         return self._transport.send(dashboard.health_request())
@@ -194,13 +203,15 @@ class Client:
         """How many events of each type there are in a range, with `interval` per bucket, too."""
         return self._transport.send(stored_events.statistics_request(asked))
 
-    def event(self, id: UUID | str, *, timestamp: datetime | str | None = None) -> StoredEvent:
-        """One event; an id that is no UUIDv7 needs the event's own timestamp.
+    def event(
+        self, id: UUID | str, *, timestamp: datetime | str | None = None, after: str | None = None
+    ) -> StoredEvent:
+        """One event; an id that is no UUIDv7 needs its own timestamp. `after`: as soon as that has landed.
 
         Raises:
             NotFound: there is none of this id, or the key does not see it.
         """
-        return self._transport.send(stored_events.event_request(id, timestamp))
+        return self._transport.send(stored_events.event_request(id, timestamp, after))
 
     def landing(self, landing: str, *, wait: int = 0) -> Landing:
         """What became of the events of a landing token; the service waits `wait` seconds for it, at most 30."""
@@ -216,34 +227,6 @@ class Client:
         while not (found := self._transport.send(waiting.request())).has_landed:
             pass
         return found
-
-    def create_custom_event(
-        self,
-        name: str,
-        schema: Mapping[str, Any],
-        *,
-        display_name: str = "",
-        description: str = "",
-        is_active: bool = True,
-    ) -> Definition:
-        """Define an event type by the JSON Schema of its properties.
-
-        Raises:
-            Conflict: there is one of this name.
-        """
-        return self._transport.send(
-            definitions.create_request(
-                name, schema, display_name=display_name, description=description, is_active=is_active
-            )
-        )
-
-    def custom_event(self, name: str) -> Definition:
-        """The definition of an event type.
-
-        Raises:
-            NotFound: there is none of this name.
-        """
-        return self._transport.send(definitions.definition_request(name))
 
     def stream_dashboard(
         self, *, on_notice: OnNotice | None = None, give_up_after: float | None = GIVE_UP_AFTER

@@ -8,14 +8,14 @@
     ├── Forked                the producer was made in a parent process: make one in each process
     ├── ProducerFailed        the background thread ended, or a callback raised; the cause is attached
     ├── ApiError              the service answered that it will not, or cannot: RFC 9457's fields
-    │   ├── InvalidRequest        400, 413, 415, 422: it is wrong and stays wrong
+    │   ├── InvalidRequest        400, 413, 415, 422, 428: it is wrong and stays wrong
     │   │   └── ScanBudgetExceeded    nothing was found within the budget of a search; it has the cursor to go on from
     │   ├── Unauthorized          401: no key, or none that holds
     │   ├── Forbidden             403: the key may not do this, or does not see all of it
     │   ├── NotFound              404
-    │   ├── Conflict              409: what is there does not allow it
+    │   ├── Conflict              409, 412: what is there does not allow it
     │   ├── RateLimited           429
-    │   └── ServiceUnavailable    5xx: later it may work
+    │   └── ServiceUnavailable    5xx, 408: later it may work
     ├── Unreachable           no answer: refused, broken off, or not in time
     ├── UnexpectedAnswer      an answer that is not understood: another service, or a proxy
     ├── StreamBroken          an export broke off before its end: what came is not all
@@ -138,7 +138,7 @@ class NotFound(ApiError):
 
 
 class Conflict(ApiError):
-    """What is there does not allow it: it exists already, or what `after` names became a dead letter."""
+    """What is there does not allow it: it exists already, is used, was changed meanwhile, or became a dead letter."""
 
 
 class RateLimited(ApiError):

@@ -20,7 +20,7 @@ PATH = "/api/v1/metrics"
 _JOINED = frozenset({"group_by"})
 _ENDS = ("open", "high", "low", "close")
 _COMPARED = ("compared", "change", "change_percent")
-_MARKS = ("is_incomplete", "is_predecessor", "is_pending", "is_filled")
+_MARKS = ("is_incomplete", "is_predecessor", "is_pending", "is_filled", "is_unbounded")
 
 
 class MetricsQuery(TypedDict, total=False):
@@ -64,6 +64,7 @@ class Point:
         revision: how often the bucket was changed.
         is_pending: events have landed in the bucket since its last merge; they are counted.
         is_filled: `fill` put it there.
+        is_unbounded: a quantile for which `relative_error` does not hold: the true one is no larger in magnitude.
         compared: with `compare`, the earlier value.
         change: value − compared.
         change_percent: 100 × change ÷ |compared|.
@@ -87,6 +88,7 @@ class Point:
     change: float | None = None
     change_percent: float | None = None
     metric_name: str | None = None
+    is_unbounded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +96,8 @@ class Metrics:
     """A metric over time, oldest first unless `order` says otherwise.
 
     Attributes:
-        precision: exact; bounded: off by at most `relative_error`; estimated: by that as a rule.
+        precision: exact; bounded: off by at most `relative_error`; unbounded: the same, but for points marked so;
+            estimated: by that as a rule.
         next_cursor: leads to the page behind this one, if there is one.
         explain: with `explain`, what was read.
         is_cached: whether it came from the service's cache; it is valid either way.
@@ -226,6 +229,7 @@ def points_of(items: Sequence[Mapping[str, Any]]) -> tuple[Point, ...]:
             is_filled=item.get("filled") is True,
             **{name: item.get(name) for name in _COMPARED},
             metric_name=item.get("metric_name"),
+            is_unbounded=item.get("unbounded") is True,
         )
         for item in items
     )

@@ -27,10 +27,13 @@ _CLASSES: dict[int, type[ApiError]] = {
     401: Unauthorized,
     403: Forbidden,
     404: NotFound,
+    408: ServiceUnavailable,
     409: Conflict,
+    412: Conflict,
     413: InvalidRequest,
     415: InvalidRequest,
     422: InvalidRequest,
+    428: InvalidRequest,
     429: RateLimited,
 }
 _NAMED = frozenset({"type", "title", "status", "detail", "request_id", "retry_after", "error"})

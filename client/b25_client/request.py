@@ -6,10 +6,10 @@ sending (`transport`), and the single endpoints.
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import MISSING, Field, dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from enum import Enum
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, TypeVar, get_origin
 from urllib.parse import quote
 from uuid import UUID
 
@@ -55,7 +55,9 @@ class Request(Generic[T]):
         read: makes the result of an answer; KeyError, TypeError and ValueError say that it is not understood.
         parameters: of the query string.
         answers: statuses that `read` understands; others are errors.
-        body: JSON to send. With a body it is a write, which is never sent twice.
+        body: JSON to send.
+        verb: of HTTP; empty: POST with a body, else GET.
+        is_read: a POST that changes nothing. All that reads may be asked again; a write is never sent twice.
         takes: seconds that the service was asked to take, beyond the client's timeout.
     """
 
@@ -66,11 +68,26 @@ class Request(Generic[T]):
     body: Mapping[str, Any] | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     takes: float = 0.0
+    verb: Literal["", "POST", "PATCH", "DELETE"] = ""
+    is_read: bool = False
 
     @property
     def method(self) -> str:
         """Of HTTP."""
-        return "GET" if self.body is None else "POST"
+        return self.verb or ("GET" if self.body is None else "POST")
+
+    @property
+    def may_repeat(self) -> bool:
+        """Whether sending it once more can do no harm."""
+        return self.is_read or self.method == "GET"
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """A part of a list, and where it goes on; None behind the last part."""
+
+    items: tuple[T, ...]
+    next_cursor: str | None
 
 
 def path_of(*parts: str) -> str:
@@ -115,6 +132,52 @@ def read_time(text: str) -> datetime:
     if at.tzinfo is None:
         raise ValueError("a time without zone")
     return at
+
+
+def write_body(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of a JSON body; None stands for absent.
+
+    Raises:
+        ValueError: a time has no zone.
+    """
+    return {
+        name: _text(name, value) if isinstance(value, datetime) else value
+        for name, value in asked.items()
+        if value is not None
+    }
+
+
+def read_record(kind: type[T], content: Mapping[str, Any], **made: Any) -> T:
+    """A dataclass of the fields that have its names; times, UUIDs and lists become what the dataclass declares.
+
+    Args:
+        kind: the dataclass. What it does not know is left out: a newer service may say more.
+        content: the JSON object.
+        made: fields that were made of it already.
+
+    Raises:
+        KeyError: a field without a default is missing.
+    """
+    values = dict(made)
+    for one in fields(kind):  # type: ignore[arg-type]
+        if one.name in values or (one.name not in content and _has_default(one)):
+            continue
+        values[one.name] = _read_as(one.type, content[one.name])
+    return kind(**values)
+
+
+def _has_default(one: "Field[Any]") -> bool:
+    return one.default is not MISSING or one.default_factory is not MISSING
+
+
+def _read_as(declared: Any, value: Any) -> Any:
+    if value is None:
+        return None
+    if declared in (datetime, datetime | None):
+        return read_time(value)
+    if declared is UUID:
+        return UUID(value)
+    return tuple(value) if get_origin(declared) is tuple else value
 
 
 def _text(name: str, value: object) -> str:

@@ -45,7 +45,7 @@ class Attempts:
 
     def __init__(self, retries: Retries, request: Request[Any]) -> None:
         self._retries = retries
-        self._left = retries.most if request.body is None else 0
+        self._left = retries.most if request.may_repeat else 0
         self._made = 0
 
     def after(self, error: Failure, *, has_begun: bool = False) -> float:

@@ -101,9 +101,10 @@ class EventsPage:
 
 
 class SingleQuery(TypedDict, total=False):
-    """What helps to find one event."""
+    """What helps to find one event, and what to wait for before it is looked for."""
 
     timestamp: datetime | str
+    after: str
 
 
 class StatisticsQuery(TypedDict, total=False):
@@ -172,10 +173,12 @@ def statistics_request(asked: Mapping[str, Any]) -> Request[EventStatistics]:
     return Request(STATS_PATH, _read_statistics, write_parameters(asked, StatisticsQuery))
 
 
-def event_request(id: UUID | str, timestamp: datetime | str | None) -> Request[StoredEvent]:
+def event_request(
+    id: UUID | str, timestamp: datetime | str | None, after: str | None
+) -> Request[StoredEvent]:
     """Ask for one event."""
     path = path_of("api", "v1", "events", str(id))
-    at = write_parameters({"timestamp": timestamp}, SingleQuery)
+    at = write_parameters({"timestamp": timestamp, "after": after}, SingleQuery)
     return Request(path, lambda answer: event_of(answer.json()), at)
 
 

@@ -1,14 +1,21 @@
-"""What tests of the client share: `AsyncClient` behind the methods of `Client`, and a line that can be cut."""
+"""What tests of the client share: both kinds of client behind the same methods, keys, and a line that can be cut."""
 
 import asyncio
 import contextlib
 import inspect
 import socket
 import threading
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
+from uuid import uuid4
 
-from b25_client import AsyncClient
+import httpx
+
+from analytics_pipeline.storage.api_keys import NewKey
+from b25_client import AsyncClient, Client
+from tests.integration.keyed_api import make_key
+from tests.waiting import wait_for
 
 _END = object()
 
@@ -49,6 +56,36 @@ class Blocking:
         finally:
             if not self._loop.is_closed():
                 self._loop.run_until_complete(generator.aclose())
+
+
+@contextmanager
+def making(url: str, kind: str) -> Iterator[Callable[..., Any]]:
+    """Makes clients of a kind, `blocking` or `asyncio`, and closes them."""
+    made: list[Any] = []
+
+    def client(address: str = url, **options: Any) -> Any:
+        if kind == "blocking":
+            made.append(Client(address, **options))
+        else:
+            made.append(Blocking(AsyncClient(address, **options)))
+        return made[-1]
+
+    yield client
+    for one in made:
+        one.close()
+
+
+def known_key(database: str, url: str, *scopes: str, **more: Any) -> NewKey:
+    """A new key that the service knows."""
+    key = make_key(database, *scopes, **more)
+    headers = {"X-API-Key": key.text}
+    wait_for(lambda: httpx.get(f"{url}/api/v1/session", headers=headers).status_code == 200, timeout=3)
+    return key
+
+
+def unique(name: str) -> str:
+    """A name that no other test has."""
+    return f"{name}.{uuid4().hex[:8]}"
 
 
 class Line:

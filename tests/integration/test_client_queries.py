@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import httpx
 import psycopg
@@ -24,8 +23,6 @@ from analytics_pipeline.local_stack.postgres import Postgres
 from analytics_pipeline.local_stack.redis import Redis
 from analytics_pipeline.storage.landing import Lander
 from b25_client import (
-    AsyncClient,
-    Client,
     Conflict,
     EventsMessage,
     Filter,
@@ -47,9 +44,9 @@ from b25_client import (
 from b25_client.events import uuid7
 from tests.integration.api_process import Process, started
 from tests.integration.api_support import event, land
-from tests.integration.client_support import Blocking, Line
+from tests.integration.client_support import Line, known_key, making, unique
 from tests.integration.conftest import fresh_database
-from tests.integration.keyed_api import WRONG, make_key, revoke
+from tests.integration.keyed_api import WRONG, revoke
 from tests.integration.landing_rig import decode_inbox
 from tests.waiting import wait_for
 
@@ -99,25 +96,8 @@ def url(process: Process) -> str:
 @pytest.fixture(params=["blocking", "asyncio"])
 def make(request: pytest.FixtureRequest, url: str) -> Iterator[Callable[..., Any]]:
     """Makes clients: with `api_key` and other arguments; of either kind, called the same way."""
-    made: list[Any] = []
-
-    def client(address: str = url, **options: Any) -> Any:
-        if request.param == "blocking":
-            made.append(Client(address, **options))
-        else:
-            made.append(Blocking(AsyncClient(address, **options)))
-        return made[-1]
-
-    yield client
-    for one in made:
-        one.close()
-
-
-def known_key(database: str, url: str, *scopes: str, **more: Any) -> Any:
-    key = make_key(database, *scopes, **more)
-    headers = {"X-API-Key": key.text}
-    wait_for(lambda: httpx.get(f"{url}/api/v1/session", headers=headers).status_code == 200, timeout=3)
-    return key
+    with making(url, request.param) as client:
+        yield client
 
 
 @pytest.fixture
@@ -147,10 +127,6 @@ def land_posted(database: str) -> None:
     while lander.land_inbox(20_000, decode_inbox) is not None:
         pass
     lander.close()
-
-
-def unique(name: str) -> str:
-    return f"{name}.{uuid4().hex[:8]}"
 
 
 def test_a_metric_comes_as_points_and_as_a_table(client: Any) -> None:
@@ -574,13 +550,12 @@ EXAMPLES = re.findall(r"```python\n(.*?)```", (ROOT / "docs/python-client.md").r
 def test_a_documented_program_runs(
     number: int,
     url: str,
-    key: Any,
     module_database: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setenv("ANALYTICS_API_KEY", key.text)
+    monkeypatch.setenv("ANALYTICS_API_KEY", known_key(module_database, url, "admin").text)
     monkeypatch.chdir(tmp_path)
     program = EXAMPLES[number].replace("http://localhost:9097", url)
     with happening(module_database):
@@ -588,9 +563,16 @@ def test_a_documented_program_runs(
     assert capsys.readouterr().out
 
 
+_RESTATEMENT = """
+INSERT INTO metric_restatements (
+    reason, run_id, interval, time_bucket, revision, metric_id, metric_name, old_count, old_sum, new_count, new_sum
+) VALUES ('late', 'run', '1h', %s, 2, 'm', 'trading.total_volume', 1, 10, 2, 21)
+"""
+
+
 @contextmanager
 def happening(database: str) -> Iterator[None]:
-    """Orders are filled, and what was posted lands."""
+    """Orders are filled, what was posted lands, and a bucket of the past changes again and again."""
     is_over = threading.Event()
 
     def keep_landing() -> None:
@@ -598,6 +580,8 @@ def happening(database: str) -> Iterator[None]:
             values = {"symbol": "BTCUSDT", "price": 11, "quantity": 1, "latency_ms": 3}
             land(database, [event("order.filled", datetime.now(UTC), "u", **values)])
             land_posted(database)
+            with psycopg.connect(database) as connection:
+                connection.execute(_RESTATEMENT, (HOUR - timedelta(days=2),))
 
     landing = threading.Thread(target=keep_landing)
     landing.start()

@@ -6,13 +6,18 @@ from uuid import UUID
 
 import pytest
 
-from b25_client import errors
+from b25_client import dead_letters, definitions, errors
+from b25_client.batch import TilesQuery, batch_request
+from b25_client.definitions import DefinitionVersion
+from b25_client.discovery import ErrorBound
 from b25_client.filters import Filter
 from b25_client.keys import VARIABLE, find_api_key
 from b25_client.landings import LandingWait, landing_request
 from b25_client.metrics import metrics_request
 from b25_client.problems import error_of, error_told
-from b25_client.request import Answer, path_of
+from b25_client.request import Answer, Request, path_of, read_record
+from b25_client.restatements import Feed, RestatementsPage
+from b25_client.retries import Retries
 from b25_client.stored_events import EventPagesQuery, event_of, export_request, page_request, request_behind
 from b25_client.transport import finish, http_options
 
@@ -262,3 +267,53 @@ def test_a_client_is_made_of_what_can_be_right(monkeypatch: pytest.MonkeyPatch) 
     assert find_api_key("k2") == "k2"
     monkeypatch.setenv(VARIABLE, "")
     assert "Authorization" not in http_options("http://x", **usual)["headers"]
+
+
+@pytest.mark.parametrize(
+    ("request_", "may_repeat"),
+    [
+        (batch_request([TilesQuery("active_users")], None), True),
+        (definitions.compatibility_request("a", schema=None, last=None), True),
+        (definitions.trial_request("a", {}, schema=None, version=None), True),
+        (dead_letters.replay_request({"all": True}, dry_run=True, limit=None, after=None), True),
+        (dead_letters.replay_request({"all": True}, dry_run=False, limit=None, after=None), False),
+        (dead_letters.discard_request({"all": True}, "x", dry_run=False, limit=None), False),
+        (definitions.activity_request("a", is_active=True, if_match=None), False),
+        (definitions.delete_request("a", if_match=None), False),
+        (
+            definitions.change_request(
+                "a", schema={}, display_name=None, description=None, version=1, if_match=None
+            ),
+            False,
+        ),
+    ],
+)
+def test_what_only_reads_is_asked_again_and_what_writes_never(
+    request_: Request[Any], may_repeat: bool
+) -> None:
+    attempts = Retries(most=1).attempts(request_)
+    busy = error_of(json_answer("{}", 503))
+    if may_repeat:
+        assert attempts.after(busy) > 0
+    with pytest.raises(errors.ServiceUnavailable):
+        attempts.after(busy)
+
+
+def test_a_record_has_what_it_knows_and_lacks_nothing() -> None:
+    content = {"version": 1, "schema": {}, "created_at": "2026-01-01T00:00:00Z", "is_current": True, "new": 1}
+    found = read_record(DefinitionVersion, content)
+    assert (found.version, found.created_at) == (1, datetime(2026, 1, 1, tzinfo=UTC))
+    del content["version"]
+    with pytest.raises(KeyError):
+        read_record(DefinitionVersion, content)
+    assert read_record(ErrorBound, {}) == ErrorBound()
+
+
+def test_a_feed_begins_where_it_was_left_or_now() -> None:
+    page = RestatementsPage((), None, "c2")
+    feed = Feed({"limit": 5}, None)
+    assert ("limit", "1") in feed.request().parameters
+    assert feed.take(RestatementsPage((), "older", "c1")) is None
+    assert {("limit", "5"), ("cursor", "c1")} == set(feed.request().parameters)
+    assert feed.take(page) is None
+    assert ("cursor", "c2") in feed.request().parameters
