@@ -180,7 +180,9 @@ def test_what_dagster_knows_is_told_and_a_run_that_was_made_good_is_not() -> Non
 
 
 def test_an_interrupted_backfill_and_an_absent_cache_are_told() -> None:
-    done = Progress("s", ["trading.total_volume"], False, 36, ago(9), ago(8), ago(7), ago(6), ["r"], False)
+    done = Progress(
+        "s", ["trading.total_volume"], False, 36, 48, ago(9), ago(8), ago(7), ago(6), ["r"], False
+    )
     every = found(backfills=[done, replace(done, is_running=True)], is_cache_down=True)
     assert [one.name for one in every] == ["backfill_interrupted", "cache_down"]
     assert "of trading.total_volume was interrupted after 36 hours" in every[0].text

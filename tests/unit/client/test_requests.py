@@ -169,6 +169,7 @@ def test_a_table_keeps_columns_that_have_one_name_apart() -> None:
         "is_incomplete": True,
         "is_predecessor": False,
         "is_pending": False,
+        "is_unbounded": False,
         "is_filled": False,
         "state": None,
         "revision": 0,
