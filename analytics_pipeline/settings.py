@@ -157,17 +157,25 @@ class Database(Section):
     connect_timeout: Duration = timedelta(seconds=5)
 
     def conninfo(self) -> str:
-        """A libpq connection string, password included: hand it to a driver, never to a log."""
+        """A libpq connection string, password included: hand it to a driver, never to a log.
+
+        Raises:
+            ConfigurationError: the URL is none, or the file with the password cannot be read.
+        """
+        from psycopg import ProgrammingError
         from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
         waits = _SILENCE | {"connect_timeout": str(max(2, int(self.connect_timeout.total_seconds())))}
         if self.url is not None:
             url = self.url.get_secret_value()
-            given = conninfo_to_dict(url)
+            try:
+                given = conninfo_to_dict(url)
+            except ProgrammingError:
+                raise ConfigurationError(
+                    "database.url is no connection string: write postgresql://user:password@host:port/database"
+                ) from None
             return make_conninfo(url, **{key: n for key, n in waits.items() if key not in given})
-        password = self.password.get_secret_value()
-        if self.password_file is not None:
-            password = self.password_file.read_text().strip()
+        password = _secret("database", self.password, self.password_file)
         return make_conninfo(
             host=self.host,
             port=self.port,
@@ -177,6 +185,16 @@ class Database(Section):
             sslmode=None if self.host.startswith("/") else self.ssl_mode,
             **waits,
         )
+
+
+def _secret(section: str, given: SecretStr, file: Path | None) -> str:
+    """A password, from its file if there is one."""
+    if file is None:
+        return given.get_secret_value()
+    try:
+        return file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        raise ConfigurationError(f"{section}.password_file: {file} cannot be read as text") from None
 
 
 class Redis(Section):
@@ -193,6 +211,14 @@ class Redis(Section):
     tls_ca_file: Path | None = None
     pool_size: int = Field(default=20, ge=1)
     timeout: Duration = timedelta(milliseconds=250)
+
+    def secret(self) -> str:
+        """The password, empty if there is none.
+
+        Raises:
+            ConfigurationError: its file cannot be read.
+        """
+        return _secret("redis", self.password, self.password_file)
 
 
 class Topic(Section):
@@ -469,7 +495,7 @@ class LocalStack(Section):
     dagster_code_port: Port = 0
 
 
-_LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
 class Settings(Section):
@@ -493,7 +519,7 @@ class Settings(Section):
     @model_validator(mode="after")
     def _safe_beyond_loopback(self) -> Self:
         is_open = not (self.security.api_key_enabled or self.security.allow_anonymous)
-        if self.server.host not in _LOOPBACK and is_open:
+        if self.server.host not in LOOPBACK and is_open:
             raise ValueError(
                 f"server.host: {self.server.host} is beyond loopback and nobody needs a key; set "
                 "security.api_key_enabled: true, or use 127.0.0.1, or set security.allow_anonymous: true if everybody "

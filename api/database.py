@@ -43,14 +43,9 @@ class Database:
         """Take the settings and who wants to hear of which notification (see `Watcher`)."""
         query = settings.analytics.query
         database = settings.database
-        timeout = f"{int(query.timeout.total_seconds() * 1000)}ms"
         lifetime = database.connection_max_lifetime.total_seconds()
         readers = min(query.max_concurrent, database.max_connections)
-        self._reads = _pool(
-            database.conninfo(), "api-read", readers, lifetime,
-            default_transaction_read_only="on", statement_timeout=timeout, jit="off",
-            plan_cache_mode="force_custom_plan", default_transaction_isolation="repeatable\\ read",
-        )  # fmt: skip
+        self._reads = _pool(database.conninfo(), "api-read", readers, lifetime, **read_settings(settings))
         self._writes = _pool(database.conninfo(), "api-write", _WRITERS, lifetime, statement_timeout="4s")
         self._turns = Turns(readers, query.of_one_key(readers))
         self._watcher = Watcher(
@@ -156,6 +151,17 @@ class Database:
                 yield opened
             finally:
                 self._active.discard(opened)
+
+
+def read_settings(settings: Settings) -> dict[str, str]:
+    """Server settings of every session that answers questions, as they stand in connection options."""
+    return {
+        "default_transaction_read_only": "on",
+        "statement_timeout": f"{int(settings.analytics.query.timeout.total_seconds() * 1000)}ms",
+        "jit": "off",
+        "plan_cache_mode": "force_custom_plan",
+        "default_transaction_isolation": "repeatable\\ read",
+    }
 
 
 @asynccontextmanager

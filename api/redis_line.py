@@ -29,15 +29,12 @@ class RedisLine:
         self._timeout = settings.timeout.total_seconds()
         self._rest = 0.0
         self._resting_until = 0.0
-        password = settings.password.get_secret_value()
-        if settings.password_file is not None:
-            password = settings.password_file.read_text().strip()
         self._client = Redis(
             host=settings.host,
             port=settings.port,
             db=settings.db,
             username=settings.username,
-            password=password or None,
+            password=settings.secret() or None,
             ssl=settings.tls,
             ssl_ca_certs=str(settings.tls_ca_file) if settings.tls_ca_file else None,
             max_connections=settings.pool_size,

@@ -103,6 +103,21 @@ def bounds(
     return {key: Bounds(ends[0][key].offset, ends[1][key].offset) for key in there}
 
 
+def ends(
+    client: AdminClient, partitions: Iterable[Partition], *, timeout: float
+) -> dict[Partition, int] | None:
+    """Behind the last message of each of these partitions, asked once; None if Kafka does not answer in time."""
+    latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+    wanted = {TopicPartition(*key): latest for key in partitions}
+    if not wanted:
+        return {}
+    try:
+        asked = client.list_offsets(wanted, request_timeout=timeout)
+        return {(at.topic, at.partition): int(one.result(timeout + 1.0).offset) for at, one in asked.items()}
+    except (KafkaException, TimeoutError):
+        return None
+
+
 def _known(client: AdminClient, topics: list[str], timeout: float) -> dict[str, Any]:
     """The brokers' topics, once these have partitions: a new topic is known a moment after it was made."""
     limit = time.monotonic() + _TIMEOUT

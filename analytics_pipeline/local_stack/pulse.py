@@ -10,10 +10,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
-from confluent_kafka import KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
+from confluent_kafka.admin import AdminClient
 
-from analytics_pipeline.ingest.topics import admin
+from analytics_pipeline.ingest.topics import admin, ends
 from analytics_pipeline.settings import Settings
 
 _WINDOW = 10
@@ -104,7 +103,7 @@ class Pulse:
         """
         now = datetime.now(UTC)
         # ends first: a lag of 0 then means that all that was there at `now` has landed (an idle client is falsy)
-        ends = self._ends(client) if client is not None else {}
+        known = ends(client, self._partitions, timeout=3.0) if client is not None else {}
         with connection.transaction():
             connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
             self._settle(connection, now)
@@ -115,8 +114,8 @@ class Pulse:
         self._partitions = list(landed)
         ages = [row[3] for row in offsets]
         lag = None
-        if ends is not None and waiting is not None and ends.keys() == landed.keys():
-            lag = int(waiting[0]) + sum(max(0, ends[key] - landed[key]) for key in landed)
+        if known is not None and waiting is not None and known.keys() == landed.keys():
+            lag = int(waiting[0]) + sum(max(0, known[key] - landed[key]) for key in landed)
         return Sample(
             rate=recent[3] / _WINDOW,
             stored=self._settled[0] + recent[0],
@@ -143,17 +142,3 @@ class Pulse:
             _SUMS, {"now": now, "window": _WINDOW, "after": after, "until": until}
         ).fetchone()
         return (int(row[0]), int(row[1]), int(row[2]), int(row[3])) if row else (0, 0, 0, 0)
-
-    def _ends(self, client: AdminClient) -> dict[tuple[str, int], int] | None:
-        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-        wanted = {TopicPartition(topic, partition): latest for topic, partition in self._partitions}
-        if not wanted:
-            return {}
-        try:
-            ends = client.list_offsets(wanted, request_timeout=3.0)
-            return {
-                (at.topic, at.partition): int(future.result(timeout=4.0).offset)
-                for at, future in ends.items()
-            }
-        except (KafkaException, TimeoutError):
-            return None

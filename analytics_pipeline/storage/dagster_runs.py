@@ -104,7 +104,7 @@ def read_orchestration(connection: Connection, schema: str, *, now: datetime) ->
         checks = connection.execute(
             sql.SQL(_CHECKS).format(schema=name), {"since": naive - _CHECKS_OF}
         ).fetchall()
-        daemon = connection.execute(sql.SQL(_DAEMON).format(schema=name)).fetchone()
+        daemon = daemon_at(connection, schema)
     except (
         psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.errors.InvalidSchemaName,
         psycopg.errors.InsufficientPrivilege,
@@ -116,8 +116,18 @@ def read_orchestration(connection: Connection, schema: str, *, now: datetime) ->
             for run_id, job, status, created, started, ended in runs
         ],
         [_check(*row) for row in checks],
-        _utc(daemon[0]) if daemon and daemon[0] else None,
+        daemon,
     )
+
+
+def daemon_at(connection: Connection, schema: str) -> datetime | None:
+    """When a daemon last gave a sign of life; None if none ever did.
+
+    Raises:
+        psycopg.errors.UndefinedTable: Dagster has no tables here.
+    """
+    row = connection.execute(sql.SQL(_DAEMON).format(schema=sql.Identifier(schema))).fetchone()
+    return _utc(row[0]) if row and row[0] else None
 
 
 def _check(asset: str, name: str, run_id: str, status: str, at: datetime, event: str | None) -> AssetCheck:

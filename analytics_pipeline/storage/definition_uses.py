@@ -1,13 +1,17 @@
 """What still needs a custom event definition, and keeps it from being deleted.
 
-Belongs here: the statement. Does not belong here: deleting (the API), and changing definitions (`storage.definitions`).
+Belongs here: the statements of a deletion, and the rule. Does not belong here: carrying it out, for commands in
+`storage.definitions`, for REST in the API, which also checks what its caller expects.
 
 All five levels of a metric move together and 1d is kept longest, so 1d tells whether there is data. Versions stay when
 a definition goes: what lands, or was archived, with one of them still leads to its schema.
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
+DELETE = "DELETE FROM custom_event_definitions WHERE name = %s"
+"""To be carried out while the definition is locked and `Uses.sentence` has nothing to say."""
 USES = """
 WITH automatic AS MATERIALIZED (
     SELECT metric_name, metric_id FROM metric_versions
@@ -42,3 +46,25 @@ class Uses(NamedTuple):
     events: bool
     dead_letters: bool
     metrics: bool
+
+    @property
+    def used_by(self) -> list[str]:
+        """The names of what needs it."""
+        return [use for use, is_used in self._asdict().items() if is_used]
+
+    @property
+    def sentence(self) -> str | None:
+        """Why the definition must stay, and what to do instead; None if nothing needs it."""
+        if not self.used_by:
+            return None
+        return (
+            f"It is used: there are {' and '.join(map(_NAMES.__getitem__, self.used_by))} of this type. "
+            "Deactivate it instead, or delete it when retention has removed them."
+        )
+
+
+_NAMES: Mapping[str, str] = {
+    "events": "events",
+    "dead_letters": "open dead letters",
+    "metrics": "values of metrics",
+}

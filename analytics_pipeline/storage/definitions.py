@@ -11,13 +11,14 @@ from typing import Any, NamedTuple
 
 from psycopg.rows import class_row
 
-from analytics_pipeline.errors import ConfigurationError
+from analytics_pipeline.errors import AnalyticsError, ConfigurationError
 from analytics_pipeline.events.compatibility import StoredEvent
 from analytics_pipeline.events.definitions import NO_DEFINITIONS, Definitions, check_name, compile_all
 from analytics_pipeline.events.json_schema import Schema
 from analytics_pipeline.rollups.automatic import with_automatic
 from analytics_pipeline.rollups.catalog import BUILT_IN, Catalog
 from analytics_pipeline.storage.connection import Connection
+from analytics_pipeline.storage.definition_uses import DELETE, USES, Uses
 
 CHANNEL = "custom_events"
 
@@ -42,10 +43,15 @@ RETURNING {_COLUMNS}
 _SET_ACTIVE = f"""
 UPDATE custom_event_definitions SET is_active = %s WHERE name = %s RETURNING {_COLUMNS}
 """  # noqa: S608 - constants only
+_LOCK = f"{_GET} FOR UPDATE"
 RECENT = """
 SELECT timestamp, properties::text FROM events WHERE event_type = %s ORDER BY timestamp DESC LIMIT %s
 """
 _AT_ONCE = 1_000
+
+
+class DefinitionInUse(AnalyticsError):
+    """Something needs the definition, so it stays; see `storage.definition_uses`."""
 
 
 class StoredDefinition(NamedTuple):
@@ -139,6 +145,22 @@ def set_active(connection: Connection, name: str, is_active: bool) -> StoredDefi
         ConfigurationError: there is none of this name, or there can be none.
     """
     return _one(connection, _SET_ACTIVE, (is_active, check_name(name)))
+
+
+def delete_definition(connection: Connection, name: str) -> StoredDefinition:
+    """Delete a definition that nothing needs, and return what it was; its versions stay. The caller commits.
+
+    Raises:
+        ConfigurationError: there is none of this name, or there can be none.
+        DefinitionInUse: events, open dead letters or values of metrics need it.
+    """
+    stored = _one(connection, _LOCK, (check_name(name),))
+    row = connection.execute(USES, {"name": name}).fetchone()
+    assert row is not None
+    if (sentence := Uses(*row).sentence) is not None:
+        raise DefinitionInUse(sentence)
+    connection.execute(DELETE, (name,))
+    return stored
 
 
 def recent_events(connection: Connection, event_type: str, most: int) -> Iterator[StoredEvent]:

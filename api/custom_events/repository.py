@@ -4,7 +4,7 @@ Belongs here: storing, changing and reading them. Does not belong here: judging 
 keeps a definition (`analytics_pipeline.storage.definition_uses`).
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ import orjson
 import psycopg
 
 from analytics_pipeline.events.reach import Reach
-from analytics_pipeline.storage.definition_uses import USES, Uses
+from analytics_pipeline.storage.definition_uses import DELETE, USES, Uses
 from api.custom_events.listing import Listing
 from api.custom_events.preconditions import Expected
 from api.custom_events.schemas import Change, Definition
@@ -48,7 +48,6 @@ UPDATE custom_event_definitions SET
 WHERE name = %(name)s
 RETURNING {_COLUMNS}
 """  # noqa: S608 - constants only
-_DELETE = "DELETE FROM custom_event_definitions WHERE name = %s"
 _VERSIONS = """
 SELECT known.version, known.schema::text, known.created_at, current.version IS NOT NULL
 FROM custom_event_definition_versions AS known
@@ -60,12 +59,6 @@ LIMIT %s
 _ACTIVE = (
     "SELECT name, version, schema FROM custom_event_definitions WHERE is_active ORDER BY created_at, name"
 )
-
-_USE_NAMES: Mapping[str, str] = {
-    "events": "events",
-    "dead_letters": "open dead letters",
-    "metrics": "values of metrics",
-}
 
 
 class StoredDefinition(NamedTuple):
@@ -181,16 +174,15 @@ async def delete_definition(database: Database, name: str, expected: Expected) -
         row = await (await connection.execute(USES, {"name": name})).fetchone()
         if row is None:
             raise LookupError("EXISTS gave no row")
-        used_by = [use for use, is_used in Uses(*row)._asdict().items() if is_used]
-        if used_by:
+        uses = Uses(*row)
+        if uses.sentence is not None:
             raise Conflict(
-                f"It is used: there are {' and '.join(map(_USE_NAMES.__getitem__, used_by))} of this type. "
-                "Deactivate it instead, or delete it when retention has removed them.",
+                uses.sentence,
                 kind="definition-in-use",
                 title="Definition in use",
-                extra={"used_by": used_by},
+                extra={"used_by": uses.used_by},
             )
-        await connection.execute(_DELETE, (name,))
+        await connection.execute(DELETE, (name,))
 
 
 async def list_versions(database: Database, name: str, *, before: int, limit: int) -> list[StoredVersion]:

@@ -11,7 +11,7 @@ from uuid import UUID
 from psycopg import AsyncCursor
 from psycopg.sql import SQL, Composable, Composed
 
-from api.database import Database
+from api.database import Reader
 from api.events.cursors import Row
 from api.events.listing import EventList, Filters, Order
 from api.reach_sql import events_in
@@ -152,7 +152,7 @@ class _Conditions:
         return SQL(" AND ").join([*self.indexed, *self.searched])
 
 
-async def read_page(database: Database, wanted: EventList, *, most_seen: int) -> Page:
+async def read_page(database: Reader, wanted: EventList, *, most_seen: int) -> Page:
     """The next events behind `wanted.after`.
 
     Args:
@@ -209,7 +209,7 @@ async def _spans(cursor: AsyncCursor[Any], wanted: EventList, *, is_down: bool) 
     return [span for span in (spans[::-1] if is_down else spans) if span.start < span.end]
 
 
-async def count_matching(database: Database, filters: Filters) -> int:
+async def count_matching(database: Reader, filters: Filters) -> int:
     """How many events fit, counted one by one.
 
     Raises:
@@ -222,7 +222,7 @@ async def count_matching(database: Database, filters: Filters) -> int:
     return int(row[0]) if row else 0
 
 
-async def estimate_matching(database: Database, filters: Filters) -> int:
+async def estimate_matching(database: Reader, filters: Filters) -> int:
     """How many events fit by the planner's statistics, without looking at any of them."""
     conditions = _Conditions(filters, _Span(filters.start, filters.end, has_owners=False))
     statement = SQL("EXPLAIN (FORMAT JSON) SELECT FROM events WHERE {}").format(conditions.all())

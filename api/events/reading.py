@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from api.database import Database
+from api.database import Reader
 from api.errors import BadRequest, NotFound
 from api.events.cursors import Row
 from api.events.listing import EventList, Filters, Total
@@ -33,7 +33,7 @@ class EventReader:
         versions: of the metric that counts events.
     """
 
-    database: Database
+    database: Reader
     most_seen: int
     versions: MetricService
 
