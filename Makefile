@@ -77,9 +77,11 @@ fmt: .venv/.dev ## Format the source
 	@$(BIN)/ruff check --fix-only --quiet
 	@$(BIN)/ruff format
 
-docs: .venv/.dev ## Write the pages that follow from the source: docs/metrics-catalog.md
+docs: .venv/.dev ## Write the pages that follow from the source: docs/metrics-catalog.md, docs/cli.md
 	@$(BIN)/analytics metrics docs > docs/.metrics-catalog.md
 	@mv docs/.metrics-catalog.md docs/metrics-catalog.md
+	@$(BIN)/python -m analytics_pipeline.cli.page > docs/.cli.md
+	@mv docs/.cli.md docs/cli.md
 
 lock: .venv/.dev ## Write the lock files anew from pyproject.toml; versions stay, unless ARGS='--upgrade'
 	@$(call compile,runtime,)

@@ -4,6 +4,8 @@ Belongs here: the entry, errors as words and exit codes. Does not belong here: c
 """
 
 import traceback
+from collections.abc import Iterable
+from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
@@ -12,15 +14,18 @@ from analytics_pipeline.cli import (
     backfill,
     dead_letters,
     definitions,
+    doctor,
     fate,
     import_history,
     keys,
     ledger,
     metrics,
     offsets,
+    query,
     sources,
     sql,
     stack,
+    top,
     workers,
 )
 from analytics_pipeline.cli.options import Shown, app
@@ -30,6 +35,7 @@ __all__ = [
     "backfill",
     "dead_letters",
     "definitions",
+    "doctor",
     "fate",
     "import_history",
     "keys",
@@ -37,13 +43,17 @@ __all__ = [
     "main",
     "metrics",
     "offsets",
+    "query",
     "sources",
     "sql",
     "stack",
+    "top",
     "workers",
 ]
 
 _INTERRUPTED = 130
+_DEFECT = 70
+"""EX_SOFTWARE of sysexits.h."""
 
 
 def main() -> int:
@@ -51,13 +61,30 @@ def main() -> int:
     try:
         app()
     except AnalyticsError as error:
-        if Shown.tracebacks:
-            traceback.print_exc()
-        screen = Console(stderr=True, highlight=False)
-        for problem in error.problems if isinstance(error, ConfigurationError) else [str(error)]:
-            words = problem or f"{type(error).__name__}; --debug shows where"
-            screen.print(Text.assemble(("error: ", "bold red"), words), soft_wrap=True)
+        _tell(error.problems if isinstance(error, ConfigurationError) else [str(error)], error)
         return error.exit_code
     except KeyboardInterrupt:
         return _INTERRUPTED
+    except Exception as error:  # noqa: BLE001  (the edge of the process: a person gets a sentence, not a traceback)
+        sentence = (
+            f"this is a defect of `analytics` ({type(error).__name__} at {_place(error)}): run it again with"
+        )
+        _tell([f"{sentence} --debug, and report what it shows"], error)
+        return _DEFECT
     return 0
+
+
+def _tell(problems: Iterable[str], error: Exception) -> None:
+    if Shown.tracebacks:
+        traceback.print_exc()
+    screen = Console(stderr=True, highlight=False)
+    for problem in problems:
+        words = problem or f"{type(error).__name__}; --debug shows where"
+        screen.print(Text.assemble(("error: ", "bold red"), words), soft_wrap=True)
+
+
+def _place(error: Exception) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [one for one in frames if "analytics_pipeline" in one.filename or "/api/" in one.filename]
+    last = (own or list(frames))[-1]
+    return f"{Path(last.filename).name}:{last.lineno}"

@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from analytics_pipeline.cli.completion import metric_names
 from analytics_pipeline.cli.dead_letter_display import printable
 from analytics_pipeline.cli.ledger import moment
 from analytics_pipeline.cli.options import app, everywhere
@@ -53,7 +54,12 @@ def backfill(
     ] = None,
     metric: Annotated[
         list[str] | None,
-        typer.Option("--metric", metavar="NAME", help="Only this one; may be repeated [default: all]"),
+        typer.Option(
+            "--metric",
+            metavar="NAME",
+            help="Only this one; may be repeated [default: all]",
+            autocompletion=metric_names,
+        ),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would change, and write nothing.")

@@ -4,7 +4,6 @@ Belongs here: words, and making bytes and names of producers harmless to print. 
 (`cli.dead_letters`).
 """
 
-import json
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from analytics_pipeline.cli.options import print_json
 from analytics_pipeline.events.reasons import Reason
 
 if TYPE_CHECKING:
@@ -21,11 +21,6 @@ if TYPE_CHECKING:
 
 _NARROWEST = 160
 _NOTHING = "no dead letter matches"
-
-
-def print_json(content: object) -> None:
-    """For programs: times in ISO 8601."""
-    typer.echo(json.dumps(content, indent=2, default=lambda value: value.isoformat()))
 
 
 def _screen() -> Console:

@@ -17,15 +17,16 @@ from typing import IO, TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
 import typer
 
+from analytics_pipeline.cli.completion import event_types
 from analytics_pipeline.cli.dead_letter_display import (
-    print_json,
     show_groups,
     show_list,
     show_one,
     show_replayed,
 )
 from analytics_pipeline.cli.ledger import moment
-from analytics_pipeline.cli.options import app, everywhere
+from analytics_pipeline.cli.options import AsJson, app, everywhere, print_json
+from analytics_pipeline.cli.progress import Tell, working
 from analytics_pipeline.cli.workers import DATABASE, database, joined
 from analytics_pipeline.errors import AnalyticsError, ConfigurationError, DataError, EnvironmentFault
 from analytics_pipeline.events.reasons import Reason
@@ -63,7 +64,11 @@ Reasons = Annotated[
 ]
 Types = Annotated[
     list[str] | None,
-    typer.Option("--type", help="Event type, where it is known; 'order.*' for all that begin so."),
+    typer.Option(
+        "--type",
+        help="Event type, where it is known; 'order.*' for all that begin so.",
+        autocompletion=event_types,
+    ),
 ]
 Sources = Annotated[list[str] | None, typer.Option("--source", help="Topic, or http.")]
 Groups = Annotated[list[str] | None, typer.Option("--group", help="As `groups` names it.")]
@@ -75,7 +80,6 @@ Until = Annotated[str | None, typer.Option(help="Written before this time or age
 StatusOption = Annotated[Chosen, typer.Option("--status", help="What became of them.")]
 Limit = Annotated[int, typer.Option(min=1, max=100_000)]
 Most = Annotated[int | None, typer.Option("--limit", min=1, help="At most so many, the oldest first.")]
-AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
 All = Annotated[bool, typer.Option("--all", help="Every open one; needed where no filter is given.")]
 
 Command = TypeVar("Command", bound=Callable[..., None])
@@ -219,12 +223,13 @@ def export(
     from analytics_pipeline.storage.dead_letter_export import as_produce_request, as_record, export
 
     written = 0
-    with _output(output) as out, database(found, "dead-letters") as opened:
+    with _output(output) as out, database(found, "dead-letters") as opened, _counting(output) as tell:
         opened.rollback()
         for letter, content in export(opened, _with_status(which, status), limit=limit):
             line = as_record(letter, content) if form is Format.NDJSON else as_produce_request(content)
             out.write(json.dumps(line) + "\n")
             written += 1
+            tell(f"{written:,} dead letters exported")
     typer.echo(f"{written:,} dead letters exported", err=True)
 
 
@@ -254,8 +259,10 @@ def replay(
     with database(found, "replay") as opened:
         opened.rollback()
         try:
-            for batch in run(opened, found, which, is_dry_run=dry_run, limit=limit):
-                done.add(batch)
+            with working("replaying") as tell:
+                for batch in run(opened, found, which, is_dry_run=dry_run, limit=limit):
+                    done.add(batch)
+                    tell(f"replaying: {done.tried:,} tried, {done.stored:,} stored")
         except EnvironmentFault as error:
             raise EnvironmentFault(f"{error}; what was replayed stays replayed: run this again") from error
         finally:
@@ -272,6 +279,7 @@ def discard(
     note: Annotated[str, typer.Option(help="Why, kept with them.")],
     limit: Most = None,
     every: All = False,
+    as_json: AsJson = False,
 ) -> None:
     """Say of open dead letters that they will never be replayed; they and their bytes stay."""
     _require(which, every, "discard")
@@ -280,7 +288,11 @@ def discard(
 
     with database(found, "dead-letters") as opened:
         opened.rollback()
-        typer.echo(f"{discard(opened, which, note=note, limit=limit):,} dead letters discarded")
+        discarded = discard(opened, which, note=note, limit=limit)
+    if as_json:
+        print_json({"discarded": discarded})
+    else:
+        typer.echo(f"{discarded:,} dead letters discarded")
 
 
 def _require(which: "Filter", every: bool, what: str) -> None:
@@ -296,6 +308,16 @@ def _with_status(which: "Filter", status: Chosen) -> "Filter":
     from analytics_pipeline.storage.dead_letters import Status
 
     return which if status is Chosen.ALL else replace(which, statuses=(Status(status.value),))
+
+
+@contextmanager
+def _counting(output: Path | None) -> Iterator[Tell]:
+    """Only where the lines themselves are not shown."""
+    if output is None:
+        yield lambda _words: None
+    else:
+        with working("exporting") as tell:
+            yield tell
 
 
 @contextmanager

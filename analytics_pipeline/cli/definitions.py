@@ -4,6 +4,7 @@ Belongs here: arguments and words. Does not belong here: the work (`storage.defi
 """
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,23 +13,24 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from analytics_pipeline.cli.options import app, everywhere
+from analytics_pipeline.cli.completion import definition_names
+from analytics_pipeline.cli.options import AsJson, app, everywhere, print_json
 from analytics_pipeline.cli.workers import DATABASE, database, joined
 from analytics_pipeline.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from analytics_pipeline.events.compatibility import Report
+    from analytics_pipeline.storage.definitions import StoredDefinition
 
 definitions = typer.Typer(help="JSON Schemas of custom event types.", no_args_is_help=True)
 app.add_typer(definitions, name="definitions", rich_help_panel=DATABASE)
 
 _REFUSES = 1
 
-Name = Annotated[str, typer.Argument(help="Event type.", show_default=False)]
+Name = Annotated[str, typer.Argument(help="Event type.", show_default=False, autocompletion=definition_names)]
 SchemaFile = Annotated[
     Path, typer.Option("--schema", help="File with the JSON Schema, - for standard input.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
 
 
 @definitions.callback()
@@ -46,7 +48,7 @@ def list_(as_json: AsJson = False) -> None:
     with database(found, "definitions") as opened:
         rows = list_definitions(opened)
     if as_json:
-        _print_json([row._asdict() for row in rows])
+        print_json([row._asdict() for row in rows])
         return
     table = Table("name", "version", "active", "changed", "display name", box=None)
     for row in rows:
@@ -79,7 +81,7 @@ def show(
             "there is no definition of this name and version; `analytics definitions list` shows all"
         )
     if as_json:
-        _print_json({**chosen._asdict(), "versions": [one.version for one in versions]})
+        print_json({**chosen._asdict(), "versions": [one.version for one in versions]})
         return
     numbers = ", ".join(str(one.version) for one in versions)
     typer.echo(
@@ -109,7 +111,7 @@ def check(
     with database(found, "definitions") as opened:
         result = report(candidate, recent_events(opened, name, last))
     if as_json:
-        _print_json(_plain(result))
+        print_json(_plain(result))
     else:
         _show_report(result)
     if not result.is_compatible:
@@ -123,6 +125,7 @@ def set_(
     schema: SchemaFile,
     display_name: Annotated[str | None, typer.Option(help="For people [default: as it is]")] = None,
     description: Annotated[str | None, typer.Option(help="For people [default: as it is]")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Define a type, or give it another schema: a new version, which every process uses from the next batch on."""
     found = joined()
@@ -137,31 +140,60 @@ def set_(
             opened, name, read_schema(text), display_name=display_name, description=description
         )
         opened.commit()
-    typer.echo(f"version {stored.version} is {'active' if stored.is_active else 'stored, but not active'}")
+    _show_stored(stored, as_json=as_json)
 
 
 @definitions.command()
 @everywhere
-def activate(name: Name) -> None:
+def activate(name: Name, as_json: AsJson = False) -> None:
     """Judge events of a type by its newest version again."""
-    _set_active(name, True)
+    _set_active(name, True, as_json=as_json)
 
 
 @definitions.command()
 @everywhere
-def deactivate(name: Name) -> None:
+def deactivate(name: Name, as_json: AsJson = False) -> None:
     """Let events of a type pass unjudged; the definition and its versions stay."""
-    _set_active(name, False)
+    _set_active(name, False, as_json=as_json)
 
 
-def _set_active(name: str, is_active: bool) -> None:
+@definitions.command()
+@everywhere
+def delete(name: Name, as_json: AsJson = False) -> None:
+    """Delete a definition that nothing needs; its versions stay, and one made again under this name goes on counting.
+
+    Refused, with exit code 1, while events of the type are stored, messages that it refused wait, or its metrics have
+    data.
+    """
+    found, now = joined(), datetime.now(UTC)
+    from analytics_pipeline.storage.audit_log import write_command
+    from analytics_pipeline.storage.definitions import delete_definition
+
+    with database(found, "definitions") as opened:
+        stored = delete_definition(opened, name)
+        write_command(opened, now, "analytics definitions delete", name)
+        opened.commit()
+    if as_json:
+        print_json({"name": stored.name, "deleted_version": stored.version})
+    else:
+        typer.echo(f"the definition is deleted; it was version {stored.version}")
+
+
+def _set_active(name: str, is_active: bool, *, as_json: bool) -> None:
     found = joined()
     from analytics_pipeline.storage.definitions import set_active
 
     with database(found, "definitions") as opened:
         stored = set_active(opened, name, is_active)
         opened.commit()
-    typer.echo(f"version {stored.version} is {'active' if is_active else 'not active'}")
+    _show_stored(stored, as_json=as_json)
+
+
+def _show_stored(stored: "StoredDefinition", *, as_json: bool) -> None:
+    if as_json:
+        print_json(stored._asdict())
+    else:
+        typer.echo(f"version {stored.version} is {'active' if stored.is_active else 'not active'}")
 
 
 def _read(path: Path) -> str:
@@ -194,7 +226,3 @@ def _show_report(report: "Report") -> None:
         for kind in report.kinds:
             table.add_row(*map(Text, (str(kind.events), kind.path, kind.keyword, kind.sentence)))
         Console(highlight=False).print(table)
-
-
-def _print_json(content: Any) -> None:
-    typer.echo(json.dumps(content, default=str, ensure_ascii=False))

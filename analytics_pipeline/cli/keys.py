@@ -3,16 +3,15 @@
 Belongs here: arguments and words. Does not belong here: the work (`storage.api_keys`).
 """
 
-import json
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from analytics_pipeline.cli.options import app, everywhere
+from analytics_pipeline.cli.options import AsJson, app, everywhere, print_json
 from analytics_pipeline.cli.workers import DATABASE, database, joined
 from analytics_pipeline.errors import ConfigurationError
 from analytics_pipeline.settings import parse_duration
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
 
 keys = typer.Typer(help="Keys of the REST API.", no_args_is_help=True)
 app.add_typer(keys, name="keys", rich_help_panel=DATABASE)
-
-AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
 
 
 @keys.callback()
@@ -69,7 +66,7 @@ def create(
     if stored is None:
         typer.echo("null" if as_json else "there are keys already; none was made")
     elif as_json:
-        _print_json({"key": key.text, **stored._asdict()})
+        print_json({"key": key.text, **stored._asdict()})
     else:
         typer.echo(f"key {stored.id} ({', '.join(stored.scopes)}); keep it, it is not shown again:", err=True)
         typer.echo(key.text)
@@ -85,7 +82,7 @@ def list_(as_json: AsJson = False) -> None:
     with database(found, "keys") as opened:
         rows = list_keys(opened)
     if as_json:
-        _print_json([{**row._asdict(), "state": row.state(now)} for row in rows])
+        print_json([{**row._asdict(), "state": row.state(now)} for row in rows])
         return
     table = Table("id", "name", "state", "scopes", "sees", "expires", "last used", box=None)
     for row in rows:
@@ -99,7 +96,9 @@ def list_(as_json: AsJson = False) -> None:
 
 @keys.command()
 @everywhere
-def revoke(key_id: Annotated[str, typer.Argument(metavar="ID", show_default=False)]) -> None:
+def revoke(
+    key_id: Annotated[str, typer.Argument(metavar="ID", show_default=False)], as_json: AsJson = False
+) -> None:
     """End a key for good, and the sessions it was exchanged for; running API processes know within a second."""
     found = joined()
     from analytics_pipeline.storage.api_keys import revoke_key
@@ -109,7 +108,10 @@ def revoke(key_id: Annotated[str, typer.Argument(metavar="ID", show_default=Fals
         stored = revoke_key(opened, key_id)
         write_command(opened, datetime.now(UTC), "analytics keys revoke", stored.id)
         opened.commit()
-    typer.echo(f"key {stored.id} is revoked since {_time(stored.revoked_at)}")
+    if as_json:
+        print_json({**stored._asdict(), "state": stored.state(datetime.now(UTC))})
+    else:
+        typer.echo(f"key {stored.id} is revoked since {_time(stored.revoked_at)}")
 
 
 def _after(now: datetime, text: str) -> datetime:
@@ -137,7 +139,3 @@ def _sees(row: "ApiKey") -> str:
 
 def _time(at: datetime | None) -> str:
     return "–" if at is None else f"{at:%Y-%m-%d %H:%M:%SZ}"
-
-
-def _print_json(content: Any) -> None:
-    typer.echo(json.dumps(content, default=str, ensure_ascii=False))

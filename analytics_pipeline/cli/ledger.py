@@ -3,7 +3,6 @@
 Belongs here: arguments and words. Does not belong here: the questions (`storage.audit`, `storage.batches`).
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -14,7 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from analytics_pipeline.cli.options import app, everywhere
+from analytics_pipeline.cli.options import AsJson, app, everywhere, print_json
+from analytics_pipeline.cli.progress import working
 from analytics_pipeline.cli.workers import DATABASE, database, joined
 from analytics_pipeline.errors import ConfigurationError
 from analytics_pipeline.settings import parse_duration
@@ -28,7 +28,6 @@ app.add_typer(ledger, name="ledger", rich_help_panel=DATABASE)
 
 _BROKEN = 1
 
-AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
 Since = Annotated[str | None, typer.Option(help="A time (2026-05-15T12:00Z) or an age (24h, 7d).")]
 
 
@@ -49,10 +48,10 @@ def verify(since: Since = None, as_json: AsJson = False) -> None:
     from analytics_pipeline.storage.verdicts import BEGINNING
 
     start = moment(since, "--since")
-    with database(found, "ledger") as opened:
+    with working("checking every balance"), database(found, "ledger") as opened:
         checks = audit.verify(opened, since=start or BEGINNING)
     if as_json:
-        _print_json(
+        print_json(
             {"holds": all(check.holds for check in checks), "checks": [one.as_dict() for one in checks]}
         )
     else:
@@ -88,7 +87,7 @@ def show(
     with database(found, "ledger") as opened:
         lines = batches(opened, wanted)
     if as_json:
-        _print_json([asdict(line) for line in lines])
+        print_json([asdict(line) for line in lines])
     else:
         _show_batches(lines)
 
@@ -117,10 +116,6 @@ def moment(text: str | None, option: str) -> datetime | None:
     if found.tzinfo is None:
         raise ConfigurationError(f"{option}: {text!r} has no zone: give it one, like 2026-05-15T12:00Z")
     return found
-
-
-def _print_json(content: object) -> None:
-    typer.echo(json.dumps(content, indent=2, default=lambda value: value.isoformat()))
 
 
 def _show_checks(checks: "Sequence[Check]") -> None:

@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from analytics_pipeline.cli.options import app, everywhere
+from analytics_pipeline.cli.completion import metric_names
+from analytics_pipeline.cli.options import AsJson, app, everywhere
 from analytics_pipeline.cli.workers import DATABASE, database, joined
 from analytics_pipeline.errors import EnvironmentFault
 
@@ -27,8 +28,6 @@ app.add_typer(metrics, name="metrics", rich_help_panel=DATABASE)
 _FILE_WIDTH = 200
 _EPOCH = 1970
 """The year of a metric that has all events there ever were."""
-
-AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
 
 
 @metrics.callback()
@@ -62,7 +61,8 @@ def list_(as_json: AsJson = False) -> None:
 @metrics.command()
 @everywhere
 def show(
-    name: Annotated[str, typer.Argument(help="Its name.", show_default=False)], as_json: AsJson = False
+    name: Annotated[str, typer.Argument(help="Its name.", show_default=False, autocompletion=metric_names)],
+    as_json: AsJson = False,
 ) -> None:
     """Show one metric: what it says, where it is declared, which versions of it answer for which time."""
     catalog, versions = _known()

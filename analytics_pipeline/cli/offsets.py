@@ -17,7 +17,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from analytics_pipeline.cli.options import app, everywhere
+from analytics_pipeline.cli.options import AsJson, app, everywhere, print_json
 from analytics_pipeline.cli.workers import DATABASE, database, joined
 from analytics_pipeline.errors import ConfigurationError, EnvironmentFault
 from analytics_pipeline.settings import Settings
@@ -49,7 +49,7 @@ def _group() -> None:
 @everywhere
 def show(
     topic: Annotated[str | None, typer.Argument(help="Kafka topic [default: all]")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show next offset, epoch, what Kafka holds, lag, freshness and owner of each partition."""
     found = joined()
@@ -79,12 +79,14 @@ def seek(
     by: By = None,
     yes: Yes = False,
     dry_run: DryRun = False,
+    as_json: AsJson = False,
 ) -> None:
     """Go on reading a partition elsewhere, forward or backward; the ledger records it. A running ingest follows.
 
     Messages that are read again count as duplicates where their events are stored.
     """
-    _move("seek", (topic, partition), offset, f"{reason} (seek by {by or _who()})", yes=yes, dry_run=dry_run)
+    note = f"{reason} (seek by {by or _who()})"
+    _move("seek", (topic, partition), offset, note, yes=yes, dry_run=dry_run, as_json=as_json)
 
 
 @offsets.command("skip-to")
@@ -97,22 +99,19 @@ def skip_to(
     by: By = None,
     yes: Yes = False,
     dry_run: DryRun = False,
+    as_json: AsJson = False,
 ) -> None:
     """Leave out messages up to an offset; the ledger records which. A running ingest follows.
 
     For a partition that is stopped: its messages were deleted before they were read, or its topic was made anew.
     """
-    _move(
-        "skip-to",
-        (topic, partition),
-        offset,
-        f"{reason} (skip-to by {by or _who()})",
-        yes=yes,
-        dry_run=dry_run,
-    )
+    note = f"{reason} (skip-to by {by or _who()})"
+    _move("skip-to", (topic, partition), offset, note, yes=yes, dry_run=dry_run, as_json=as_json)
 
 
-def _move(command: str, partition: "Partition", target: int, note: str, *, yes: bool, dry_run: bool) -> None:
+def _move(
+    command: str, partition: "Partition", target: int, note: str, *, yes: bool, dry_run: bool, as_json: bool
+) -> None:
     found, may_go_back = joined(), command == "seek"
     from analytics_pipeline.ingest.moves import carry_out, plan
     from analytics_pipeline.storage.offsets import standings
@@ -123,9 +122,9 @@ def _move(command: str, partition: "Partition", target: int, note: str, *, yes: 
         held = _held(found, [row for row in rows if (row.source, row.partition) == partition])
         move = plan(rows, held, partition, target, may_go_back=may_go_back)
         for line in _describe(move):
-            typer.echo(line)
+            typer.echo(line, err=as_json)
         if dry_run:
-            typer.echo("nothing was changed")
+            _tell_move(move, None, "nothing was changed", as_json=as_json)
             return
         if not yes and not sys.stdin.isatty():
             raise ConfigurationError("nobody can be asked here: add --yes to do it, or --dry-run to look")
@@ -133,7 +132,21 @@ def _move(command: str, partition: "Partition", target: int, note: str, *, yes: 
             typer.confirm("Do it?", abort=True)
         before = carry_out(opened, found.database.conninfo(), move, note=note, may_go_back=may_go_back)
     name = f"{partition[0]}/{partition[1]}"
-    typer.echo(f"{name} goes on at {target}; it stood at {before.next_offset}. The ledger says: {note}")
+    words = f"{name} goes on at {target}; it stood at {before.next_offset}. The ledger says: {note}"
+    _tell_move(move, before.next_offset, words, as_json=as_json)
+
+
+def _tell_move(move: "Move", stood_at: int | None, words: str, *, as_json: bool) -> None:
+    """`stood_at` is None where nothing was changed."""
+    if as_json:
+        topic, number = move.partition
+        print_json({
+            "source": topic, "partition": number, "next_offset": move.start if stood_at is None else move.target,
+            "stood_at": stood_at, "target": move.target, "low": move.bounds.low, "high": move.bounds.high,
+            "left_out": move.left_out, "read_again": move.read_again, "is_moved": stood_at is not None,
+        })  # fmt: skip
+    else:
+        typer.echo(words)
 
 
 def _describe(move: "Move") -> list[str]:

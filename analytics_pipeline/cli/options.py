@@ -1,11 +1,14 @@
-"""What all commands of `analytics` share: the application, and the options every command has.
+"""What all commands of `analytics` share: the application, the options every command has, answers for programs.
 
 Belongs here: reading arguments. Does not belong here: any command (`stack`, `workers`).
 """
 
 import functools
 import inspect
+import json
+import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, cast
 
@@ -16,9 +19,11 @@ from analytics_pipeline.settings import adopt
 app = typer.Typer(
     name="analytics",
     help="B25 Analytics: events from Kafka and REST, exactly once into Postgres, rolled up and served.\n\n"
-    "On one machine, `analytics up` starts everything; `analytics status` shows it, `analytics down` stops it.",
+    "On one machine, `analytics up` starts everything; `analytics status` shows it, `analytics down` stops it. "
+    "`analytics doctor` says what is wrong and what to do.",
+    epilog="Exit codes: 0 done; 1 the answer is no, or it was refused; 2 wrong arguments or configuration; 3 a server "
+    "or the disk does not answer; 4 wrong data; 5 the books do not balance; 70 a defect; 130 interrupted.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -62,7 +67,42 @@ Debug = Annotated[
     bool, typer.Option("--debug", help="Show the traceback of an error.", callback=_show_tracebacks)
 ]
 
+AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
+
 Command = TypeVar("Command", bound=Callable[..., None])
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        typer.echo(f"analytics {version('b25-analytics')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _application(
+    config: Config = None,
+    state_folder: Folder = None,
+    debug: Debug = False,
+    show_version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", is_eager=True, callback=_show_version)
+    ] = False,
+) -> None:
+    """Options before a command are those of the command; their callbacks do the work while arguments are read."""
+
+
+def print_json(content: object) -> None:
+    """For programs: times in ISO 8601; nothing in it does anything to a terminal."""
+    typer.echo(json.dumps(content, indent=2, default=_plain))
+
+
+def print_json_line(content: object) -> None:
+    """The same in one line, written at once."""
+    typer.echo(json.dumps(content, default=_plain))
+    sys.stdout.flush()
+
+
+def _plain(value: Any) -> str:
+    return str(value.isoformat()) if hasattr(value, "isoformat") else str(value)
 
 
 def everywhere(command: Command) -> Command:

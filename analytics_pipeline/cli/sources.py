@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from analytics_pipeline.cli.ledger import AsJson, moment
-from analytics_pipeline.cli.options import app, everywhere
+from analytics_pipeline.cli.ledger import moment
+from analytics_pipeline.cli.options import AsJson, app, everywhere
 from analytics_pipeline.cli.workers import DATABASE, database, joined
 
 if TYPE_CHECKING:
@@ -37,8 +37,9 @@ def sources(
     from analytics_pipeline.storage.source_statistics import read
 
     now = datetime.now(UTC)
+    start = moment(since, "--since") or now - _DEFAULT
     with database(found, "sources") as opened:
-        statistics = read(opened, since=moment(since, "--since") or now - _DEFAULT, until=now)
+        statistics = read(opened, since=start, until=now)
     if as_json:
         typer.echo(json.dumps([one.as_dict() for one in statistics], indent=2))
     else:

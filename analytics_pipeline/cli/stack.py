@@ -10,7 +10,9 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from analytics_pipeline.cli.options import app, everywhere
+from analytics_pipeline.cli.completion import services
+from analytics_pipeline.cli.options import AsJson, app, everywhere, print_json
+from analytics_pipeline.cli.progress import working
 from analytics_pipeline.settings import config_file, settings
 
 PANEL = "The stack on this machine"
@@ -18,7 +20,11 @@ _NOT_RUNNING = 1
 
 ServiceNames = Annotated[
     list[str],
-    typer.Argument(metavar="SERVICE…", help="kafka, postgres, redis, ingest, api, dagster-…, simulator"),
+    typer.Argument(
+        metavar="SERVICE…",
+        help="kafka, postgres, redis, ingest, api, dagster-…, simulator",
+        autocompletion=services,
+    ),
 ]
 
 
@@ -65,12 +71,16 @@ def up(
 
 @app.command(rich_help_panel=PANEL)
 @everywhere
-def down() -> None:
+def down(as_json: AsJson = False) -> None:
     """Stop everything, in order; what was accepted is kept."""
     from analytics_pipeline.local_stack import detached
 
-    was_running = detached.down(_folder(), typer.echo)
-    typer.echo("everything is stopped" if was_running else "no stack was running")
+    with working("stopping, in order"):
+        was_running = detached.down(_folder(), _quiet if as_json else typer.echo)
+    if as_json:
+        print_json({"was_running": was_running})
+    else:
+        typer.echo("everything is stopped" if was_running else "no stack was running")
 
 
 @app.command(rich_help_panel=PANEL)
@@ -92,35 +102,40 @@ def status(
 
 @app.command(rich_help_panel=PANEL)
 @everywhere
-def stop(services: ServiceNames) -> None:
+def stop(services: ServiceNames, as_json: AsJson = False) -> None:
     """Stop services of the running stack; `analytics start` brings them back."""
-    _command("stop", services)
+    _command("stop", services, as_json=as_json)
 
 
 @app.command(rich_help_panel=PANEL)
 @everywhere
-def start(services: ServiceNames) -> None:
+def start(services: ServiceNames, as_json: AsJson = False) -> None:
     """Start services that were stopped, and wait until they are ready."""
-    _command("start", services)
+    _command("start", services, as_json=as_json)
 
 
 @app.command(rich_help_panel=PANEL)
 @everywhere
-def restart(services: ServiceNames) -> None:
+def restart(services: ServiceNames, as_json: AsJson = False) -> None:
     """Stop services, each in order, start them again, and wait until they are ready."""
-    _command("restart", services)
+    _command("restart", services, as_json=as_json)
 
 
 @app.command(rich_help_panel=PANEL)
 @everywhere
-def clean() -> None:
+def clean(as_json: AsJson = False) -> None:
     """Stop the stack and delete its state folder: all events, rollups and logs of this machine's stack."""
     from analytics_pipeline.local_stack import detached
 
-    detached.down(_folder(), typer.echo)
-    existed = _folder().path.exists()
-    _folder().remove()
-    typer.echo(f"{_folder().path} is deleted" if existed else "there was nothing to delete")
+    with working("stopping, in order") as tell:
+        detached.down(_folder(), _quiet if as_json else typer.echo)
+        existed = _folder().path.exists()
+        tell(f"deleting {_folder().path}")
+        _folder().remove()
+    if as_json:
+        print_json({"state_folder": str(_folder().path), "deleted": existed})
+    else:
+        typer.echo(f"{_folder().path} is deleted" if existed else "there was nothing to delete")
 
 
 def _folder() -> Any:
@@ -129,17 +144,26 @@ def _folder() -> Any:
     return StateFolder(settings().local_stack.state_folder)
 
 
-def _command(command: str, services: list[str]) -> None:
+def _quiet(_line: str) -> None:
+    """Say nothing."""
+
+
+def _command(command: str, services: list[str], *, as_json: bool) -> None:
     """All at once; the first that fails is told, once the others are done."""
     from analytics_pipeline.local_stack.control import ask
 
-    def one(service: str) -> str:
-        answer = ask(_folder(), command, service=service)
-        return f"{service} is {answer['state']}" + (f" (pid {answer['pid']})" if answer["pid"] else "")
+    def one(service: str) -> dict[str, Any]:
+        return {"service": service, **ask(_folder(), command, service=service)}
 
-    with ThreadPoolExecutor(len(services)) as pool:
-        for line in pool.map(one, services):
-            typer.echo(line)
+    with working(f"{command}: {', '.join(services)}"), ThreadPoolExecutor(len(services)) as pool:
+        answers = []
+        for answer in pool.map(one, services):
+            answers.append(answer)
+            if not as_json:
+                pid = f" (pid {answer['pid']})" if answer["pid"] else ""
+                typer.echo(f"{answer['service']} is {answer['state']}{pid}")
+    if as_json:
+        print_json(answers)
 
 
 def _show_status(found: dict[str, Any]) -> None:

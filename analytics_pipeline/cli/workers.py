@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from analytics_pipeline.cli.options import app, everywhere
+from analytics_pipeline.cli.options import AsJson, app, everywhere, print_json
+from analytics_pipeline.cli.progress import working
 from analytics_pipeline.errors import ConfigurationError, EnvironmentFault
 from analytics_pipeline.settings import Settings, adopt, parse_duration, settings
 
@@ -78,6 +79,7 @@ def migrate(
         str | None,
         typer.Option(help="postgres://user:password@host/database [default: the settings' database]"),
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Bring the database to this version: migrations, partitions ahead, Dagster's tables. Safe to repeat."""
     if url is not None:
@@ -86,8 +88,13 @@ def migrate(
     from analytics_pipeline.local_stack.dagster_home import create_tables
     from analytics_pipeline.local_stack.schema import bring_up_to_date
 
-    applied, partitions = bring_up_to_date(found)
-    create_tables(found)
+    with working("applying migrations") as tell:
+        applied, partitions = bring_up_to_date(found, tell)
+        tell("making Dagster's tables")
+        create_tables(found)
+    if as_json:
+        print_json({"applied": applied, "partitions": partitions})
+        return
     for name in applied:
         typer.echo(f"applied {name}")
     typer.echo(
@@ -97,12 +104,17 @@ def migrate(
 
 @app.command(rich_help_panel=DATABASE)
 @everywhere
-def maintain() -> None:
+def maintain(as_json: AsJson = False) -> None:
     """Create the partitions of the coming days; Dagster does it daily, this does it now."""
     found = joined()
     from analytics_pipeline.local_stack.schema import create_partitions
 
-    typer.echo(f"{create_partitions(found)} partitions created")
+    with working("creating partitions"):
+        created = create_partitions(found)
+    if as_json:
+        print_json({"partitions": created})
+    else:
+        typer.echo(f"{created} partitions created")
 
 
 def joined() -> Settings:

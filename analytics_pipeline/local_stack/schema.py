@@ -3,6 +3,7 @@
 Belongs here: the order of these steps, for `up` and for `analytics migrate`. Does not belong here: any of the steps.
 """
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from analytics_pipeline.settings import Settings
@@ -13,17 +14,24 @@ from analytics_pipeline.storage.partitions import ensure_partitions
 from analytics_pipeline.storage.retention import write_policies
 
 
-def bring_up_to_date(settings: Settings) -> tuple[list[str], int]:
+def bring_up_to_date(
+    settings: Settings, tell: Callable[[str], None] = lambda _words: None
+) -> tuple[list[str], int]:
     """Apply missing migrations, create missing partitions; return the migrations' names and how many partitions.
+
+    Args:
+        settings: name the database.
+        tell: is given what is done next.
 
     Raises:
         AnalyticsError: the database cannot be reached, or isn't one this program may change.
     """
     with connection(settings.database.conninfo(), name="migrate") as opened:
-        applied = [migration.name for migration in migrate(opened)]
+        applied = [migration.name for migration in migrate(opened, tell=tell)]
         opened.commit()
         create_dagster_schema(opened, settings.dagster.schema_name)
         write_policies(opened, settings.analytics.retention)
+    tell("creating partitions")
     return applied, create_partitions(settings)
 
 

@@ -1,4 +1,4 @@
-"""The audit log: which key wrote what, over REST and, for keys, by command.
+"""The audit log: which key wrote what, over REST and, for keys and deleted definitions, by command.
 
 Belongs here: the statements. Does not belong here: gathering lines (`api.audit`), books that balance (`storage.audit`).
 """

@@ -5,6 +5,7 @@ Does not belong here: any DDL; that stands in the files.
 """
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -47,7 +48,9 @@ def available(folder: Path | None = None) -> list[Migration]:
     ]
 
 
-def migrate(connection: Connection, folder: Path | None = None) -> list[Migration]:
+def migrate(
+    connection: Connection, folder: Path | None = None, *, tell: Callable[[str], None] = lambda _words: None
+) -> list[Migration]:
     """Apply what is missing and return it; several processes may call this at once.
 
     Raises:
@@ -63,6 +66,7 @@ def migrate(connection: Connection, folder: Path | None = None) -> list[Migratio
         applied = _check(connection, available(folder))
         for migration in available(folder):
             if migration.version not in applied:
+                tell(f"applying {migration.name}")
                 connection.execute(migration.text.encode())
                 connection.execute(_REGISTER, (migration.version, migration.name, migration.checksum))
                 done.append(migration)

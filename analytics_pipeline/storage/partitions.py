@@ -4,7 +4,7 @@ Belongs here: creating partitions. Does not belong here: dropping them (`storage
 """
 
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
 
 import psycopg
@@ -33,6 +33,14 @@ FROM generate_series(
 """
 _SIZES = """
 SELECT parent, count(*), coalesce(sum(bytes), 0)::bigint FROM time_partitions GROUP BY parent ORDER BY 3 DESC, 1
+"""
+_MISSING = """
+SELECT days.day::date FROM generate_series(%(first)s::timestamp, %(last)s::timestamp, interval '1 day') AS days (day)
+WHERE NOT EXISTS (
+    SELECT FROM time_partitions AS known
+    WHERE known.parent = 'events' AND NOT known.is_detaching
+        AND known.lower_bound <= days.day AT TIME ZONE 'UTC' AND known.upper_bound > days.day AT TIME ZONE 'UTC'
+)
 """
 _ATTEMPTS = 20
 
@@ -77,6 +85,13 @@ def ensure_range(connection: Connection, first: datetime, last: datetime) -> int
     raise EnvironmentFault(
         "partitions could not be created: the events table stayed locked; find the long query that holds it"
     )
+
+
+def missing_days(connection: Connection, *, now: datetime, ahead_days: int) -> list[date]:
+    """UTC days from today to so many days ahead in which events could not be stored."""
+    today = now.astimezone(UTC).date()
+    span = {"first": today, "last": today + timedelta(days=ahead_days)}
+    return [day for (day,) in connection.execute(_MISSING, span)]
 
 
 def sizes(connection: Connection) -> list[Sizes]:

@@ -1,6 +1,6 @@
 """From when on something is too late, too little or too much.
 
-Belongs here: the numbers that Dagster's checks and `/api/v1/pipeline` judge by, so that both say the same.
+Belongs here: the numbers that Dagster's checks, `/api/v1/pipeline` and `analytics doctor` judge by alike.
 Does not belong here: judging, and what is configured (`settings`).
 """
 

@@ -26,7 +26,8 @@ from analytics_pipeline.storage.definitions import (
     set_active,
 )
 from analytics_pipeline.storage.migrations import migrate
-from tests.integration.api_support import running, settings_for
+from tests.integration.api_support import event as stored_event
+from tests.integration.api_support import land, running, settings_for
 from tests.integration.ingest_process import ingest, produce, wait_until_landed, write_config
 from tests.integration.landing_rig import check_books, event, execute, rows, value
 from tests.waiting import wait_for
@@ -310,6 +311,28 @@ def test_definitions_are_set_listed_and_shown(run: Run, tmp_path: Path, database
     assert json.loads(run("show", "mine", "--version", "1")[1]) == INTEGER
     execute(database, "DELETE FROM custom_event_definitions")
     assert json.loads(run("show", "mine", "--json")[1])["versions"] == [1, 2]
+
+
+def test_a_definition_is_deleted_unless_it_is_used(run: Run, tmp_path: Path, database: str) -> None:
+    schema = tmp_path / "schema.json"
+    schema.write_text(json.dumps(INTEGER))
+    assert run("set", "mine", "--schema", str(schema))[0] == 0
+    land(database, [stored_event("mine", datetime.now(UTC), x=1)])
+    code, out, err = run("delete", "mine")
+    assert (code, out) == (1, "")
+    assert err.startswith("error: It is used: there are events of this type. Deactivate it")
+    assert value(database, "SELECT count(*) FROM custom_event_definitions") == 1
+    assert value(database, "SELECT count(*) FROM audit_log") == 0
+    for table in ("events", "rollup_deltas", "pending_batches"):
+        execute(database, f"DELETE FROM {table}")
+    assert run("delete", "mine") == (0, "the definition is deleted; it was version 1\n", "")
+    assert rows(database, "SELECT method, route, subject FROM audit_log") == [
+        ("CLI", "analytics definitions delete", "mine")
+    ]
+    assert run("delete", "mine")[0] == 2
+    assert json.loads(run("show", "mine", "--json")[1])["versions"] == [1]
+    assert json.loads(run("set", "mine", "--schema", str(schema), "--json")[1])["version"] == 2
+    assert json.loads(run("delete", "mine", "--json")[1]) == {"name": "mine", "deleted_version": 2}
 
 
 @pytest.mark.parametrize(
