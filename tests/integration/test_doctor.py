@@ -32,7 +32,8 @@ NOTHING: list[tuple[Level, str]] = []
 
 
 def installation(**sections: Any) -> Installation:
-    found = Settings.model_validate(sections)
+    """Of what is not given, nothing is there."""
+    found = Settings.model_validate({"kafka": {"enabled": False}, "redis": {"enabled": False}, **sections})
     return Installation(found, found, frozenset(), False, None)
 
 
@@ -50,7 +51,7 @@ def only(verdicts: Iterator[Verdict]) -> tuple[Level, str]:
 
 @pytest.fixture
 def stored(database: str) -> Installation:
-    return installation(database={"url": database}, redis={"enabled": False})
+    return installation(database={"url": database})
 
 
 @contextmanager
@@ -214,7 +215,6 @@ def test_dagsters_storage_and_its_daemon(stored: Installation, database: str) ->
 def with_kafka(database: str, kafka: str, *topics: str, **ingestion: Any) -> Installation:
     return installation(
         database={"url": database},
-        redis={"enabled": False},
         kafka={"brokers": [kafka], "topics": list(topics), "create_topics": False},
         analytics={"ingestion": {"workers": 1, **ingestion}},
     )
@@ -302,7 +302,7 @@ def test_partitions_that_wait_for_a_person(database: str, kafka: str, topic: Cal
 
 def cached(server: Redis, **changes: Any) -> Installation:
     place = {"host": server.host, "port": server.port, "password": server.password, **changes}
-    return installation(redis=place, kafka={"enabled": False})
+    return installation(redis=place)
 
 
 def test_redis_its_policy_and_what_refuses(redis_server: Redis) -> None:
@@ -323,9 +323,7 @@ def test_redis_its_policy_and_what_refuses(redis_server: Redis) -> None:
     assert findings["redis"].level is Level.PROBLEM
     assert "refuses (AuthenticationError)" in findings["redis"].sentence
     assert findings["redis policy"].sentence == "not looked at, because Redis cannot be asked"
-    away = {
-        one.check: one for one in running.examine(installation(redis={"port": 1}, kafka={"enabled": False}))
-    }
+    away = {one.check: one for one in running.examine(installation(redis={"port": 1}))}
     assert "does not answer (ConnectionError)" in away["redis"].sentence
 
 

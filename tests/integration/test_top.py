@@ -77,7 +77,10 @@ def test_a_moment_has_what_landed_and_what_waits(database: str, kafka: str, land
         watched.close()
 
 
-def test_it_goes_on_when_postgres_or_kafka_is_away(database: str, kafka: str, landed: str) -> None:
+def test_it_goes_on_when_postgres_or_kafka_is_away(
+    database: str, kafka: str, landed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("analytics_pipeline.overview.watch._KAFKA_TIME", 0.5)
     without_kafka = watch(database, "127.0.0.1:1", landed)
     moment = without_kafka.read()
     assert moment.problems["kafka"] == "Kafka at 127.0.0.1:1 does not answer"
