@@ -1,6 +1,9 @@
 """What holds for every view: it fits every screen, can be read by everybody, and works without a mouse."""
 
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +11,14 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
+from analytics_pipeline.settings import environment
+from analytics_pipeline.storage.connection import connect
 from api.dashboard_page.assets import PREFIX
 from tests.browser.conftest import Opened
 from tests.browser.site import Site
 from tests.waiting import wait_for
 
+ROOT = Path(__file__).parents[2]
 _IS_SETTLED = """() => {
     const isSeen = (one) => one.offsetParent !== null;
     const words = [...document.querySelectorAll("#main p")].filter(isSeen);
@@ -135,20 +141,41 @@ def test_an_address_of_no_view_says_so(opened: Opened, site: Site) -> None:
     expect(page.get_by_text("There is no such view")).to_be_visible()
 
 
-def test_what_is_shown_can_be_asked_for_elsewhere(opened: Opened, site: Site) -> None:
+@pytest.mark.parametrize("panel", ["volume", "latency", "candles"])
+def test_what_is_shown_can_be_asked_for_elsewhere(opened: Opened, site: Site, panel: str) -> None:
     page = opened(site)
     settle(page)
-    page.locator("[data-panel=volume] .show-as").click()
-    dialog = page.get_by_role("dialog")
-    expect(dialog).to_contain_text(f"curl '{site.base}/api/v1/metrics?metric_name=trading.total_volume")
+    page.locator(f"[data-panel={panel}] .show-as").click()
+    code = page.get_by_role("dialog").locator("code")
+    texts = {"curl": code.inner_text()}
     page.keyboard.press("ArrowRight")
-    expect(dialog).to_contain_text('client.metrics("trading.total_volume"')
+    texts["Python"] = code.inner_text()
     page.keyboard.press("ArrowRight")
-    expect(dialog).to_contain_text("FROM metrics_live")
+    texts["SQL"] = code.inner_text()
+    assert page.get_by_role("tab").all_inner_texts() == list(texts)
+    if shutil.which("curl"):
+        assert '"data_points":[{' in run("bash", "-c", texts["curl"] + " --fail --silent")
+    assert len(run(sys.executable, "-c", texts["Python"])) > 1000
+    with connect(site.database, name="test") as connection:
+        found = connection.execute(texts["SQL"].encode()).fetchall()
+    assert (len(found) > 0) is (panel != "candles")  # marts are filled by dbt
+
+
+def run(*command: str) -> str:
+    done = subprocess.run(
+        command,
+        env=environment() | {"PYTHONPATH": str(ROOT / "client"), "ANALYTICS_API_KEY": ""},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def test_the_view_of_the_documentation_is_one(opened: Opened, site: Site) -> None:
-    text = (Path(__file__).parents[2] / "docs" / "dashboard.md").read_text()
+    text = (ROOT / "docs" / "dashboard.md").read_text()
     [example] = re.findall(r"```js\n(.*?)```", text, re.DOTALL)
     page = opened(site)
     views(page)

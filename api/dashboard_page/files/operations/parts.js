@@ -24,7 +24,8 @@ export function table(label, columns, rows, attributes = () => ({})) {
     h(one.isHeader ? "th" : "td", {
       role: one.isHeader ? "rowheader" : "cell", scope: one.isHeader ? "row" : null, class: [one.end && "end", one.isLong && "long"].filter(Boolean).join(" ") || null, "data-label": one.title,
     }, h("span", { class: "cell" }, one.cell(row))))));
-  return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": label },
+  // A group, not a region: the card around it is one already, often of the same name.
+  return h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": label },
     h("table", { class: "stacked", role: "table", "aria-label": label }, h("thead", { role: "rowgroup" }, head), h("tbody", { role: "rowgroup" }, body)));
 }
 
