@@ -11,13 +11,11 @@ export class Kept {
   constructor({ isFolded = false } = {}) {
     this.series = new Map();
     this.isFolded = isFolded;
-    this.result = null;
     this.names = []; // the largest first, the rest last; who has a place keeps it, so that colours stay
   }
 
   /** Take an answer: `whole` replaces everything, otherwise the buckets from the first one on. */
   take(result, { whole, since }) {
-    this.result = { ...result, data_points: [] };
     if (whole) this.series.clear();
     const touched = new Map();
     for (const point of result.data_points) {

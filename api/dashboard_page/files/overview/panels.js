@@ -21,7 +21,7 @@ export const PANELS = [
         const elapsed = Math.min(view.width, view.now - time);
         return elapsed < SHORTEST ? null : value / (elapsed / 1000);
       };
-      return { ...bars(types, view, rate), summary: told(types, view, (value, time) => rate(value, time), "events per second") };
+      return { ...bars(types, view, rate), summary: told(types, view, rate, "events per second") };
     },
   },
   {
