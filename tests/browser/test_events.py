@@ -56,6 +56,7 @@ def test_pause_holds_the_rows_and_goes_on_with_what_came(opened: Opened, site: S
         event("tail.pause", datetime.now(UTC), "u", n=1), event("tail.pause", datetime.now(UTC), "u", n=2)
     )
     expect(page.get_by_text("Paused; 2 new.")).to_be_visible()
+    expect(page.locator(".tail tbody tr")).to_have_count(0)
     page.get_by_role("button", name="Go on").click()
     expect(page.locator(".tail tbody tr")).to_have_count(2)
 

@@ -66,7 +66,8 @@ class Tail {
   async list() {
     try {
       const found = await this.context.api.get("/api/v1/events", { ...this.filters, limit: FIRST }, { signal: this.wanted.signal });
-      this.rows.add(found.events, { isFresh: false });
+      if (this.isPaused) this.waiting = [...found.events, ...this.waiting].slice(-WAITING);
+      else this.rows.add(found.events, { isFresh: false });
       this.isListed = true;
       this.show();
     } catch (error) {
