@@ -116,6 +116,9 @@ def _data_points(result: MetricResult) -> list[dict[str, Any]]:
     ):
         for place in np.flatnonzero(flags).tolist():
             found[place][name] = True
+    if points.counts is not None:
+        for point, count in zip(found, points.counts.tolist(), strict=True):
+            point["count"] = count
     if points.compared is not None:
         _compare(found, result)
     return found

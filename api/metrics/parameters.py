@@ -93,10 +93,13 @@ LIMIT = Parameter(
     "limit", "Most points of a page; of each metric.", 1000, (("type", "integer"), ("minimum", 1))
 )
 CURSOR = Parameter("cursor", "`next_cursor` of another page of the same question, of one metric.")
+COUNTS = Parameter(
+    "counts", "`1`: also how many events each value is made of.", 1, (("type", "integer"), ("enum", [0, 1]))
+)
 EXPLAIN = Parameter(
     "explain", "`1`: also what was read for the answer.", 1, (("type", "integer"), ("enum", [0, 1]))
 )
 PARAMETERS = (
     METRIC_NAME, INTERVAL, MAX_POINTS, START_TIME, END_TIME, LAST, measures.AGGREGATION, GROUP_BY, *filters.PARAMETERS,
-    TOP, FILL, TIME_ZONE, COMPARE, ORDER, LIMIT, CURSOR, EXPLAIN,
+    TOP, FILL, TIME_ZONE, COMPARE, ORDER, LIMIT, CURSOR, COUNTS, EXPLAIN,
 )  # fmt: skip

@@ -25,12 +25,14 @@ class Points:
         cells: their buckets, series and values; NaN where nothing stands for a bucket without a value.
         is_filled: which stand for a bucket without a value.
         compared: earlier values, NaN where there is none; None if nothing is compared.
+        counts: of events behind each; None if nobody asked.
         has_more: whether others follow.
     """
 
     cells: Cells
     is_filled: Flags
     compared: Numbers | None = None
+    counts: npt.NDArray[np.int64] | None = None
     has_more: bool = False
 
     def __len__(self) -> int:
@@ -81,19 +83,33 @@ def with_earlier(points: Points, earlier: Cells, frame: Frame) -> Points:
     """The points with the values of the buckets that they are compared with."""
     assert frame.earlier is not None
     before, earlier_of = frame.earlier
-    ordered = earlier.sorted()
+    bucket = earlier_of[points.cells.bucket]
+    has_bucket = (bucket >= 0) & (bucket < len(before))
+    found = _looked_up(points, earlier, np.where(has_bucket, bucket, -1))
+    if frame.fill is Fill.ZERO:
+        found[has_bucket & np.isnan(found)] = 0.0
+    return replace(points, compared=found)
+
+
+def with_counts(points: Points, counted: Cells) -> Points:
+    """The points with how many events each is made of; those that nothing has landed for, and filled ones, of 0."""
+    found = _looked_up(points, counted, points.cells.bucket)
+    return replace(points, counts=np.where(np.isnan(found), 0, found).astype(np.int64))
+
+
+def _looked_up(points: Points, cells: Cells, bucket: npt.NDArray[np.intp]) -> Numbers:
+    """The values that cells have for the series of each point in these buckets, -1 for none; NaN where none has."""
+    ordered = cells.sorted()
     places = {name: place for place, name in enumerate(ordered.names)}
     known_series = np.array([places.get(name, -1) for name in points.cells.names], np.intp)
-    bucket, series = earlier_of[points.cells.bucket], known_series[points.cells.series]
-    has_bucket = (bucket >= 0) & (bucket < len(before))
+    series = known_series[points.cells.series]
     codes, wanted = ordered.codes(), bucket * max(1, len(places)) + series
-    found = np.full(len(points), 0.0 if frame.fill is Fill.ZERO else np.nan)
-    found[~has_bucket] = np.nan
+    found = np.full(len(points), np.nan)
     if len(codes):
         place = np.minimum(np.searchsorted(codes, wanted), len(codes) - 1)
-        is_there = has_bucket & (series >= 0) & (codes[place] == wanted)
+        is_there = (bucket >= 0) & (series >= 0) & (codes[place] == wanted)
         found[is_there] = ordered.values[place[is_there]]
-    return replace(points, compared=found)
+    return found
 
 
 def _filled(cells: Cells, frame: Frame, *, has_series: bool) -> tuple[Cells, Flags]:

@@ -35,6 +35,7 @@ from api.metrics.parameters import (
     AUTO,
     AUTO_POINTS,
     COMPARE,
+    COUNTS,
     CURSOR,
     EXPLAIN,
     FILL,
@@ -79,6 +80,7 @@ class Frame:
         order: of the points.
         limit: most points of a page, if there are pages.
         after: the page begins behind this.
+        counts: whether to say how many events each value is made of.
         explain: whether to say what was read.
         max_points: most points that an answer may have.
     """
@@ -94,6 +96,7 @@ class Frame:
     order: Order = Order.ASC
     limit: int | None = None
     after: Place | None = None
+    counts: bool = False
     explain: bool = False
     max_points: int = 50_000
 
@@ -147,8 +150,8 @@ class MetricQuery:
             self.metric_name, self.aggregation, frame.buckets.interval, frame.buckets.level, frame.buckets.zone.key,
             format_time(frame.start), format_time(frame.end), frame.begun if depends_on_now else "",
             frame.over if frame.buckets.is_composed else "", frame.fill,
-            frame.compare or "", frame.order, frame.limit or "", frame.after or "", frame.explain, self.top or "",
-            series.dimension_set, series.shown, series.filters, series.is_carried,
+            frame.compare or "", frame.order, frame.limit or "", frame.after or "", frame.counts,
+            frame.explain, self.top or "", series.dimension_set, series.shown, series.filters, series.is_carried,
             *(part for buckets in everywhere for part in self.parts(buckets)),
         ]  # fmt: skip
         return "\n".join(("metrics", *map(str, parts)))
@@ -249,7 +252,7 @@ def _frame(query: Query, now: datetime, most: int, kept: Kept, *, is_one: bool) 
     compare = query.choice(COMPARE, list(Compare))
     fill = Fill(query.choice(FILL, list(Fill)) or Fill.NONE)
     limit = query.number(LIMIT, default=0, low=1, high=most) or None
-    explain = query.number(EXPLAIN, default=0, low=0, high=1) == 1
+    counts, explain = (query.number(one, default=0, low=0, high=1) == 1 for one in (COUNTS, EXPLAIN))
     return Frame(
         start,
         end,
@@ -262,6 +265,7 @@ def _frame(query: Query, now: datetime, most: int, kept: Kept, *, is_one: bool) 
         Order(query.choice(ORDER, list(Order)) or Order.ASC),
         limit,
         None if cursor is None else cursor.place,
+        counts,
         explain,
         most,
     )

@@ -15,7 +15,7 @@ from analytics_pipeline.rollups.schema import LEVELS
 from api.database import Connection, Reader
 from api.metrics import measures
 from api.metrics.buckets import DAY, UTC_ZONE, Buckets, Part, micros
-from api.metrics.points import Points, points_of, with_earlier
+from api.metrics.points import Points, points_of, with_counts, with_earlier
 from api.metrics.query import MetricQuery
 from api.metrics.reader import CellReader
 from api.metrics.register import (
@@ -109,6 +109,8 @@ async def read(connection: Connection, query: MetricQuery) -> MetricResult:
         points = points_of(cells, frame, has_series=query.series.shown is not None)
         if frame.earlier is not None:
             points = with_earlier(points, await reader.earlier(points), frame)
+        if frame.counts:
+            points = with_counts(points, await reader.counts(points))
         register = await register_of(asked, frame.buckets, frame.over)
         await _mark(query, gaps, marks)
         result = MetricResult(query, points, register, marks, _precision(query, points), rows)

@@ -45,6 +45,10 @@ class DataPoint(BaseModel):
         description="Only if true: a quantile whose relative_error does not hold, as values of the bucket span more "
         "than 8e8 to 1; the true one is no larger in magnitude.",
     )
+    count: int | None = Field(
+        default=None,
+        description="Only with `counts=1`: how many events the value is made of; of a ratio those it is divided by.",
+    )
     compared: float | None = Field(
         default=None, description="Only with `compare`: the earlier value, or null."
     )

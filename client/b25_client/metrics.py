@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 PATH = "/api/v1/metrics"
 _JOINED = frozenset({"group_by"})
+_FLAGS = frozenset({"counts", "explain"})
 _ENDS = ("open", "high", "low", "close")
 _COMPARED = ("compared", "change", "change_percent")
 _MARKS = ("is_incomplete", "is_predecessor", "is_pending", "is_filled", "is_unbounded")
@@ -46,6 +47,7 @@ class MetricsQuery(TypedDict, total=False):
     limit: int
     cursor: str
     max_points: int
+    counts: bool
     explain: bool
     after: str
 
@@ -65,6 +67,7 @@ class Point:
         is_pending: events have landed in the bucket since its last merge; they are counted.
         is_filled: `fill` put it there.
         is_unbounded: a quantile for which `relative_error` does not hold: the true one is no larger in magnitude.
+        count: with `counts`, how many events the value is made of; of a ratio those it is divided by.
         compared: with `compare`, the earlier value.
         change: value − compared.
         change_percent: 100 × change ÷ |compared|.
@@ -87,6 +90,7 @@ class Point:
     compared: float | None = None
     change: float | None = None
     change_percent: float | None = None
+    count: int | None = None
     metric_name: str | None = None
     is_unbounded: bool = False
 
@@ -122,8 +126,8 @@ class Metrics:
     def to_arrow(self) -> "pa.Table":
         """One row a point: `timestamp`, `value`, each dimension as text, `state`, `revision`, `is_…`.
 
-        With `ohlc` also `open`, `high`, `low` and `close`; with `compare` also `compared`, `change` and
-        `change_percent`. A dimension that has the name of another column is called
+        With `ohlc` also `open`, `high`, `low` and `close`; with `counts` also `count`; with `compare` also
+        `compared`, `change` and `change_percent`. A dimension that has the name of another column is called
         `dimension_<name>`.
 
         Raises:
@@ -136,6 +140,8 @@ class Metrics:
         }
         if any(point.close is not None for point in points):
             columns |= {name: ("number", [getattr(point, name) for point in points]) for name in _ENDS}
+        if any(point.count is not None for point in points):
+            columns["count"] = ("whole", [point.count for point in points])
         if self.is_compared:
             columns |= {name: ("number", [getattr(point, name) for point in points]) for name in _COMPARED}
         marks: dict[str, tuple[str, list[Any]]] = {
@@ -176,8 +182,8 @@ def request_behind(page: Metrics, asked: Mapping[str, Any]) -> Request[Metrics] 
 def metrics_parameters(metric_names: Sequence[str], asked: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The query string of `/api/v1/metrics`, and of its stream."""
     told = dict(asked)
-    if "explain" in told:
-        told["explain"] = int(bool(told["explain"]))
+    for flag in _FLAGS & told.keys():
+        told[flag] = int(bool(told[flag]))
     names = [("metric_name", name) for name in metric_names]
     return names + write_parameters(told, MetricsQuery, joined=_JOINED)
 
@@ -228,6 +234,7 @@ def points_of(items: Sequence[Mapping[str, Any]]) -> tuple[Point, ...]:
             is_pending=item.get("pending") is True,
             is_filled=item.get("filled") is True,
             **{name: item.get(name) for name in _COMPARED},
+            count=item.get("count"),
             metric_name=item.get("metric_name"),
             is_unbounded=item.get("unbounded") is True,
         )

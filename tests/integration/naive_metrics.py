@@ -5,7 +5,7 @@ Buckets are found by walking through the range minute by minute and looking at t
 
 import json
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -42,7 +42,7 @@ class Asked:
             "metric_name": self.metric, "aggregation": self.aggregation, "interval": self.interval,
             "start_time": self.start.isoformat(), "end_time": self.end.isoformat(), "time_zone": self.zone,
             "group_by": self.group_by or "", "top": str(self.top or ""), "fill": self.fill,
-            "compare": self.compare or "", "order": self.order,
+            "compare": self.compare or "", "order": self.order, "counts": "1",
         }  # fmt: skip
         if self.filter is not None:
             name, _, rest = self.filter.partition(":")
@@ -183,7 +183,15 @@ def expected(asked: Asked, events: list[Event]) -> list[dict[str, Any]]:
         pairs = {name: value_of(asked, some, seconds) for name, some in cells.items()}
         return {name: value for name, value in pairs.items() if value is not None}
 
+    def count(start: datetime, end: datetime) -> dict[str | None, int]:
+        """How many events, of a ratio how many it is divided by."""
+        counted = [one for one in found if start <= one.at < end]
+        if asked.aggregation == "ratio":
+            counted = [one for one in counted if one.is_denominator]
+        return Counter(map(shown, counted))
+
     spans = list(zip(buckets, ends, strict=True))
+    counts = [count(*span) for span in spans]
     current = [values(*span) for span in spans]
     before = [values(*span) for span in _earlier(asked, spans)] if asked.compare else None
     everyone = {name for cells in current for name in cells}
@@ -205,6 +213,7 @@ def expected(asked: Asked, events: list[Event]) -> list[dict[str, Any]]:
                 "dimensions": {} if asked.group_by is None else {asked.group_by: name},
                 "value": value,
                 "filled": is_filled,
+                "count": counts[number].get(name, 0),
             }
             if before is not None:
                 point["compared"] = before[number].get(name, 0.0 if asked.fill == "zero" else None)

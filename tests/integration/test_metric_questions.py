@@ -150,6 +150,7 @@ def check(asked: Asked, found: list[dict[str, Any]], wanted: list[dict[str, Any]
     assert list(map(place, found)) == list(map(place, wanted)), asked
     for point, right in zip(found, wanted, strict=True):
         assert close(asked, point["value"], right["value"]), (asked, point, right)
+        assert point["count"] == right["count"], (asked, point, right)
         if asked.compare:
             assert close(asked, point["compared"], right["compared"]), (asked, point, right)
 

@@ -159,6 +159,7 @@ def test_equal_questions_of_every_kind_have_one_canonical_text() -> None:
         base.replace("top=3", "top=4"), base.replace("top=3", "top="), base.replace("zero", "null"),
         base.replace("Berlin", "Paris"), base.replace("compare=7d", "compare=1d"), base.replace("compare=7d", ""),
         base.replace("desc", "asc"), base.replace("limit=10", "limit=11"), base + "&explain=1",
+        base + "&counts=1",
         base.replace("&symbol=", "&strategy_id=").replace("group_by=symbol", "group_by=strategy_id"),
     ]  # fmt: skip
     assert len({read(text).canonical for text in [base, *different]}) == len(different) + 1

@@ -44,13 +44,15 @@ def test_filters_durations_and_truth_are_written_as_the_service_reads_them() -> 
     asked = {
         "dimension": [Filter("symbol", "in", ["A", "B"]), "side:ne:BUY"],
         "last": timedelta(hours=36),
-        "explain": True,
+        "counts": True,
+        "explain": False,
     }
     assert list(metrics_request("m", asked).parameters)[1:] == [
         ("dimension", 'symbol:in:"A","B"'),
         ("dimension", "side:ne:BUY"),
         ("last", "36h"),
-        ("explain", "1"),
+        ("counts", "1"),
+        ("explain", "0"),
     ]
     assert ("last", "90s") in metrics_request("m", {"last": timedelta(seconds=90)}).parameters
     with pytest.raises(ValueError, match="last"):
