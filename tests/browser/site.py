@@ -33,7 +33,7 @@ class Site:
     def start(self) -> None:
         self._life = started(self.database, **self._variables)
         process: Process = self._life.__enter__()
-        wait_for(lambda: self._is_ready(process), timeout=30, message="the API answers")
+        wait_for(lambda: self._is_ready(process), timeout=120, message="the API answers")
 
     def stop(self) -> None:
         life, self._life = self._life, None

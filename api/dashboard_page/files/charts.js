@@ -26,10 +26,11 @@ function plotly() {
 export const seriesColour = (place) => colour(`--series-${Math.min(place + 1, SERIES)}`);
 
 /**
- * A chart. `draw(traces, layout)` takes what Plotly takes, laid over the style of the page; call it again to change it.
+ * A chart of the newest `mostPoints` of each trace. `draw(traces, layout)` takes what Plotly takes, laid over the style of
+ * the page; call it again to change it.
  * `element` stands where it is to be seen; `label` is its name for people who listen, `describe` sets what it shows.
  */
-export function chart({ label, height = 220 }) {
+export function chart({ label, height = 220, mostPoints = MOST_POINTS }) {
   const canvas = h("div", { class: "plot", role: "img", "aria-label": label });
   canvas.style.height = `calc(${height}px * var(--chart-scale))`;
   plotly().catch(() => {}); // begins to load; who draws is told if it fails
@@ -45,7 +46,7 @@ export function chart({ label, height = 220 }) {
     const Plotly = await plotly();
     if (isGone) return;
     const [traces, layout] = last;
-    await Plotly.react(canvas, traces().map(bounded), styled(layout()), CONFIG);
+    await Plotly.react(canvas, traces().map((trace) => bounded(trace, mostPoints)), styled(layout()), CONFIG);
     // What was pointed at is pointed at still: without this, what hovers would vanish with every update.
     if (pointer) document.elementFromPoint(pointer.clientX, pointer.clientY)?.dispatchEvent(new MouseEvent("mousemove", { ...pointer, bubbles: true }));
   }
@@ -79,8 +80,8 @@ export function chart({ label, height = 220 }) {
 
 const CONFIG = { displayModeBar: false, responsive: false, scrollZoom: false, doubleClick: "reset", showTips: false };
 
-function bounded(trace) {
-  const surplus = (trace.x?.length ?? 0) - MOST_POINTS;
+function bounded(trace, most) {
+  const surplus = (trace.x?.length ?? 0) - most;
   if (surplus <= 0) return trace;
   const cut = { ...trace };
   for (const [name, value] of Object.entries(trace)) {

@@ -30,6 +30,7 @@ export class Frame {
     this.main = document.getElementById("main");
     this.announcer = document.getElementById("announcer");
     this.dispose = () => {};
+    this.update = null;
     this.holder = { key_id: null, scopes: [] };
     this.onSignedIn = () => {};
     this.isLocked = false;
@@ -65,15 +66,21 @@ export class Frame {
   show(view, params) {
     if (this.isLocked) return;
     const focused = document.activeElement?.id;
-    this.leave();
+    const update = view && this.shown === view.id ? this.update : null;
+    if (!update) this.leave();
     const zone = params.zone && format.isZone(params.zone) ? params.zone : format.ownZone();
+    // Kept while it is the same: who types in it keeps the focus.
+    if (zone !== this.zone || !this.zoneHolder.hasChildNodes()) this.zoneHolder.replaceChildren(zonePicker(zone, (chosen) => this.router.set({ zone: chosen })));
     this.zone = zone;
-    this.zoneHolder.replaceChildren(zonePicker(zone, (chosen) => this.router.set({ zone: chosen })));
     this.signOutButton.hidden = this.holder.key_id === null;
     for (const link of this.links) {
       link.href = this.router.href(link.dataset.view);
       if (link.dataset.view === view?.id) link.setAttribute("aria-current", "page");
       else link.removeAttribute("aria-current");
+    }
+    if (update) {
+      update(params, this.context(zone));
+      return;
     }
     document.title = `${view?.title ?? "Not found"} · B25 Analytics`;
     const heading = h("h1", { class: "hidden" }, view?.title ?? "Not found");
@@ -85,7 +92,9 @@ export class Frame {
       return;
     }
     try {
-      this.dispose = view.render(root, params, this.context(zone)) ?? (() => {});
+      const made = view.render(root, params, this.context(zone)) ?? (() => {});
+      this.dispose = made.dispose ?? made;
+      this.update = made.update ?? null;
     } catch (error) {
       root.replaceChildren(errorState(error));
       throw error;
@@ -110,6 +119,7 @@ export class Frame {
   leave() {
     this.dispose();
     this.dispose = () => {};
+    this.update = null;
   }
 
   /** Say something to people who listen; `isShown`: to those who look, too. */

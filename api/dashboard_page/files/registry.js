@@ -5,7 +5,8 @@
 //     title: "Overview",       // in the navigation and in the title of the window
 //     render(root, params, context) {   // fill `root`, an empty element; `params`: settings in the address, texts
 //       …                               // `context`: see frame.js
-//       return () => { … };             // dispose: close streams, stop timers, drop charts
+//       return () => { … };             // dispose: close streams, stop timers, drop charts; or {dispose, update}, where
+//                                       // update(params, context) takes other settings without rendering anew
 //     },
 //   };
 //
@@ -13,10 +14,11 @@
 
 import { view as deadLetters } from "./views/dead_letters.js";
 import { view as events } from "./views/events.js";
+import { view as explorer } from "./views/explorer.js";
 import { view as ledger } from "./views/ledger.js";
 import { view as overview } from "./views/overview.js";
 import { view as pipeline } from "./views/pipeline.js";
 import { view as restatements } from "./views/restatements.js";
 import { view as sources } from "./views/sources.js";
 
-export const views = [overview, events, pipeline, deadLetters, sources, ledger, restatements];
+export const views = [overview, explorer, events, pipeline, deadLetters, sources, ledger, restatements];

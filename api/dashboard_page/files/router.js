@@ -12,11 +12,17 @@ export class Router {
     document.addEventListener("click", (event) => this.follow(event));
   }
 
-  /** What the address says now. */
+  /** What the address says now; a setting that it names several times is a list. */
   get current() {
     const id = location.pathname.slice(ROOT.length).replace(/^\/|\/$/g, "") || this.views[0].id;
     const view = this.views.find((one) => one.id === id) ?? null;
-    return { view, params: Object.fromEntries(new URLSearchParams(location.search)) };
+    const params = {};
+    const query = new URLSearchParams(location.search);
+    for (const name of new Set(query.keys())) {
+      const all = query.getAll(name);
+      params[name] = all.length > 1 ? all : all[0];
+    }
+    return { view, params };
   }
 
   /** The address of a view; what holds for all views, the zone, is kept. */
@@ -25,7 +31,9 @@ export class Router {
     const query = new URLSearchParams();
     for (const name of KEPT) if (here.has(name) && !(name in params)) query.set(name, here.get(name));
     for (const [name, value] of Object.entries(params)) {
-      if (value !== null && value !== undefined && value !== "") query.set(name, value);
+      for (const one of [value].flat()) {
+        if (one !== null && one !== undefined && one !== "") query.append(name, one);
+      }
     }
     const text = query.toString();
     return `${ROOT}/${id}${text ? `?${text}` : ""}`;
