@@ -197,7 +197,7 @@ def test_who_polls_is_told_only_what_is_new(api: Api, path: str) -> None:
 def test_a_letter_that_is_settled_changes_what_is_polled(api: Api, database: str) -> None:
     path = "/api/v1/dead-letters/groups"
     etag = api.request("GET", path).headers["etag"]
-    execute(database, "UPDATE dead_letter_events SET status = 'discarded' WHERE id = 1")
+    execute(database, "UPDATE dead_letter_events SET status = 'discarded', settled_at = now() WHERE id = 1")
     answer = api.request("GET", path, headers={"If-None-Match": etag})
-    execute(database, "UPDATE dead_letter_events SET status = 'open' WHERE id = 1")
+    execute(database, "UPDATE dead_letter_events SET status = 'open', settled_at = NULL WHERE id = 1")
     assert (answer.status_code, answer.json()["groups"][0]["open"]) == (200, 2)

@@ -40,8 +40,8 @@ function draw(letter, request, context, again) {
       h("p", {}, letter.meaning ?? ""), letter.advice && h("p", {}, h("strong", {}, "What to do: "), letter.advice),
       h("dl", { class: "facts" }, facts(letter, context).map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))))),
     panel("Value", { id: "value", note: letter.value && format.number(letter.value.size, "bytes") },
-      bytes(letter.value, "There is none: a tombstone, or its bytes have expired.")),
-    panel("Key", { id: "key-of-message", note: letter.key && format.number(letter.key.size, "bytes") }, bytes(letter.key, "The message has no key.")),
+      bytes(letter.value, "value", "There is none: a tombstone, or its bytes have expired.")),
+    panel("Key", { id: "key-of-message", note: letter.key && format.number(letter.key.size, "bytes") }, bytes(letter.key, "key", "The message has no key.")),
     panel("Headers", { id: "headers", note: `${letter.headers.length}` }, headers(letter, context)),
   ];
 }
@@ -65,14 +65,14 @@ function facts(letter, context) {
   return found;
 }
 
-function bytes(shown, nothing) {
+function bytes(shown, name, nothing) {
   if (shown === null) return h("p", { class: "quiet" }, nothing);
   const [note, text] = shown.text === null
     ? ["Not UTF-8: bytes in hexadecimal, with what of them is ASCII.", dump(shown.base64)]
     : readable(shown.text);
   return [
     h("p", { class: "quiet small" }, note),
-    h("pre", { class: "bytes", tabindex: "0", role: "region", "aria-label": "Bytes" }, text),
+    h("pre", { class: "bytes", tabindex: "0", role: "region", "aria-label": `Bytes of the ${name}` }, text),
     shown.is_cut && h("p", { class: "quiet small" }, "There is more: ask with max_bytes, or export it."),
   ];
 }

@@ -24,18 +24,23 @@ export function runsPanel(found, context) {
     rows.length ? table("Newest run of each job, and failed ones of a day", columns, rows.slice(0, MOST_RUNS)) : nothing(found, "Nothing has run yet."));
 }
 
-/** The last evaluation of each check, failed ones first. */
+let showsPassed = false;
+
+/** The last evaluation of each check: failed ones, and on demand those that passed. */
 export function checksPanel(found, context) {
   const now = Date.now();
-  const failed = found.checks.filter((check) => !check.passed).length;
-  const rows = [...found.checks].sort((a, b) => a.passed - b.passed);
+  const failed = found.checks.filter((check) => !check.passed);
+  const passed = found.checks.filter((check) => check.passed);
   const columns = [
     { title: "Check", isHeader: true, cell: (check) => [h("span", { class: "break" }, check.name), h("span", { class: "quiet small block" }, check.asset)] },
     { title: "State", cell: (check) => (check.passed ? badge("passed", "good") : badge(check.severity === "error" ? "failed" : "failed, a warning", check.severity === "error" ? "bad" : "warn")) },
     { title: "Evaluated", cell: (check) => ago(check.evaluated_at, now, context.zone) },
   ];
-  return panel("Checks of Dagster", { id: "checks", note: found.checks.length ? `${failed} of ${found.checks.length} failed` : null },
-    rows.length ? table("Last evaluation of each check", columns, rows) : nothing(found, "Nothing was checked in the last three hours."));
+  return panel("Checks of Dagster", { id: "checks", note: found.checks.length ? `${failed.length} of ${found.checks.length} failed` : null },
+    found.checks.length === 0 && nothing(found, "Nothing was checked in the last three hours."),
+    failed.length > 0 && table("Checks that failed", columns, failed),
+    passed.length > 0 && h("details", { open: showsPassed, ontoggle: (event) => { showsPassed = event.target.open; } },
+      h("summary", { id: "passed-checks" }, counted(passed.length, "check passed", "checks passed")), table("Checks that passed", columns, passed)));
 }
 
 const nothing = (found, text) => h("p", { class: "quiet" }, found.is_known ? text : "Dagster keeps no tables in this database, so nothing is known of it here.");
@@ -46,7 +51,7 @@ export function backfillsPanel(found, context) {
   const columns = [
     { title: "Metrics", isHeader: true, cell: (one) => (one.is_everything ? "all" : one.metrics?.join(", ") ?? "several") },
     { title: "State", cell: (one) => badge(one.state, one.state === "running" ? "" : "warn") },
-    { title: "Hours done", end: true, cell: (one) => format.exact(one.hours) },
+    { title: "Hours done", end: true, cell: (one) => (one.total_hours === null ? format.exact(one.hours) : `${format.exact(one.hours)} of ${format.exact(one.total_hours)} (${format.number(one.percent, "percent")})`) },
     { title: "Last", cell: (one) => ago(one.done_at, now, context.zone) },
   ];
   const hours = found.recomputing.length;

@@ -17,7 +17,7 @@ export const view = {
   title: "Pipeline",
   render(root, params, context) {
     const parts = Object.fromEntries(["verdict", "trouble", "tiles", "landing", "upkeep", "upkeepTrouble"].map((name) => [name, h("div", {})]));
-    parts.upkeep.className = "grid";
+    parts.upkeep.className = "grid upkeep";
     swap(parts.verdict, h("p", { class: "card quiet" }, "Looking …"));
     root.append(parts.verdict, parts.trouble, parts.tiles, parts.landing, parts.upkeepTrouble, parts.upkeep);
     const tell = announcer(context, "#verdict-title");
