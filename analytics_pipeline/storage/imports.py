@@ -23,7 +23,7 @@ from analytics_pipeline.events.messages import IMPORT_SOURCE, DeadLetter, RawBat
 from analytics_pipeline.storage import import_progress, ledger, source_statistics
 from analytics_pipeline.storage.connection import Connection, Lock
 from analytics_pipeline.storage.copying import Cursor
-from analytics_pipeline.storage.import_progress import Outcome, Overtaken, Progress
+from analytics_pipeline.storage.import_progress import Outcome, Progress
 from analytics_pipeline.storage.landing import Lander
 from analytics_pipeline.storage.offsets import Span
 from analytics_pipeline.storage.original import Row
@@ -123,8 +123,6 @@ def land(lander: Lander, progress: Progress, rows: Sequence[Row], rules: Rules) 
     def take(cursor: Cursor) -> Batch:
         # One after the other, also when a process was killed whose transaction has not ended yet.
         cursor.execute(_ALONE, (Lock.IMPORT,))
-        if import_progress.read(cursor, progress.origin, progress.day) != progress:
-            raise Overtaken(f"the import of {progress.day} was moved on by somebody else")
         found = cursor.execute(_NEXT_OFFSET, (IMPORT_SOURCE, progress.partition)).fetchone()
         assert found is not None
         batch = Batch(progress, rows, found[0], _judged(cursor, progress, rows, found[0], rules))
