@@ -13,7 +13,7 @@ IMAGE ?= b25/analytics:latest
 BIN := .venv/bin
 CODE := analytics_pipeline api tests
 
-.PHONY: chaos soak bench-ingest bench-post bench-api bench-rollup bench-dagster docs lock help up down clean test test-browser test-coverage fmt lint build run dev migrate-up docker-build docker-run
+.PHONY: dashboards chaos soak bench-ingest bench-post bench-api bench-rollup bench-dagster docs lock help up down clean test test-browser test-coverage fmt lint build run dev migrate-up docker-build docker-run
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -83,8 +83,11 @@ docs: .venv/.dev ## Write the pages that follow from the source: docs/metrics-ca
 	@$(BIN)/python -m analytics_pipeline.cli.page > docs/.cli.md
 	@mv docs/.cli.md docs/cli.md
 
+dashboards: .venv/.dev ## Write the dashboards of Grafana, deploy/grafana/dashboards, from deploy/grafana/boards
+	@$(BIN)/python -m deploy.grafana
+
 lock: .venv/.dev ## Write the lock files anew from pyproject.toml; versions stay, unless ARGS='--upgrade'
-	@$(call compile,runtime,)
+	@$(call compile,runtime,--extra tracing)
 	@$(call compile,local,--extra local --group build)
 	@$(call compile,dev,--extra local --group dev --group build)
 

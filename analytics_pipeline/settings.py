@@ -51,6 +51,9 @@ ORIGINAL_VARIABLES = {
 }
 """Environment variables of the original service and the key each one sets."""
 
+SHARED_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+"""Variable of prometheus_client: where the processes of one machine put their series, if they do."""
+
 _MARTS_OF_EVENTS = (
     "order_analytics",
     "user_behavior",

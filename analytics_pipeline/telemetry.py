@@ -210,6 +210,18 @@ TABLE_BYTES = Gauge(
     ["table"],
     multiprocess_mode="livemostrecent",
 )
+TABLE_ROWS = Gauge(
+    "analytics_table_rows",
+    "Rows of the same tables as Postgres estimates them: live, and dead ones that a vacuum will remove",
+    ["table", "state"],
+    multiprocess_mode="livemostrecent",
+)
+PARTITIONS_AHEAD = Gauge(
+    "analytics_partitions_ahead_days",
+    "For how many more days rows of a partitioned table have a partition",
+    ["table"],
+    multiprocess_mode="livemostrecent",
+)
 RETENTION_OVERDUE = Gauge(
     "analytics_retention_overdue_seconds",
     "For how long the oldest partition should have been removed",
@@ -249,4 +261,115 @@ HTTP_DURATION = Histogram(
 )
 SYSTEM_METRICS_SKIPPED = Counter(
     "analytics_system_metrics_skipped_total", "Minutes whose system_metrics could not be written"
+)
+PROCESSES = Gauge(
+    "analytics_processes", "Processes that run, by service", ["service"], multiprocess_mode="livesum"
+)
+POSTGRES_UP = Gauge(
+    "analytics_postgres_up",
+    "Whether Postgres answers a service: 0 as soon as one of its processes gets no answer",
+    ["service"],
+    multiprocess_mode="livemin",
+)
+CACHE_UP = Gauge(
+    "analytics_cache_up",
+    "Whether Redis answered a service when it was last asked: 0 as soon as one of its processes got no answer",
+    ["service"],  # without a label, processes that never ask would count as refused
+    multiprocess_mode="livemin",
+)
+LEDGER_BROKEN = Gauge(
+    "analytics_ledger_broken",
+    "Places where a balance of the ledger's last hour does not hold",
+    ["check"],
+    multiprocess_mode="livemostrecent",
+)
+ROLLUP_PENDING = Gauge(
+    "analytics_rollup_pending_deltas",
+    "Deltas that no live merge has settled",
+    multiprocess_mode="livemostrecent",
+)
+ROLLUP_PENDING_AGE = Gauge(
+    "analytics_rollup_pending_seconds",
+    "Age of the oldest delta that no live merge has settled",
+    multiprocess_mode="livemostrecent",
+)
+DATABASE_BYTES = Gauge(
+    "analytics_postgres_database_bytes", "Size of the database", multiprocess_mode="livemostrecent"
+)
+POSTGRES_CONNECTIONS = Gauge(
+    "analytics_postgres_connections",
+    "Connections to the database by state",
+    ["state"],
+    multiprocess_mode="livemostrecent",
+)
+POSTGRES_CONNECTIONS_MOST = Gauge(
+    "analytics_postgres_max_connections",
+    "Connections that the server allows",
+    multiprocess_mode="livemostrecent",
+)
+POSTGRES_OLDEST_TRANSACTION = Gauge(
+    "analytics_postgres_oldest_transaction_seconds",
+    "Age of the oldest transaction in the database",
+    multiprocess_mode="livemostrecent",
+)
+POSTGRES_WAITING = Gauge(
+    "analytics_postgres_waiting_for_locks",
+    "Connections that wait for a lock",
+    multiprocess_mode="livemostrecent",
+)
+POSTGRES_WAL = Gauge(
+    "analytics_postgres_wal_written_bytes",
+    "Write-ahead log since the server was made",
+    multiprocess_mode="livemostrecent",
+)
+POSTGRES_TRANSACTIONS = Gauge(
+    "analytics_postgres_transactions",
+    "Transactions since the server's statistics began, by how they ended",
+    ["outcome"],
+    multiprocess_mode="livemostrecent",
+)
+POSTGRES_BLOCKS = Gauge(
+    "analytics_postgres_block_reads",
+    "Blocks read since the server's statistics began, by where they were: cache or disk",
+    ["place"],
+    multiprocess_mode="livemostrecent",
+)
+POSTGRES_TEMPORARY = Gauge(
+    "analytics_postgres_temporary_bytes",
+    "Written to temporary files since the server's statistics began",
+    multiprocess_mode="livemostrecent",
+)
+POSTGRES_DEADLOCKS = Gauge(
+    "analytics_postgres_deadlocks",
+    "Deadlocks since the server's statistics began",
+    multiprocess_mode="livemostrecent",
+)
+POSTGRES_TRANSACTION_AGE = Gauge(
+    "analytics_postgres_transaction_id_age",
+    "Transactions since the oldest row that is not frozen; the server stops at two thousand million",
+    multiprocess_mode="livemostrecent",
+)
+DISK_BYTES = Gauge(
+    "analytics_disk_bytes",
+    "The disk that holds the state folder: its size, and what is free for us",
+    ["kind"],
+    multiprocess_mode="livemostrecent",
+)
+DAGSTER_RUNS = Gauge(
+    "analytics_dagster_runs",
+    "Runs of Dagster by state: waiting and started now, the others in the last hour",
+    ["state"],
+    multiprocess_mode="livemostrecent",
+)
+DAGSTER_CHECKS_FAILED = Gauge(
+    "analytics_dagster_checks_failed",
+    "Assets whose latest asset check of that name failed",
+    ["check"],
+    multiprocess_mode="livemostrecent",
+)
+DAGSTER_HEARTBEAT = Gauge(
+    "analytics_dagster_heartbeat_seconds",
+    "Since when a part of Dagster's daemon was last heard of",
+    ["daemon"],
+    multiprocess_mode="livemostrecent",
 )

@@ -19,6 +19,7 @@ from analytics_pipeline.settings import Settings
 from analytics_pipeline.storage import api_keys
 from analytics_pipeline.storage.system_metrics import Reporter
 from api import health, page
+from analytics_pipeline.telemetry import PROCESSES
 from api.access import rules_of
 from api.arrivals import Arrivals
 from api.audit import AuditTrail
@@ -227,9 +228,11 @@ async def _answer_http_exception(request: Request, error: Exception) -> Response
     headers = {"Allow": allowed(request.app, request.url.path)} if status == 405 else None
     texts = {
         404: ("no-such-path", "Not found", "There is no such path; /docs shows all."),
+    PROCESSES.labels("api").set(1)
         405: (
             "method-not-allowed",
             "Method not allowed",
+        PROCESSES.labels("api").set(0)
             "This path has other methods; see the Allow header.",
         ),
     }

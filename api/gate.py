@@ -28,7 +28,13 @@ _KEY_HEADER = b"x-api-key"
 _CSRF_HEADER = b"x-csrf-token"
 _BEARER = b"bearer "
 _HARMLESS = frozenset({"GET", "HEAD", "OPTIONS"})
+_FAILURES = ("api-key-required", "invalid-api-key", "csrf-token")
 UNLIMITED = frozenset({"/health", "/healthz", "/ready"})
+
+
+# A failure that has not come yet says 0, so that the first one is an increase.
+for _kind in _FAILURES:
+    telemetry.AUTHENTICATION_FAILURES.labels(_kind)
 
 
 class Admission(NamedTuple):

@@ -15,6 +15,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
 from analytics_pipeline.settings import Redis as RedisSettings
+from analytics_pipeline.telemetry import CACHE_UP
 
 _FIRST_REST = 1.0
 _LONGEST_REST = 10.0
@@ -27,6 +28,8 @@ class RedisLine:
 
     def __init__(self, settings: RedisSettings) -> None:
         self._timeout = settings.timeout.total_seconds()
+        self._up = CACHE_UP.labels("api")
+        self._up.set(1)  # until it says no
         self._rest = 0.0
         self._resting_until = 0.0
         self._client = Redis(
@@ -49,7 +52,9 @@ class RedisLine:
             async with asyncio.timeout(self._timeout):
                 await self._client.ping()
         except (RedisError, OSError, TimeoutError):
+            self._up.set(0)
             return False
+        self._up.set(1)
         self._rest = self._resting_until = 0.0
         return True
 
@@ -75,8 +80,10 @@ class RedisLine:
                 _log.warning("cache_unavailable", reason=type(error).__name__)
             self._rest = min(max(self._rest * 2, _FIRST_REST), _LONGEST_REST)
             self._resting_until = time.monotonic() + self._rest
+            self._up.set(0)
             return None
         if self._rest:
             _log.info("cache_available")
             self._rest = self._resting_until = 0.0
+        self._up.set(1)
         return found

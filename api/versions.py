@@ -25,6 +25,7 @@ from psycopg.sql import SQL, Identifier
 from analytics_pipeline.errors import EnvironmentFault, SchemaMismatch
 from analytics_pipeline.storage.connection import connection
 from analytics_pipeline.storage.migrations import check_schema
+from analytics_pipeline.telemetry import POSTGRES_UP
 
 POLL = 0.05
 """Seconds between two readings."""
@@ -50,6 +51,7 @@ GROUP BY 1
 
 _REVISIONS = "SELECT day, revision FROM rollup_days"
 
+_UP = POSTGRES_UP.labels("api")
 _log = structlog.get_logger()
 
 
@@ -150,6 +152,7 @@ class Watcher:
         if self._fault != sentence:
             _log.warning("postgres_unavailable", detail=sentence, reason=reason)
         self._fault = sentence
+        _UP.set(0)
         self._versions = None
         self._is_asking = False
 
@@ -178,6 +181,7 @@ class Watcher:
         if self._fault is not None:
             _log.info("postgres_available")
         self._fault = None
+        _UP.set(1)
         while True:
             async with contextlib.aclosing(listening.notifies(timeout=POLL, stop_after=1)) as notifications:
                 channels = {notification.channel async for notification in notifications}

@@ -24,7 +24,7 @@ from analytics_pipeline.errors import (
 )
 from analytics_pipeline.events.dead_letter_limit import DeadLetterLimit
 from analytics_pipeline.events.limits import Limits
-from analytics_pipeline.ingest import sizes, watchdog
+from analytics_pipeline.ingest import measuring, watchdog
 from analytics_pipeline.ingest.backoff import Backoff
 from analytics_pipeline.ingest.consumer import Partition
 from analytics_pipeline.ingest.freshness import Freshness
@@ -143,7 +143,7 @@ def _tasks(settings: Settings, conninfo: str, listener: Listener) -> dict[str, T
         "listener": listener.run,
         "watchdog": partial(watchdog.run, conninfo),
         "inbox": inbox.run,
-        "sizes": partial(sizes.run, settings, conninfo),
+        "measuring": partial(measuring.run, settings, conninfo),
     }
     if not settings.kafka.enabled:
         _log.info("kafka.enabled is false: only posted events are landed")

@@ -55,6 +55,13 @@ _OTHER_REASON = "environment"
 # A series of a reason that has not come yet says 0, so that an increase from nothing is an increase.
 for _reason in Reason:
     EVENTS_FAILED.labels(_reason.value)
+for _name in (*_REASONS.values(), _OTHER_REASON):
+    LANDING_ROLLBACKS.labels(_name)
+for _outcome in ("landed", "not_landed"):
+    COMMITS_UNKNOWN.labels(_outcome)
+for _kind in Kind:
+    INGEST_STALLED.labels(_kind.value)
+    INGEST_STALLS.labels(_kind.value)
 for _metric in BUILT_IN.metrics:
     for _dimensions in filter(None, _metric.dimension_sets):
         METRIC_OTHER.labels(_metric.name, dimension_set_name(_dimensions))

@@ -14,7 +14,7 @@ from analytics_pipeline.local_stack.dagster_home import write_home
 from analytics_pipeline.local_stack.orphaned_runs import fail_orphaned_runs
 from analytics_pipeline.local_stack.plan import Plan
 from analytics_pipeline.local_stack.service import Say, Service
-from analytics_pipeline.settings import environment
+from analytics_pipeline.settings import SHARED_FOLDER, environment
 
 STOP_ORDER = (
     ("simulator", "history"),
@@ -47,6 +47,9 @@ def api_and_dagster(plan: Plan) -> list[Service]:
     code, web = plan.listeners["local_stack.dagster_code_port"], plan.listeners["dagster.port"]
     workspace = ["-w", str((plan.folder.dagster / "workspace.yaml").resolve())]
     environment = _environment(plan)
+    # Dagster's runs would each leave files in the folder of the series that nobody removes; what is worth telling
+    # of Dagster, ingest reads in its tables.
+    of_dagster = {name: value for name, value in environment.items() if name != SHARED_FOLDER}
 
     prepared_at = [0.0]
 
@@ -56,7 +59,7 @@ def api_and_dagster(plan: Plan) -> list[Service]:
 
     def prepare_code_server(say: Say) -> None:
         prepare_dagster(say)
-        if fail_orphaned_runs(plan.resolved, environment):
+        if fail_orphaned_runs(plan.resolved, of_dagster):
             say("marked runs that ended with the last code server as failed")
 
     return [
@@ -76,7 +79,7 @@ def api_and_dagster(plan: Plan) -> list[Service]:
                 *("--host", code.host, "--port", str(code.port), "--location-name", "analytics"),
             ],
             Path.cwd(),
-            environment,
+            of_dagster,
             prepare=prepare_code_server,
             is_ready=probes.answers(*_reach(code)),
             ready_timeout=_READY_TIMEOUT,
@@ -86,7 +89,7 @@ def api_and_dagster(plan: Plan) -> list[Service]:
             "dagster-webserver",
             [*_module("dagster_webserver", "--host", web.host, "--port", str(web.port)), *workspace],
             Path.cwd(),
-            environment,
+            of_dagster,
             prepare=prepare_dagster,
             is_ready=probes.dagster_location(*_reach(web)),
             ready_timeout=_READY_TIMEOUT,
@@ -96,7 +99,7 @@ def api_and_dagster(plan: Plan) -> list[Service]:
             "dagster-daemon",
             [*_module("dagster._daemon", "run"), *workspace],
             Path.cwd(),
-            environment,
+            of_dagster,
             prepare=prepare_dagster,
             is_ready=probes.dagster_daemons(*_reach(web), lambda: prepared_at[0]),
             ready_timeout=_READY_TIMEOUT,

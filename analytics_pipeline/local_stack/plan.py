@@ -19,7 +19,7 @@ from analytics_pipeline.local_stack.postgres import Postgres
 from analytics_pipeline.local_stack.redis import Redis
 from analytics_pipeline.local_stack.service import Service
 from analytics_pipeline.local_stack.state import StateFolder
-from analytics_pipeline.settings import WAITS, Database, Settings
+from analytics_pipeline.settings import SHARED_FOLDER, WAITS, Database, Settings
 from analytics_pipeline.settings import Kafka as KafkaSettings
 from analytics_pipeline.settings import Redis as RedisSettings
 
@@ -148,7 +148,7 @@ class Plan:
         ours = {
             "B25_LOCAL_STACK__STATE_FOLDER": str(folder.path.resolve()),
             "B25_METRICS__FOLDER": str(folder.metrics.resolve()),
-            "PROMETHEUS_MULTIPROC_DIR": str(folder.metrics.resolve()),
+            SHARED_FOLDER: str(folder.metrics.resolve()),
             "DAGSTER_HOME": str(folder.dagster.resolve()),
             "B25_SERVER__PORT": str(resolved.server.port),
             "B25_METRICS__PORT": str(resolved.metrics.port),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from analytics_pipeline.ingest.sizes import tell
+from analytics_pipeline.ingest.measuring import tell_sizes
 from analytics_pipeline.settings import Retention
 from analytics_pipeline.storage import retention
 from analytics_pipeline.storage import sizes as measuring
@@ -35,12 +35,16 @@ def measured(db: Connection) -> measuring.Sizes:
     return sizes(db, dagster_schema="dagster")
 
 
+def bytes_of(db: Connection) -> dict[str, int]:
+    return {name: family.bytes for name, family in measured(db).families.items()}
+
+
 def test_every_byte_belongs_to_one_family(db, now):
     db.execute("CREATE SCHEMA dagster")
     db.execute("CREATE TABLE dagster.runs AS SELECT n FROM generate_series(1, 9000) AS n")
     db.execute("CREATE TABLE dagster.events AS SELECT n FROM generate_series(1, 9000) AS n")
     ensure_range(db, now - 70 * DAY, now)
-    found = measured(db).families
+    found = bytes_of(db)
     all_of_it = (
         "SELECT sum(pg_total_relation_size(oid)) FROM pg_class WHERE relkind IN ('r', 'm')"
         " AND relnamespace IN ('public'::regnamespace, 'dagster'::regnamespace)"
@@ -55,7 +59,7 @@ def test_every_byte_belongs_to_one_family(db, now):
 
 def test_a_day_that_is_detached_still_counts(db, now):
     ensure_range(db, now - 8 * DAY, now)
-    before = measured(db).families["events"]
+    before = bytes_of(db)["events"]
     partition = f"events_p{now - 8 * DAY:%Y%m%d}"
     db.execute(f"ALTER TABLE events DETACH PARTITION {partition}")
     db.execute(
@@ -63,13 +67,13 @@ def test_a_day_that_is_detached_still_counts(db, now):
         " VALUES (%s, 'events', now(), now(), 'detached')",
         (partition,),
     )
-    assert measured(db).families["events"] == before
+    assert bytes_of(db)["events"] == before
 
 
 def test_somebodys_own_tables_are_one_family_at_most(db, monkeypatch):
-    before = measured(db).families
+    before = bytes_of(db)
     monkeypatch.setattr(measuring, "MOST", 5)
-    found = measured(db).families
+    found = bytes_of(db)
     assert len(found) == 6
     assert sum(found.values()) == sum(before.values())
 
@@ -81,13 +85,13 @@ def test_what_should_have_gone_is_overdue_until_it_is_gone(db, now):
     retention.write_policies(db, Retention(raw_events="3d"))
     late = measured(db).overdue
     assert timedelta(days=3) < timedelta(seconds=late) < timedelta(days=5)
-    tell(measured(db), {"events", "gone"}, is_cleaned=True)
+    tell_sizes(measured(db), {"events", "gone"}, is_cleaned=True)
     assert RETENTION_OVERDUE._value.get() == pytest.approx(late, abs=60)
-    assert TABLE_BYTES.labels("events")._value.get() == measured(db).families["events"]
+    assert TABLE_BYTES.labels("events")._value.get() == measured(db).families["events"].bytes
     assert TABLE_BYTES.labels("gone")._value.get() == 0
     retention.remove_expired(db, now=now, run_id="r")
     assert measured(db).overdue == 0
-    tell(measured(db)._replace(overdue=9e9), set(), is_cleaned=False)
+    tell_sizes(measured(db)._replace(overdue=9e9), set(), is_cleaned=False)
     assert RETENTION_OVERDUE._value.get() == 0
 
 
@@ -95,3 +99,16 @@ def test_the_page_says_how_long_each_table_is_kept(db):
     """Nothing grows for ever: who adds a table says when its rows go."""
     families = {re.sub(r"_(\d+[mhd]|fine|coarse)$", "", each) for each in measured(db).families}
     assert {each for each in families if f"`{each}`" not in PAGE} == set()
+
+
+def test_dead_rows_and_days_ahead_are_told_by_family(db, now):
+    db.execute("CREATE TABLE somebodys AS SELECT n FROM generate_series(1, 500) AS n")
+    db.execute("ALTER TABLE somebodys SET (autovacuum_enabled = false)")
+    db.execute("DELETE FROM somebodys WHERE n <= 200")
+    db.execute("SELECT pg_stat_force_next_flush()")
+    found = measured(db)
+    assert found.families["somebodys"][1:] == (300, 200)
+    assert 1 < found.days_ahead["events"] <= 3
+    assert found.days_ahead.keys() == {
+        parent for (parent,) in db.execute("SELECT parent FROM time_partitions")
+    }
