@@ -4,6 +4,7 @@ Belongs here: arguments and words. Does not belong here: the work (`local_stack`
 """
 
 import json
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any
 
@@ -44,6 +45,7 @@ def up(
     reload: Annotated[
         bool, typer.Option("--reload", help="Restart processes when their source changes.")
     ] = False,
+    in_background: Annotated[bool, typer.Option("--in-background", hidden=True)] = False,
 ) -> None:
     """Start everything: Kafka, Postgres, Redis, ingest, Dagster, the API, and a simulator.
 
@@ -59,13 +61,15 @@ def up(
     if detach:
         flags = [] if simulator is None else ["--simulator" if simulator else "--no-simulator"]
         flags += ["--reload"] if reload else []
-        detached.up(folder, ["up", *flags], display.say)
+        detached.up(folder, ["up", "--in-background", *flags], display.say)
+        _tell_first_key(display.say)
         return
     Supervisor(
         folder,
         lambda: Plan.make(found, folder, config=config_file(), with_simulator=simulator),
         display,
         reload=reload,
+        in_background=in_background,
     ).run()
 
 
@@ -136,6 +140,15 @@ def clean(as_json: AsJson = False) -> None:
         print_json({"state_folder": str(_folder().path), "deleted": existed})
     else:
         typer.echo(f"{_folder().path} is deleted" if existed else "there was nothing to delete")
+
+
+def _tell_first_key(say: Callable[[str], None]) -> None:
+    from analytics_pipeline.local_stack import detached
+    from analytics_pipeline.local_stack.first_key import first_key, sentence
+
+    detached.join(settings())
+    if (key := first_key(settings())) is not None:
+        say(sentence(key))
 
 
 def _folder() -> Any:

@@ -24,6 +24,7 @@ from analytics_pipeline.local_stack.applications import STOP_ORDER, api_and_dags
 from analytics_pipeline.local_stack.control import Answer, ControlServer, Refused
 from analytics_pipeline.local_stack.dagster_home import create_tables_once
 from analytics_pipeline.local_stack.display import Display
+from analytics_pipeline.local_stack.first_key import first_key, sentence
 from analytics_pipeline.local_stack.past import Past
 from analytics_pipeline.local_stack.plan import Plan
 from analytics_pipeline.local_stack.pulse import Pulse
@@ -44,9 +45,16 @@ class Supervisor:
     """One run of the stack; `run` blocks until it was asked to stop."""
 
     def __init__(
-        self, folder: StateFolder, make_plan: Callable[[], Plan], display: Display, *, reload: bool = False
+        self,
+        folder: StateFolder,
+        make_plan: Callable[[], Plan],
+        display: Display,
+        *,
+        reload: bool = False,
+        in_background: bool = False,
     ) -> None:
         self._reload = reload
+        self._in_background = in_background
         self._folder = folder
         self._make_plan = make_plan
         self._display = display
@@ -126,7 +134,13 @@ class Supervisor:
         self._display.pause()
         self._display.say(f"everything is ready after {time.monotonic() - began:.1f} s")
         self._display.addresses(plan.addresses(), str(self._folder.logs))
+        if not self._in_background:  # there, what is said goes into a log: whoever started it tells the key
+            self._tell_first_key(plan)
         self._display.say(f"{self._display.how_to_stop} stops everything, in order; nothing is lost.")
+
+    def _tell_first_key(self, plan: Plan) -> None:
+        if (key := first_key(plan.resolved)) is not None:
+            self._display.say(sentence(key))
 
     def _begin(self, services: Iterable[Service]) -> None:
         for service in services:
