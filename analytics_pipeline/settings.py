@@ -461,6 +461,36 @@ class Security(Section):
     rate_limit: RateLimit = RateLimit()
 
 
+class Tracing(Section):
+    """Traces by OpenTelemetry; needs the extra `tracing`. `headers` is `name=value,name=value`, for the receiver."""
+
+    enabled: bool = False
+    endpoint: str = "http://localhost:4318/v1/traces"
+    sample_ratio: float = Field(default=1.0, ge=0, le=1)
+    headers: SecretStr = SecretStr("")
+
+    @field_validator("endpoint")
+    @classmethod
+    def _endpoint_is_an_address(cls, value: str) -> str:
+        if re.fullmatch(r"https?://[^/?#@\s]+(/[^?#\s]*)?", value):
+            return value
+        raise ValueError("write the whole address, like http://collector:4318/v1/traces, without credentials")
+
+    @field_validator("headers")
+    @classmethod
+    def _headers_are_pairs(cls, value: SecretStr) -> SecretStr:
+        pairs = value.get_secret_value().split(",") if value else []
+        if all(re.fullmatch(r"\s*[A-Za-z0-9-]+=[^\r\n]+", pair) for pair in pairs):
+            return value
+        raise ValueError("write name=value, several with commas")
+
+    def header_values(self) -> dict[str, str]:
+        """By name, in lower case; the secret itself."""
+        text = self.headers.get_secret_value()
+        pairs = (pair.partition("=") for pair in text.split(",") if text)
+        return {name.strip().lower(): value.strip() for name, _, value in pairs}
+
+
 class Dagster(Section):
     """Where Dagster keeps its own tables, and its web page."""
 
@@ -515,6 +545,7 @@ class Settings(Section):
     custom_events: CustomEvents = CustomEvents()
     realtime: Realtime = Realtime()
     security: Security = Security()
+    tracing: Tracing = Tracing()
     dagster: Dagster = Dagster()
     simulator: Simulator = Simulator()
     local_stack: LocalStack = LocalStack()

@@ -16,7 +16,7 @@ from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server.mp import MPServer
 
-from analytics_pipeline import logs
+from analytics_pipeline import logs, tracing
 from analytics_pipeline.errors import AnalyticsError, EnvironmentFault
 from analytics_pipeline.settings import Settings, environment, load_settings, project_file
 from api.side_servers import health_app, metrics_app, serve_beside
@@ -28,8 +28,11 @@ def run(settings: Settings, *, reload: bool = False) -> int:
 
     Raises:
         EnvironmentFault: a port is taken.
+        ConfigurationError: traces are asked for, and their packages are not there.
     """
     logs.configure(settings.logging, service="api")
+    if settings.tracing.enabled:
+        tracing.require()  # here: a worker that fails at this would be started again and again
     _check_port(settings.server.host, settings.server.port)
     # Spawned, not forked: this process has threads.
     multiprocessing.set_start_method("spawn", force=True)

@@ -4,7 +4,7 @@ Belongs here: composition. Does not belong here: anything else.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from uuid import uuid4
@@ -14,12 +14,13 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
+from analytics_pipeline import tracing
 from analytics_pipeline.events.limits import Limits
 from analytics_pipeline.settings import Settings
 from analytics_pipeline.storage import api_keys
 from analytics_pipeline.storage.system_metrics import Reporter
-from api import health, page
 from analytics_pipeline.telemetry import PROCESSES
+from api import health, page
 from api.access import rules_of
 from api.arrivals import Arrivals
 from api.audit import AuditTrail
@@ -58,6 +59,7 @@ from api.reads import Builder, CachedReads
 from api.redis_line import RedisLine
 from api.stream import endpoints as stream
 from api.stream.streams import Streams
+from api.versions import Listener
 from api.work_done import work_done
 
 VERSION = "1.0.0"
@@ -70,7 +72,8 @@ def create_app(
 
     `is_stopping` tells that the process was asked to stop: open streams end then.
     """
-    services = _services(settings, clock, is_stopping)
+    traces = tracing.start(settings.tracing, "api") if settings.tracing.enabled else None
+    services = _services(settings, clock, is_stopping, traces)
     app = FastAPI(
         title=TITLE,
         version=VERSION,
@@ -79,6 +82,8 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         openapi_url="/openapi.json",
+        # Its own spans would hold query strings, and know nothing of what is answered before routing.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.state.services = services
     app.openapi = partial(document, app, needs_key=settings.security.api_key_enabled)  # type: ignore[method-assign]
@@ -91,15 +96,20 @@ def create_app(
     app.add_exception_handler(Problem, _answer_problem)
     app.add_exception_handler(HTTPException, _answer_http_exception)
     app.add_exception_handler(RequestValidationError, _answer_validation_error)
-    edge = Edge(
+    rules = rules_of(app)
+    edge: Application = Edge(
         app,
         services.reads,
         {events.PATH: services.poster.answer},
         settings,
         gate=Gate(settings, services.keyring, services.redis),
-        rules=rules_of(app),
+        rules=rules,
         audit=services.audit,
     )
+    if traces is not None:
+        from api.traced import TracedApplication
+
+        edge = TracedApplication(edge, traces, rules.keys())
     cors = settings.security.cors
     if not cors.enabled:
         return edge
@@ -133,7 +143,19 @@ def create_app(
     )
 
 
-def _services(settings: Settings, clock: Clock, is_stopping: Callable[[], bool]) -> Services:
+def _database(
+    settings: Settings, listeners: Mapping[str, Listener], traces: tracing.Traces | None
+) -> Database:
+    if traces is None:
+        return Database(settings, listeners=listeners)
+    from api.traced import TracedDatabase
+
+    return TracedDatabase(settings, listeners=listeners, traces=traces)
+
+
+def _services(
+    settings: Settings, clock: Clock, is_stopping: Callable[[], bool], traces: tracing.Traces | None
+) -> Services:
     definitions = ActiveDefinitions(is_enabled=settings.custom_events.enabled)
     versions = MetricService()
     keyring = Keyring(clock)
@@ -142,7 +164,7 @@ def _services(settings: Settings, clock: Clock, is_stopping: Callable[[], bool])
         CHANNEL: versions.reload,
         api_keys.CHANNEL: keyring.reload,
     }
-    database = Database(settings, listeners=listeners)
+    database = _database(settings, listeners, traces)
     redis = RedisLine(settings.redis) if settings.redis.enabled else None
     cache = Cache(settings, database, redis)
     query = settings.analytics.query
@@ -171,6 +193,7 @@ def _services(settings: Settings, clock: Clock, is_stopping: Callable[[], bool])
     return Services(
         settings=settings,
         clock=clock,
+        traces=traces,
         database=database,
         desk=Desk(settings, database),
         redis=redis,
@@ -180,7 +203,9 @@ def _services(settings: Settings, clock: Clock, is_stopping: Callable[[], bool])
         arrivals=arrivals,
         reads=CachedReads(cache, clock, builders, arrivals),
         inbox=inbox,
-        poster=Poster(inbox, definitions.current, clock, settings),
+        poster=Poster(
+            inbox, definitions.current, clock, settings, context=None if traces is None else tracing.current
+        ),
         definitions=definitions,
         trials=asyncio.Semaphore(1),
         versions=versions,
@@ -203,9 +228,11 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     services.audit.start()
     reporter = Reporter(services.settings.database.conninfo(), "api", work_done)
     reporter.start()
+    PROCESSES.labels("api").set(1)
     try:
         yield
     finally:
+        PROCESSES.labels("api").set(0)
         reporter.stop()
         await services.inbox.close()
         await services.audit.close()
@@ -215,6 +242,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         if services.redis is not None:
             await services.redis.close()
         await services.database.close()
+        if services.traces is not None:
+            await asyncio.to_thread(services.traces.close)
 
 
 async def _answer_problem(request: Request, error: Exception) -> Response:
@@ -228,11 +257,9 @@ async def _answer_http_exception(request: Request, error: Exception) -> Response
     headers = {"Allow": allowed(request.app, request.url.path)} if status == 405 else None
     texts = {
         404: ("no-such-path", "Not found", "There is no such path; /docs shows all."),
-    PROCESSES.labels("api").set(1)
         405: (
             "method-not-allowed",
             "Method not allowed",
-        PROCESSES.labels("api").set(0)
             "This path has other methods; see the Allow header.",
         ),
     }

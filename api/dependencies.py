@@ -11,6 +11,7 @@ from fastapi import Depends, Request
 
 from analytics_pipeline.events.limits import Limits
 from analytics_pipeline.settings import Settings
+from analytics_pipeline.tracing import Traces
 from api.arrivals import Arrivals
 from api.audit import AuditTrail
 from api.cache import Cache
@@ -35,6 +36,7 @@ class Services:
 
     settings: Settings
     clock: Clock
+    traces: Traces | None
     database: Database
     desk: Desk
     redis: RedisLine | None

@@ -8,6 +8,7 @@ import secrets
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from functools import partial
 from types import FrameType
 
@@ -15,7 +16,7 @@ import psycopg
 import pyarrow as pa
 import structlog
 
-from analytics_pipeline import failpoints, logs
+from analytics_pipeline import failpoints, logs, tracing
 from analytics_pipeline.errors import (
     AnalyticsError,
     ConfigurationError,
@@ -71,7 +72,10 @@ def run(settings: Settings) -> int:
             return 0
         _tune_interpreter()
         Reporter(conninfo, "ingest", work_done).start()
-        failure = run_together(_tasks(settings, conninfo, listener), stop)
+        traces = tracing.start(settings.tracing, "ingest") if settings.tracing.enabled else None
+        failure = run_together(_tasks(settings, conninfo, listener, _landers(settings, traces)), stop)
+        if traces is not None:
+            traces.close()
     except AnalyticsError as error:
         failure = error
     if failure is None:
@@ -125,13 +129,24 @@ def _wait_for_postgres(conninfo: str, listener: Listener, stop: threading.Event)
     return False
 
 
-def _tasks(settings: Settings, conninfo: str, listener: Listener) -> dict[str, Task]:
+def _landers(settings: Settings, traces: tracing.Traces | None) -> Callable[..., Lander]:
+    """What makes landing connections: traced ones where that is asked for."""
+    if traces is None:
+        return Lander
+    from analytics_pipeline.ingest.traced_lander import TracedLander
+
+    return partial(TracedLander, traces=traces, namespace=settings.kafka.group_id)
+
+
+def _tasks(
+    settings: Settings, conninfo: str, listener: Listener, make_lander: Callable[..., Lander]
+) -> dict[str, Task]:
     ingestion, limits = settings.analytics.ingestion, Limits.of(settings)
     # Connections of this process have one name, so that they never end each other.
     name = f"landing-{secrets.token_hex(4)}"
     admission = Admission(conninfo)
     inbox = InboxWorker(
-        lander=Lander(conninfo, name=name, catalog=lambda: listener.catalog, admission=admission),
+        lander=make_lander(conninfo, name=name, catalog=lambda: listener.catalog, admission=admission),
         definitions=lambda: listener.current,
         limits=limits,
         batch_size=ingestion.batch_size,
@@ -163,7 +178,7 @@ def _tasks(settings: Settings, conninfo: str, listener: Listener) -> dict[str, T
     )
     for number in range(ingestion.workers):
         landings = LandingThread(
-            Lander(conninfo, name=name, catalog=lambda: listener.catalog, admission=admission)
+            make_lander(conninfo, name=name, catalog=lambda: listener.catalog, admission=admission)
         )
         ownership = Ownership(
             landings,

@@ -20,6 +20,7 @@ import pyarrow as pa
 from analytics_pipeline.events.decode import Decoded
 from analytics_pipeline.events.messages import HTTP_SOURCE, DeadLetter, Headers, Message, PlainMessage
 from analytics_pipeline.storage.copying import Cursor
+from analytics_pipeline.tracing import TRACEPARENT
 
 CHANNEL = "inbox"
 
@@ -102,11 +103,14 @@ DELETE FROM http_duplicates WHERE landed_at < %s
 
 
 class Entry(NamedTuple):
-    """Accepted events of one request: their JSON texts, joined by newlines, how many they are, and who sent them."""
+    """Accepted events of one request: their JSON texts, joined by newlines, how many they are, who sent them, and the
+    W3C context of the request, if it is traced.
+    """
 
     payload: bytes
     events: int
     producer: str = ""
+    context: str = ""
 
 
 class Landing(NamedTuple):
@@ -229,17 +233,18 @@ def _by_row(found: tuple[Any, ...]) -> int:
 
 
 def _producers(entries: Sequence[Entry]) -> str | None:
-    """JSON list of [name, events]; None when nobody gave a name, as a rule."""
-    if not any([entry.producer for entry in entries]):  # noqa: C419  (a list is quicker)
+    """JSON list of [name, events], and the context where there is one; None when there is nothing to say, as a rule."""
+    if not any([entry.producer or entry.context for entry in entries]):  # noqa: C419  (a list is quicker)
         return None
-    return json.dumps([[entry.producer, entry.events] for entry in entries])
+    return json.dumps([[entry.producer, entry.events, *filter(None, [entry.context])] for entry in entries])
 
 
-def _headers(producers: Sequence[tuple[str, int]], events: int) -> list[Headers]:
+def _headers(producers: Sequence[Sequence[Any]], events: int) -> list[Headers]:
     """What each event would have as Kafka headers."""
     headers: list[Headers] = []
-    for name, count in producers:
-        headers += [((PRODUCER_HEADER, name.encode()),) if name else ()] * count
+    for name, count, *contexts in producers:
+        named: Headers = ((PRODUCER_HEADER, name.encode()),) if name else ()
+        headers += [named + tuple((TRACEPARENT, context.encode()) for context in contexts)] * count
     return headers + [()] * (events - len(headers))
 
 

@@ -97,7 +97,7 @@ class PendingHour(NamedTuple):
 
 @dataclass(frozen=True)
 class MergeResult:
-    """What one merge did: rows written and buckets touched per level, events and late events added."""
+    """What one merge did: rows written and buckets touched per level, events and late events added; which batches."""
 
     hour: datetime
     batches: int
@@ -106,6 +106,7 @@ class MergeResult:
     late: int
     rows: dict[str, int]
     has_more: bool
+    batch_ids: Sequence[int] = ()
 
 
 def hour_key(hour: datetime) -> int:
@@ -187,7 +188,14 @@ def merge_hour(
             fail_at(RunPoint.LEVELS_WRITTEN)
             events, late_events = buckets.register_totals(minutes)
             return MergeResult(
-                hour, len(batches), deltas, events, late_events, written, len(batches) == max_batches
+                hour,
+                len(batches),
+                deltas,
+                events,
+                late_events,
+                written,
+                has_more=len(batches) == max_batches,
+                batch_ids=batches,
             )
 
 

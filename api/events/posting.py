@@ -73,7 +73,11 @@ class Poster:
         definitions: Callable[[], Definitions],
         clock: Clock,
         settings: Settings,
+        *,
+        context: Callable[[], str] | None = None,
     ) -> None:
+        """Take the services; `context` names the span at work, for landing to link to."""
+        self._context = context
         self._inbox = inbox
         self._definitions = definitions
         self._clock = clock
@@ -133,7 +137,7 @@ class Poster:
             if isinstance(verdict, Refused):
                 raise _not_an_event(verdict)
             _check_reach([verdict], reach)
-            return Entry(verdict.payload, 1, _producer(headers)), _Single(verdict)
+            return self._entry(verdict.payload, 1, headers), _Single(verdict)
         verdicts = await self._read_all(self._items(kind, content))
         accepted = [verdict for verdict in verdicts if isinstance(verdict, Accepted)]
         if not accepted:
@@ -141,8 +145,11 @@ class Poster:
         _check_reach(accepted, reach)
         is_brief = b"return=minimal" in headers.get(b"prefer", b"").lower()
         payload = b"\n".join([verdict.payload for verdict in accepted])
-        entry = Entry(payload, len(accepted), _producer(headers))
+        entry = self._entry(payload, len(accepted), headers)
         return entry, _Batch(verdicts, len(accepted), is_brief)
+
+    def _entry(self, payload: bytes, events: int, headers: Headers) -> Entry:
+        return Entry(payload, events, _producer(headers), self._context() if self._context else "")
 
     def _items(self, kind: bodies.Kind, content: bytes) -> list[bytes]:
         if kind == "ndjson":

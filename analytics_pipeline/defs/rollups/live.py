@@ -15,6 +15,7 @@ from analytics_pipeline.defs.resources import Pipeline
 from analytics_pipeline.defs.rollups.merging import Touched, merge_pending, touched_partitions
 from analytics_pipeline.defs.rollups.reports import describe_landed, describe_merge
 from analytics_pipeline.defs.rollups.specs import KEYS, level_tags
+from analytics_pipeline.defs.rollups.traced_merges import traced
 from analytics_pipeline.storage.books import buckets_of_run, freshness
 from analytics_pipeline.storage.buckets import finalize_buckets
 from analytics_pipeline.storage.connection import Connection
@@ -29,11 +30,10 @@ def merge_pending_deltas(context: dg.OpExecutionContext, pipeline: Pipeline) -> 
     """Merge every pending hour, newest first, close what is over, and report the partitions that changed."""
     aggregation = pipeline.settings.analytics.aggregation
     with pipeline.connection("merge") as connection:
-        merges = list(
-            merge_pending(
-                connection, run_id=context.run_id, max_batches=aggregation.merge_batches, budget=BUDGET
-            )
+        merging = merge_pending(
+            connection, run_id=context.run_id, max_batches=aggregation.merge_batches, budget=BUDGET
         )
+        merges = list(traced(merging, pipeline.settings, run_id=context.run_id))
         buckets = buckets_of_run(connection, context.run_id, since=START)
         closed = finalize_buckets(
             connection, now=pipeline.now(), grace=aggregation.grace, run_id=context.run_id

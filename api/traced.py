@@ -1,0 +1,89 @@
+"""The API with a server span for each request, and a client span for each question to Postgres.
+
+Belongs here: what these spans say. Does not belong here: OpenTelemetry (`analytics_pipeline.tracing`).
+Only a process with `tracing.enabled` imports this; without it there is one layer less, and `Database` as it is.
+"""
+
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
+from typing import Any
+
+from analytics_pipeline import tracing
+from analytics_pipeline.tracing import Traces
+from api.database import Connection, Database
+from api.edge import REQUEST_ID, Application, Message, Receive, Scope, Send
+
+_TRACEPARENT = tracing.TRACEPARENT.encode()
+_FIRST_OF_OURS = 500
+
+
+class TracedApplication:
+    """Wraps the application; the caller's `traceparent` is the parent."""
+
+    def __init__(self, app: Application, traces: Traces, routes: Collection[tuple[str, str]]) -> None:
+        """Take what is wrapped, the tracer, and (method, path) of every route."""
+        self._app = app
+        self._traces = traces
+        self._routes = frozenset(routes)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one ASGI scope."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        method = scope["method"]
+        parent = next((value for name, value in scope["headers"] if name == _TRACEPARENT), b"")
+        with self._traces.span(
+            method, "server", {"http.request.method": method}, traceparent=parent.decode("latin-1")
+        ) as span:
+
+            async def noting(message: Message) -> None:
+                if message["type"] == "http.response.start":
+                    status = message["status"]
+                    span.set_attribute("http.response.status_code", status)
+                    if status >= _FIRST_OF_OURS:
+                        tracing.fail(span, str(status))
+                await send(message)
+
+            try:
+                await self._app(scope, receive, noting)
+            finally:
+                route = self._route(method, scope)
+                if route is not None:
+                    span.set_attribute("http.route", route)
+                    span.update_name(f"{method} {route}")
+                span.set_attribute("analytics.request_id", scope.get(REQUEST_ID, ""))
+
+    def _route(self, method: str, scope: Scope) -> str | None:
+        """The path with its parameters unfilled, as the request's series name it."""
+        matched = getattr(scope.get("route"), "path", None)
+        if matched is not None:
+            return str(matched)
+        path: str = scope["path"]  # answered before routing
+        return path if (method, path) in self._routes else None
+
+
+class TracedDatabase(Database):
+    """See `Database`; waiting for a connection is part of the span."""
+
+    def __init__(self, *arguments: Any, traces: Traces, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._traces = traces
+
+    @asynccontextmanager
+    async def read(self, query: str, /) -> AsyncIterator[Connection]:
+        """A read-only connection; see `Database.read`."""
+        with self._traces.span(f"read {query}", "client", _about(query)):
+            async with super().read(query) as opened:
+                yield opened
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[Connection]:
+        """A connection that may write; see `Database.write`."""
+        with self._traces.span("write", "client", _about("write")):
+            async with super().write() as opened:
+                yield opened
+
+
+def _about(query: str) -> dict[str, str]:
+    return {"db.system.name": "postgresql", "db.query.summary": query}
