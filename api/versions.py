@@ -51,7 +51,6 @@ GROUP BY 1
 
 _REVISIONS = "SELECT day, revision FROM rollup_days"
 
-_UP = POSTGRES_UP.labels("api")
 _log = structlog.get_logger()
 
 
@@ -110,6 +109,9 @@ class Watcher:
         at each notification on its channel. `on_stall` runs when Postgres has stopped answering.
         """
         self._conninfo = conninfo
+        self._up = POSTGRES_UP.labels(
+            "api"
+        )  # not at import: a process that never asks would count as refused
         self._on_connect = on_connect
         self._on_stall = on_stall
         self._listeners = listeners
@@ -152,7 +154,7 @@ class Watcher:
         if self._fault != sentence:
             _log.warning("postgres_unavailable", detail=sentence, reason=reason)
         self._fault = sentence
-        _UP.set(0)
+        self._up.set(0)
         self._versions = None
         self._is_asking = False
 
@@ -181,7 +183,7 @@ class Watcher:
         if self._fault is not None:
             _log.info("postgres_available")
         self._fault = None
-        _UP.set(1)
+        self._up.set(1)
         while True:
             async with contextlib.aclosing(listening.notifies(timeout=POLL, stop_after=1)) as notifications:
                 channels = {notification.channel async for notification in notifications}

@@ -29,15 +29,16 @@ ORDER BY time_bucket"""
 
 
 def _by(value: str, metric: str, dimension: str) -> Sql:
-    """A line for each value of a dimension, those with most events."""
+    """A line for each value of a dimension, those with most events; `name.*`: each has a metric of its own name."""
+    is_metric = f"LIKE '{metric[:-1]}%'" if metric.endswith("*") else f"= '{metric}'"
     return Sql(
         f"""SELECT time_bucket AS time, {value} AS value, dimensions ->> '{dimension}' AS metric
 FROM metrics_live
-WHERE metric_name = '{metric}' AND interval = '$interval' AND dimension_set = '{dimension}'
+WHERE metric_name {is_metric} AND interval = '$interval' AND dimension_set = '{dimension}'
     AND $__timeFilter(time_bucket)
     AND dimensions ->> '{dimension}' IN (
         SELECT dimensions ->> '{dimension}' FROM metrics_live
-        WHERE metric_name = '{metric}' AND interval = '1h' AND dimension_set = '{dimension}'
+        WHERE metric_name {is_metric} AND interval = '1h' AND dimension_set = '{dimension}'
             AND time_bucket >= $__timeFrom()::timestamptz - interval '1 hour' AND time_bucket <= $__timeTo()
         GROUP BY 1 ORDER BY sum(count) DESC LIMIT {_MOST_LINES}
     )
@@ -68,7 +69,7 @@ BOARD = Board(
             "Events by type",
             "short",
             "Events a bucket, the twelve types with most. Normal: the shape of the trading day.",
-            [_by("count", "events.count", "event_type")],
+            [_by("count", "events.count.*", "event_type")],
             is_stacked=True,
         ),
         Panel(
