@@ -63,7 +63,8 @@ _MARTS_OF_EVENTS = (
 )
 _OWN_SOURCES = {"http", "_replay", "_import"}
 """Sources of the ledger that are no topics: posted events, dead letters landed again, the original's history."""
-_PREFIX = "B25_"
+PREFIX = "B25_"
+"""What the name of each of our own environment variables begins with."""
 _UNITS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _SILENCE = {
     "keepalives_idle": "5",
@@ -122,42 +123,69 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 
 
 class Section(BaseModel):
-    """One section of the file; an unknown key is a problem, because it is most often a misspelt one."""
+    """One section of the file; an unknown key is a problem, because it is most often a misspelt one.
 
-    model_config = ConfigDict(extra="forbid", validate_default=True)
+    The text below a key is what `docs/configuration.md` says about it.
+    """
+
+    model_config = ConfigDict(extra="forbid", validate_default=True, use_attribute_docstrings=True)
 
 
 class Server(Section):
     """The REST API."""
 
     host: str = "127.0.0.1"
+    """Address the API listens on; beyond loopback only with `security.api_key_enabled`, or
+    `security.allow_anonymous`."""
     port: Port = 9097
+    """Port of the API."""
     read_timeout: Duration = timedelta(seconds=30)
+    """Longest time to wait for a request's body."""
     write_timeout: Duration = timedelta(seconds=30)
+    """Accepted for the original's files; unused."""
     request_timeout: Duration = timedelta(seconds=60)
+    """Longest time until the answer to a request begins; less than 30 s also ends waiting for landings."""
     shutdown_timeout: Duration = timedelta(seconds=10)
+    """Time that running requests get when the API stops."""
     max_body_size: int = Field(default=10 * 1024 * 1024, ge=1024)
+    """Bytes of a request's body, counted while it streams, and again while it is unpacked."""
     max_batch_events: int = Field(default=10_000, ge=1, le=65_536)
+    """Events of one POST; blank lines of NDJSON count."""
     post_memory: int = Field(default=64 * 1024 * 1024, ge=1024)
+    """Bytes of posted bodies an API process holds at once; above it, 503."""
     idempotency_retention: Duration = timedelta(hours=24)
+    """How long the answer to an `Idempotency-Key` is kept."""
     workers: int = Field(default=1, ge=1, le=64)
+    """API processes."""
 
 
 class Database(Section):
     """Postgres; `url` wins over the parts. A host that begins with `/` is a socket folder."""
 
     url: SecretStr | None = None
+    """`postgresql://…`; wins over the parts below."""
     host: str = "localhost"
+    """Host, or a folder that holds a socket."""
     port: Port = 5432
+    """Port."""
     database: str = "analytics"
+    """Name of the database."""
     user: str = "analytics_user"
+    """Role; it owns the tables."""
     password: SecretStr = SecretStr("")
+    """Its password."""
     password_file: Path | None = None
+    """File that holds the password."""
     ssl_mode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] = "prefer"
+    """libpq's `sslmode`: `disable`, `allow`, `prefer`, `require`, `verify-ca`, `verify-full`."""
     max_connections: int = Field(default=50, ge=5)
+    """Bound of an API process's connections; `analytics.query.max_concurrent` is the usual limit."""
     max_idle_connections: int = Field(default=10, ge=0)
+    """Accepted for the original's files; unused."""
     connection_max_lifetime: Duration = timedelta(hours=1)
+    """A pooled connection is replaced after this."""
     connect_timeout: Duration = timedelta(seconds=5)
+    """Longest time to wait for a connection."""
 
     def conninfo(self) -> str:
         """A libpq connection string, password included: hand it to a driver, never to a log.
@@ -204,16 +232,27 @@ class Redis(Section):
     """The cache; it may disappear at any moment, and only latency changes."""
 
     enabled: bool = True
+    """Whether to use Redis at all."""
     host: str = "localhost"
+    """Host."""
     port: Port = 6379
+    """Port."""
     username: str | None = None
+    """ACL user."""
     password: SecretStr = SecretStr("")
+    """Password."""
     password_file: Path | None = None
+    """File that holds the password."""
     db: int = Field(default=0, ge=0)
+    """Database number."""
     tls: bool = False
+    """Connect with TLS."""
     tls_ca_file: Path | None = None
+    """CA certificates for TLS."""
     pool_size: int = Field(default=20, ge=1)
+    """Connections per API process."""
     timeout: Duration = timedelta(milliseconds=250)
+    """Longest wait for Redis; after it the read goes to Postgres."""
 
     def secret(self) -> str:
         """The password, empty if there is none.
@@ -228,21 +267,31 @@ class Topic(Section):
     """Settings of topics this product creates; existing topics are never changed."""
 
     partitions: int = Field(default=4, ge=1)
+    """Partitions of topics it creates."""
     replication_factor: int = Field(default=1, ge=1)
+    """Replicas of topics it creates."""
 
 
 class Kafka(Section):
     """Kafka; `options` goes to librdkafka as it is (SASL, TLS, …)."""
 
     enabled: bool = True
+    """Without it only REST brings events."""
     brokers: TextList = Field(default=["localhost:9092"])
+    """Bootstrap addresses, `host:port`."""
     topics: TextList = Field(default=["trading.events", "market.data", "order.events", "user.actions"])
+    """Topics that ingest reads."""
     group_id: str = Field(default="analytics-consumer-group", min_length=1)
+    """Consumer group."""
     auto_offset_reset: Literal["earliest", "latest"] = "earliest"
+    """Where a topic begins that was never read: `earliest` or `latest`."""
     create_topics: bool = True
+    """Create topics that do not exist."""
     topic: Topic = Topic()
     session_timeout: Duration = timedelta(seconds=10)
+    """After this a silent ingest process loses its partitions to the others."""
     options: Options = Field(default={})
+    """Librdkafka settings, passed on as they are (SASL, TLS)."""
 
     @model_validator(mode="after")
     def _topics_are_not_our_own_sources(self) -> Self:
@@ -257,18 +306,32 @@ class Ingestion(Section):
     """Landing: rows per transaction, longest wait, landing connections, rows in memory."""
 
     batch_size: int = Field(default=20_000, ge=1, le=200_000)
+    """Most rows per transaction."""
     batch_timeout: Duration = timedelta(milliseconds=200)
+    """Longest wait for a batch to fill."""
     workers: int = Field(default=2, ge=1, le=64)
+    """Landing connections per ingest process."""
     buffer_size: int = Field(default=100_000, ge=1)
+    """Rows in memory per ingest process."""
     max_future_skew: Duration = timedelta(minutes=5)
+    """Further ahead an event is `too_far_in_future`."""
     strict: bool = False
+    """Unknown top-level fields make a dead letter."""
     max_properties: int = Field(default=50, ge=1)
+    """Keys of `properties`."""
     max_property_bytes: int = Field(default=1024, ge=16)
+    """Bytes of each name and value in `properties`."""
     dead_letter_ratio: float = Field(default=0.5, gt=0, le=1)
+    """A partition with a larger share of dead letters stops, loudly."""
     dead_letter_consecutive: int = Field(default=10_000, ge=1)
+    """So does one with this many in a row."""
     inbox_poll: Duration = timedelta(milliseconds=250)
+    """The inbox is looked at this often, also without a notification."""
     stall_timeout: Duration = timedelta(seconds=30)
+    """A partition that stands still for so long although Kafka holds more is reported, and read by a new
+    consumer."""
     inbox_limit: int = Field(default=500_000, ge=1)
+    """Posted events that may wait to be landed; above it, POST answers 503."""
 
 
 class Aggregation(Section):
@@ -276,38 +339,71 @@ class Aggregation(Section):
     `retire_metrics_after` how long nobody declares a metric before it ends."""
 
     enabled: bool = True
+    """Accepted for the original's files; unused."""
     intervals: TextList = Field(default=["1m", "5m", "15m", "1h", "1d"])
+    """Accepted for the original's files; all five are always kept."""
     workers: int = Field(default=2, ge=1)
+    """Accepted for the original's files; unused."""
     batch_size: int = Field(default=10_000, ge=1)
+    """Accepted for the original's files; unused."""
     grace: Duration = timedelta(seconds=30)
+    """An event that reaches its source later than this after its minute is late; buckets wait as long
+    before they are final."""
     merge_batches: int = Field(default=500, ge=1)
+    """Most batches that one merge transaction takes."""
     retire_metrics_after: Kept = timedelta(days=1)
+    """A metric that no running ingest process has declared for so long
+    [ends](adding-a-metric.md#removing-a-metric); 1h at least."""
 
 
 class Retention(Section):
     """How long each kind of data is kept; each level at least as long as the finer one, marts as long as raw events."""
 
     raw_events: Kept = timedelta(days=90)
+    """Events older than this are refused and removed, by whole UTC days."""
     minute_aggregates: Kept = timedelta(days=365)
+    """1m rollups."""
     five_minute_aggregates: Kept = timedelta(days=365)
+    """5m rollups."""
     fifteen_minute_aggregates: Kept = timedelta(days=365)
+    """15m rollups."""
     hourly_aggregates: Kept = timedelta(days=730)
+    """1h rollups."""
     daily_aggregates: Kept = timedelta(days=3650)
+    """1d rollups."""
     order_analytics: Kept = timedelta(days=90)
+    """This mart; at least `raw_events`, which it follows where that is longer and this key is not set."""
     user_behavior: Kept = timedelta(days=90)
+    """This mart; the same holds."""
     market_analytics: Kept = timedelta(days=90)
+    """Its rows at 1m and 5m; the same holds."""
     market_analytics_coarse: Kept = timedelta(days=730)
+    """Its rows at 15m, 1h and 1d; the same holds, and at least `market_analytics`."""
     strategy_performance: Kept = timedelta(days=730)
+    """This mart; the same holds."""
     system_metrics: Kept = timedelta(days=30)
+    """What each process says of itself."""
     restatements: Kept = timedelta(days=90)
+    """Lines of the feed of what changed after it was final ([backfill](backfill.md))."""
     source_statistics: Kept = timedelta(days=90)
+    """What `analytics sources` shows, per hour and producer."""
     dead_letters: Kept = timedelta(days=90)
+    """The bytes of dead letters, from when they were replayed or discarded; open ones stay. Reason and fate
+    stay as long as the ledger."""
     ledger: Kept = timedelta(days=365)
+    """Lines of the ledger, with their dead letters; lines of events that are still there stay. At least
+    `dead_letters`."""
     dagster_runs: Kept = timedelta(days=14)
+    """Finished runs of Dagster."""
     archive_uri: str | None = None
+    """`file:///folder` or `s3://bucket/folder`: raw events are written there as Parquet and verified before
+    they are removed ([retention](retention.md))."""
     cleanup_enabled: bool = True
+    """Remove what has expired."""
     cleanup_interval: Duration = timedelta(days=1)
+    """Accepted for the original's files; removal is daily, after midnight UTC."""
     partitions_ahead: int = Field(default=7, ge=1, le=60)
+    """Days of partitions made ahead of time."""
 
     @model_validator(mode="after")
     def _marts_follow_raw_events(self) -> Self:
@@ -352,14 +448,24 @@ class Query(Section):
     """Reads; `cache_ttl` is idle expiry in Redis, validity is the data version."""
 
     max_results: int = Field(default=10_000, ge=1)
+    """Largest `limit` of a list of events."""
     max_scanned: int = Field(default=100_000, ge=1_000)
+    """Events that one page may look at where no index leads to what is asked for."""
     default_limit: int = Field(default=100, ge=1)
+    """`limit` when none is given."""
     timeout: Duration = timedelta(seconds=10)
+    """Longest time for a query."""
     cache_enabled: bool = True
+    """Whether answers are cached."""
     cache_ttl: Duration = timedelta(minutes=5)
+    """A cached answer goes when nobody asked for it for so long; whether it is valid depends on the data
+    alone."""
     max_points: int = Field(default=50_000, ge=1)
+    """Most points of one answer."""
     max_concurrent: int = Field(default=16, ge=1)
+    """Queries at the same time, per API process."""
     max_concurrent_per_key: int | None = Field(default=None, ge=1)
+    """Of those, how many may be of one key or address; half of them if it is not given."""
 
     def of_one_key(self, most: int) -> int:
         """Of so many queries at once, how many may be of one key: half of them unless said otherwise."""
@@ -379,17 +485,24 @@ class Metrics(Section):
     """Prometheus."""
 
     enabled: bool = True
+    """Serve Prometheus' series."""
     host: str = "127.0.0.1"
+    """Address."""
     port: Port = 9098
+    """Port."""
     path: str = "/metrics"
+    """Path."""
     folder: Path | None = None
+    """Folder in which the processes of this machine share their series; `analytics up` sets it."""
 
 
 class Logging(Section):
     """Structured logs, one event a line."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
+    """`debug`, `info`, `warning`, `error`."""
     format: Literal["json", "console", "logfmt"] = "logfmt"
+    """`logfmt`, `json`, `console`."""
 
     @model_validator(mode="before")
     @classmethod
@@ -404,35 +517,50 @@ class Health(Section):
     """Health endpoints on a port of their own (they are on the API's port too)."""
 
     enabled: bool = True
+    """Serve health on a port of its own."""
     host: str = "127.0.0.1"
+    """Address."""
     port: Port = 9099
+    """Port."""
     path: str = "/health"
+    """Path, beside `/health`, `/healthz`, `/ready`."""
     check_interval: Duration = timedelta(seconds=1)
+    """Postgres and Redis are asked at most this often."""
 
 
 class CustomEvents(Section):
     """User-defined event types."""
 
     enabled: bool = True
+    """Validate events of defined types."""
     strict: bool = False
+    """Accept built-in and defined types only."""
     max_properties: int = Field(default=50, ge=1)
+    """Keys of `properties` of a defined type."""
     max_property_size: int = Field(default=1024, ge=16)
+    """Bytes of each of its names and values."""
 
 
 class Realtime(Section):
     """Live streams; `websocket_port` is accepted and unused: the original never opened it."""
 
     enabled: bool = True
+    """Whether there are [streams](streams.md)."""
     update_interval: Duration = timedelta(seconds=1)
+    """How often a stream looks for news."""
     max_connections: int = Field(default=1000, ge=1)
+    """Open streams of one API process."""
     websocket_port: Port | None = None
+    """Accepted for the original's files; unused (the original never opened it)."""
 
 
 class Cors(Section):
     """Browsers of other origins; they never send cookies here, so `*` opens nothing that has none."""
 
     enabled: bool = False
+    """Answer browsers of other origins."""
     allowed_origins: TextList = Field(default=[])
+    """Which, such as `https://page.example`, or `*`; never with cookies."""
 
     @field_validator("allowed_origins")
     @classmethod
@@ -446,17 +574,25 @@ class RateLimit(Section):
     """Requests per client."""
 
     enabled: bool = True
+    """Limit requests per key, over all API processes, and per address without one; loopback without a key
+    is exempt."""
     requests_per_minute: int = Field(default=1000, ge=1)
+    """Requests a minute."""
     burst: int = Field(default=100, ge=1)
+    """Requests at once."""
 
 
 class Security(Section):
     """Without API keys only loopback is open, unless `allow_anonymous` says otherwise."""
 
     api_key_enabled: bool = False
+    """Every request needs an API key, on loopback too ([security](security.md))."""
     allow_anonymous: bool = False
+    """Without keys, allow `server.host` beyond loopback: everybody who reaches it may read and write."""
     session_lifetime: Annotated[Duration, Field(gt=timedelta(0), le=timedelta(days=30))] = timedelta(hours=12)
+    """How long the cookie of a page holds, at most `30d`."""
     audit_retention: Annotated[Duration, Field(gt=timedelta(0))] = timedelta(days=365)
+    """How long lines of the audit log are kept."""
     cors: Cors = Cors()
     rate_limit: RateLimit = RateLimit()
 
@@ -495,20 +631,30 @@ class Dagster(Section):
     """Where Dagster keeps its own tables, and its web page."""
 
     host: str = "127.0.0.1"
+    """Address of Dagster's page; it has no login."""
     port: Port = 3000
+    """Port of Dagster's page."""
     schema_name: str = Field(default="dagster", pattern=r"^[a-z_][a-z0-9_]{0,62}$")
+    """Postgres schema for Dagster's own tables."""
 
 
 class Simulator(Section):
     """The trading simulator of `analytics up`."""
 
     rate: float = Field(default=100.0, gt=0, le=100_000)
+    """Events a second."""
     history: Duration = timedelta(hours=24)
+    """How far the history of a first start goes back."""
     history_events: int = Field(default=150_000, ge=0)
+    """How many events it has; 0 for none."""
     late_ratio: float = Field(default=0.002, ge=0, le=1)
+    """Share of events that are late."""
     duplicate_ratio: float = Field(default=0.002, ge=0, le=1)
+    """Share of messages sent twice."""
     broken_ratio: float = Field(default=0.001, ge=0, le=1)
+    """Share of messages that cannot become events."""
     seed: int | None = None
+    """The same seed gives the same events; without it each start has its own."""
 
 
 class LocalStack(Section):
@@ -519,13 +665,21 @@ class LocalStack(Section):
     """
 
     state_folder: Path = Path(".analytics")
+    """Where `analytics up` keeps data, logs, ports and passwords."""
     embed: Annotated[list[Literal["kafka", "postgres", "redis"]] | None, BeforeValidator(_split_list)] = None
+    """Which of `kafka`, `postgres`, `redis` to start; left out: those whose address is at its default."""
     kafka_port: Port = 9092
+    """Port of the embedded Kafka."""
     kafka_controller_port: Port = 9093
+    """Its controller's port."""
     kafka_heap: str = Field(default="512m", pattern=r"^\d+[mg]$")
+    """Its heap."""
     postgres_port: Port = 5432
+    """Port of the embedded Postgres."""
     redis_port: Port = 6379
+    """Port of the embedded Redis."""
     dagster_code_port: Port = 0
+    """Port of the code server."""
 
 
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
@@ -617,8 +771,8 @@ def load_settings(path: Path | None = None) -> Settings:
         if variables.get(variable):
             _set(content, key, variables[variable])
     for variable, text in variables.items():
-        if variable.startswith(_PREFIX) and variable != "B25_CONFIG":
-            _set(content, tuple(variable.removeprefix(_PREFIX).lower().split("__")), text)
+        if variable.startswith(PREFIX) and variable != "B25_CONFIG":
+            _set(content, tuple(variable.removeprefix(PREFIX).lower().split("__")), text)
     try:
         return Settings.model_validate(content)
     except ValidationError as error:

@@ -133,10 +133,10 @@ LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
 SIZE_BUCKETS = (1, 10, 100, 500, 1_000, 2_500, 5_000, 10_000, 20_000, 50_000, 100_000, 200_000)
 
 EVENTS_INGESTED = Counter("analytics_events_ingested_total", "Events stored")
-EVENTS_FAILED = Counter("analytics_events_failed_total", "Events that became dead letters", ["reason"])
+EVENTS_FAILED = Counter("analytics_events_failed_total", "Dead letters, by reason code", ["reason"])
 EVENTS_DUPLICATE = Counter("analytics_events_duplicate_total", "Events that were stored already")
 UNKNOWN_FIELDS = Counter(
-    "analytics_unknown_fields_total", "Top-level fields that are not part of the contract"
+    "analytics_unknown_fields_total", "Top-level fields that are not part of the contract, ignored"
 )
 BATCHES_PROCESSED = Counter("analytics_batches_processed_total", "Landing transactions committed")
 BATCH_DURATION = Histogram(
@@ -157,34 +157,48 @@ BATCH_ROWS = Histogram(
     "analytics_ingest_batch_rows", "Messages read by a landing transaction", buckets=SIZE_BUCKETS
 )
 FALLBACK_BATCHES = Counter(
-    "analytics_ingest_fallback_batches_total", "Batches stored row by row because some were stored already"
+    "analytics_ingest_fallback_batches_total",
+    "Batches that took the slower way, because some events were stored already",
 )
 LANDING_STEP_SECONDS = Counter(
-    "analytics_landing_step_seconds_total", "Seconds of committed landing transactions by step", ["step"]
+    "analytics_landing_step_seconds_total",
+    "Where the time of landing transactions goes: begin, events, dead_letters, deltas, ledger, gaps, offsets, commit",
+    ["step"],
 )
 LANDING_RETRIES = Counter(
     "analytics_landing_retries_total",
     "Landing transactions begun anew at once: deadlock or serialization failure",
 )
 LANDING_ROLLBACKS = Counter(
-    "analytics_landing_rollbacks_total", "Landing transactions that did not commit", ["reason"]
+    "analytics_landing_rollbacks_total",
+    "Landing transactions that did not commit: moved, timed_out, commit_unknown, missing_partition, environment",
+    ["reason"],
 )
 COMMITS_UNKNOWN = Counter(
-    "analytics_commits_unknown_total", "COMMITs without an answer, by what was found out later", ["outcome"]
+    "analytics_commits_unknown_total",
+    "COMMITs without an answer, by what had become of them: landed, not_landed",
+    ["outcome"],
 )
 INGEST_PARTITIONS = Gauge(
-    "analytics_ingest_partitions", "Partitions by state", ["state"], multiprocess_mode="livesum"
+    "analytics_ingest_partitions",
+    "Partitions by state: owned, paused (back-pressure), stopped",
+    ["state"],
+    multiprocess_mode="livesum",
 )
 INGEST_STALLED = Gauge(
     "analytics_ingest_partitions_stalled",
-    "Partitions that do not move although Kafka holds more",
+    "Partitions that stand still for stall_timeout although Kafka holds more: fetch (nothing comes), landing",
     ["kind"],
     multiprocess_mode="livesum",
 )
-INGEST_STALLS = Counter("analytics_ingest_stalls_total", "How often a partition was found stalled", ["kind"])
+INGEST_STALLS = Counter(
+    "analytics_ingest_stalls_total",
+    "How often a partition was found stalled, and read by a new consumer",
+    ["kind"],
+)
 INGEST_FRESHNESS = Gauge(
     "analytics_ingest_freshness_seconds",
-    "Since when everything that Kafka held has landed",
+    "Since when everything that Kafka held has landed; grows while nobody reads the partition",
     ["topic", "partition"],
     multiprocess_mode="livemostrecent",
 )
@@ -194,7 +208,7 @@ LANDING_CONNECTIONS = Gauge(
     multiprocess_mode="livemostrecent",
 )
 OPEN_STREAMS = Gauge(
-    "analytics_api_open_streams", "Streams of server-sent events that are open.", multiprocess_mode="livesum"
+    "analytics_api_open_streams", "Streams of server-sent events that are open", multiprocess_mode="livesum"
 )
 INBOX_EVENTS = Gauge(
     "analytics_inbox_events", "Posted events that have not landed", multiprocess_mode="livemostrecent"
@@ -206,7 +220,8 @@ INBOX_OLDEST = Gauge(
 )
 TABLE_BYTES = Gauge(
     "analytics_table_bytes",
-    "Size of a table with its indexes, or of all that is partitioned by time under one name",
+    "Size of a table with its indexes, or of all that is partitioned by time under one name; dagster is all of "
+    "Dagster's. Once a minute",
     ["table"],
     multiprocess_mode="livemostrecent",
 )
@@ -224,7 +239,7 @@ PARTITIONS_AHEAD = Gauge(
 )
 RETENTION_OVERDUE = Gauge(
     "analytics_retention_overdue_seconds",
-    "For how long the oldest partition should have been removed",
+    "For how long the oldest partition should have been removed; 0 when none should, or cleanup_enabled is false",
     multiprocess_mode="livemostrecent",
 )
 DEFINITION_LOADS = Counter(
@@ -247,10 +262,12 @@ METRIC_OTHER = Counter(
 QUERY_DURATION = Histogram(
     "analytics_query_duration_seconds", "Database query duration", ["query"], buckets=LATENCY_BUCKETS
 )
-CACHE_HITS = Counter("analytics_cache_hits_total", "Reads answered from the cache", ["level"])
+CACHE_HITS = Counter("analytics_cache_hits_total", "Reads answered from the cache: local, redis", ["level"])
 CACHE_MISSES = Counter("analytics_cache_misses_total", "Reads that had to ask Postgres")
 AUTHENTICATION_FAILURES = Counter(
-    "analytics_authentication_failures_total", "Requests without a key that holds", ["kind"]
+    "analytics_authentication_failures_total",
+    "Requests without a key that holds: api-key-required, invalid-api-key, csrf-token",
+    ["kind"],
 )
 AUDIT_LINES_LOST = Counter(
     "analytics_audit_lines_lost_total", "Lines of the audit log that Postgres did not take in time"
