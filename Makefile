@@ -13,7 +13,7 @@ IMAGE ?= b25/analytics:latest
 BIN := .venv/bin
 CODE := analytics_pipeline api tests
 
-.PHONY: dashboards chaos soak bench-ingest bench-post bench-api bench-rollup bench-dagster docs lock help up down clean test test-browser test-coverage fmt lint build run dev migrate-up docker-build docker-run
+.PHONY: dashboards chaos soak bench-ingest bench-post bench-api bench-rollup bench-dagster docs site site-serve lock help up down clean test test-browser test-coverage fmt lint build run dev migrate-up docker-build docker-run
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -77,11 +77,18 @@ fmt: .venv/.dev ## Format the source
 	@$(BIN)/ruff check --fix-only --quiet
 	@$(BIN)/ruff format
 
-docs: .venv/.dev ## Write the pages that follow from the source: docs/metrics-catalog.md, docs/cli.md
-	@$(BIN)/analytics metrics docs > docs/.metrics-catalog.md
-	@mv docs/.metrics-catalog.md docs/metrics-catalog.md
-	@$(BIN)/python -m analytics_pipeline.cli.page > docs/.cli.md
-	@mv docs/.cli.md docs/cli.md
+docs: .venv/.dev docs/tables.md ## Write the pages that follow from the source: catalog, commands, configuration, REST, tables, series, pictures
+	@$(BIN)/python -m documentation
+
+docs/tables.md: $(wildcard sql/migrations/*.sql dbt_models/models/marts/*.yml) documentation/tables.py | .venv/.dev
+	@$(BIN)/python -m documentation tables
+	@touch $@
+
+site: .venv/.dev ## Build the documentation as a site in site/; a link that leads nowhere is an error
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict $(ARGS)
+
+site-serve: .venv/.dev ## Show the documentation on http://127.0.0.1:8000 while you write it
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve $(ARGS)
 
 dashboards: .venv/.dev ## Write the dashboards of Grafana, deploy/grafana/dashboards, from deploy/grafana/boards
 	@$(BIN)/python -m deploy.grafana

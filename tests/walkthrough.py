@@ -2,7 +2,7 @@
 
 | block | what is done with it |
 |---|---|
-| `sh` | run by bash; after `<!-- fails -->` it must fail |
+| `sh` | run by bash; after `<!-- fails -->` it must fail; after `<!-- done before -->` it is passed over |
 | `sql` | asked with `analytics sql` |
 | `text` | what the block before it must have printed |
 | `python` after `<!-- paste into FILE after `LINE` -->` | pasted |
@@ -75,6 +75,8 @@ class Walk:
             case "sh", "" | "fails":
                 commands = block.text.replace(ADDRESS, self.api)
                 self._run(["bash", "-euc", commands], "", fails=bool(block.marker))
+            case "sh", "done before":
+                pass
             case "sql", "":
                 self._run(["analytics", "sql"], block.text, fails=False)
             case "text", "":

@@ -22,6 +22,7 @@ _LEFT_OUT = shutil.ignore_patterns(
         "logs",
         "dist",
         "htmlcov",
+        "site",
     )
 )
 

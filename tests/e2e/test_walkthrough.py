@@ -1,4 +1,4 @@
-"""The page `docs/adding-a-metric.md`, performed as it stands: edits, commands, and what they print.
+"""The pages `docs/start.md` and `docs/adding-a-metric.md`, performed as they stand: edits, commands, what they print.
 
 Runs last of the folder, because it sends a history of its own.
 """
@@ -69,6 +69,18 @@ def test_the_page_on_adding_a_metric_does_what_it_says(history: None, walk: Walk
             assert_true(pipe, smallest.pop(block.title))
     assert smallest == {}
     assert pipe.points(NAME, "1h") == []
+
+
+def test_the_page_on_starting_does_what_it_says(walk: Walk, pipe: Pipe) -> None:
+    pipe.api.post("/api/v1/events", json={"event_type": "order.placed"}).raise_for_status()
+    wait_for(lambda: pipe.points("trading.orders_placed", "1h"), message="there is an order to count")
+    page = list(blocks((walk.checkout / "docs/start.md").read_text()))
+    for block in page:
+        print(f"docs/start.md:{block.line}: {block.title}: {block.kind}")
+        if block.text.startswith("sleep"):  # a busy machine takes longer than the page says
+            wait_for(lambda: pipe.api.get("/api/v1/events", params={"user_id": "you"}).json()["count"])
+        walk.perform(block)
+    assert len(page) == 7
 
 
 def assert_true(pipe: Pipe, smallest: int) -> None:

@@ -15,14 +15,17 @@ from analytics_pipeline.events.decode import decode_posted
 from analytics_pipeline.events.limits import Limits
 from analytics_pipeline.ingest.topics import create_topics
 from analytics_pipeline.settings import Kafka, Retention
+from analytics_pipeline.storage.connection import connection as opening
 from analytics_pipeline.storage.retention import write_policies
+from documentation import pages
 from tests.waiting import wait_for
 
 ROOT = Path(__file__).parents[2]
+SQL = re.compile(r"```sql\n(.*?)```|(?:analytics sql|psql \"\$DATABASE_URL\" -c) \"([^\"]+)\"", re.DOTALL)
 STATEMENTS = [
-    pytest.param(block, id=f"{page.stem}-{number}")
-    for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-    for number, block in enumerate(re.findall(r"```sql\n(.*?)```", page.read_text(), re.DOTALL), 1)
+    pytest.param(block or argument, id=f"{page.stem}-{number}")
+    for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    for number, (block, argument) in enumerate(SQL.findall(page.read_text()), 1)
 ]
 
 
@@ -35,6 +38,23 @@ def test_a_documented_statement_runs(statement: str, database: str) -> None:
     with psycopg.connect(database) as connection:
         write_policies(connection, Retention())
         connection.execute(statement)
+
+
+def test_the_page_of_tables_is_up_to_date(database: str) -> None:
+    with opening(database, name="test") as opened:
+        written = dict(pages.of_database(opened))
+    for name, text in written.items():
+        assert (pages.FOLDER / name).read_text() == text, "run make docs"
+
+
+def test_a_table_or_a_column_that_no_comment_describes_is_refused(database: str) -> None:
+    with opening(database, name="test") as opened:
+        opened.execute("CREATE TABLE mute (id integer)")
+        with pytest.raises(LookupError, match="mute: say what it is"):
+            dict(pages.of_database(opened))
+        opened.execute("COMMENT ON TABLE mute IS 'Says nothing.'")
+        with pytest.raises(LookupError, match=r"mute\.id: say what it means"):
+            dict(pages.of_database(opened))
 
 
 def test_the_documented_balances_hold_on_an_empty_database(database: str) -> None:

@@ -1,27 +1,36 @@
-"""The documentation says what the code does: tables are compared with the declarations, links with the files."""
+"""The documentation says what the code does: pages are compared with the declarations, links with files and headings,
+commands with the command line.
+"""
 
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import click
 import pytest
-from prometheus_client import Counter
-from prometheus_client.metrics import MetricWrapperBase
+import typer
 from pydantic import SecretStr
 
-from analytics_pipeline import telemetry
 from analytics_pipeline.cli import app
 from analytics_pipeline.events.decode import decode_posted
 from analytics_pipeline.events.limits import Limits
-from analytics_pipeline.events.reasons import Reason
-from analytics_pipeline.rollups.catalog import BUILT_IN
-from analytics_pipeline.rollups.catalog_page import page
-from analytics_pipeline.settings import ORIGINAL_VARIABLES, Section, Settings, parse_duration
+from analytics_pipeline.settings import ORIGINAL_VARIABLES, PREFIX, Section, Settings, parse_duration
+from documentation import pages, series
+from documentation.markdown import with_region
+from tests.sitemap import anchors_of, links_of
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+COMMANDS = typer.main.get_command(app)
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+each_page = pytest.mark.parametrize("path", PAGES, ids=name_of)
 
 
 def rows(page: str, first_cell: str = r"`[^`]+`") -> Iterator[list[str]]:
@@ -59,20 +68,6 @@ def is_shown(value: object, text: str) -> bool:
             return inner == str(value)
 
 
-def test_every_setting_is_described_with_its_default() -> None:
-    described = {cells[0].strip("`"): cells for cells in rows("docs/configuration.md")}
-    known = dict(keys(Settings()))
-    assert described.keys() == known.keys()
-    wrong = {key: described[key][1] for key, value in known.items() if not is_shown(value, described[key][1])}
-    assert wrong == {}
-    assert all(cells[2] for cells in described.values())
-
-
-def test_the_originals_variables_are_named() -> None:
-    text = (ROOT / "docs/configuration.md").read_text()
-    assert all(f"`{name}`" in text for name in ORIGINAL_VARIABLES)
-
-
 def test_the_readme_names_settings_that_exist_with_their_defaults() -> None:
     known = dict(keys(Settings()))
     described = [cells for cells in rows("README.md", r"`[a-z_]+(\.[a-z_]+)+`") if len(cells) == 3]
@@ -81,34 +76,46 @@ def test_the_readme_names_settings_that_exist_with_their_defaults() -> None:
         assert is_shown(known[key.strip("`")], default), key
 
 
-def test_the_page_of_the_catalog_is_up_to_date() -> None:
-    assert (ROOT / "docs/metrics-catalog.md").read_text() == page(BUILT_IN), "run make docs"
+@pytest.mark.parametrize(("name", "text"), [pytest.param(*one, id=one[0]) for one in pages.of_code()])
+def test_what_follows_from_the_code_is_up_to_date(name: str, text: str) -> None:
+    path = pages.FOLDER / name
+    assert path.exists(), "run make docs"
+    assert path.read_text() == text, "run make docs"
 
 
-def test_every_reason_is_described_in_its_own_words() -> None:
-    described = [tuple(cells) for cells in rows("docs/dead-letters.md") if len(cells) == 3]
-    assert described == [(f"`{reason.value}`", reason.meaning, reason.advice) for reason in Reason]
+def test_a_page_without_its_marks_is_refused() -> None:
+    assert with_region("a\n<!-- x: made by make docs -->\nold\n<!-- end of x -->\nb\n", "x", "new\n") == (
+        "a\n<!-- x: made by make docs -->\nnew\n<!-- end of x -->\nb\n"
+    )
+    with pytest.raises(LookupError, match="no line"):
+        with_region("a\n", "x", "new\n")
 
 
-def test_the_series_described_are_those_that_are_registered() -> None:
-    registered = {
-        one._name + ("_total" if isinstance(one, Counter) else "")
-        for one in vars(telemetry).values()
-        if isinstance(one, MetricWrapperBase)
-    }
-    cells = [cells[0] for cells in rows("docs/operations.md", r"`analytics_[^`]+`(, `analytics_[^`]+`)*")]
-    described = [name for cell in cells for name in re.findall(r"analytics_\w+", cell)]
-    assert len(described) == len(set(described))
-    assert set(described) == registered
+def test_every_key_has_its_line_and_its_variable() -> None:
+    described = {cells[0].strip("`"): cells for cells in rows("docs/configuration.md")}
+    known = dict(keys(Settings()))
+    assert described.keys() == known.keys()
+    for key, value in known.items():
+        _, default, meaning, variables = described[key]
+        assert is_shown(value, default), key
+        assert meaning
+        assert f"`{PREFIX}{key.replace('.', '__').upper()}`" in variables
+    assert all(f"`{name}`" in described[".".join(key)][3] for name, key in ORIGINAL_VARIABLES.items())
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+@each_page
 def test_links_lead_somewhere(path: Path) -> None:
-    for target in re.findall(r"\]\(([^)#]+)", path.read_text()):
-        assert target.startswith("http://localhost") or (path.parent / target).exists(), target
+    """Files exist, and so do the headings that a link names; nothing leads out of the project."""
+    for target in links_of(path.read_text()):
+        if target.startswith(("http://localhost", "mailto:")):
+            continue
+        file, _, anchor = target.partition("#")
+        found = path.parent / file if file else path
+        assert found.exists(), target
+        assert not anchor or anchor in anchors_of(found.read_text()), target
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+@each_page
 def test_files_named_in_the_text_exist(path: Path) -> None:
     named = re.findall(
         r"`((?:analytics_pipeline|api|sql|docs|deploy|dbt_models|tests)/[\w./-]+)`", path.read_text()
@@ -116,13 +123,59 @@ def test_files_named_in_the_text_exist(path: Path) -> None:
     assert [name for name in named if not (ROOT / name).exists()] == []
 
 
-def test_make_targets_and_commands_named_in_the_text_exist() -> None:
-    text = "".join(page.read_text() for page in PAGES)
+@pytest.mark.parametrize("path", [path for path in PAGES if path.name != "migrating.md"], ids=name_of)
+def test_series_named_in_the_text_are_registered(path: Path) -> None:
+    """One that ends in `_` stands for those that begin so. Coming from the original names those that it had."""
+    known = {name for name, _ in series.registered()}
+    for name in re.findall(r"\banalytics_(?!pipeline|user|broken|demo)[a-z_]+", path.read_text()):
+        bare = re.sub(r"_(bucket|sum|count)$", "", name)
+        assert bare in known or (name.endswith("_") and any(one.startswith(name) for one in known)), name
+
+
+def test_runbooks_have_one_form_and_are_all_listed() -> None:
+    index = (ROOT / "docs/runbooks/index.md").read_text()
+    for path in sorted((ROOT / "docs/runbooks").glob("*.md")):
+        if path.name == "index.md":
+            continue
+        headings = re.findall(r"^## (.+)$", path.read_text(), re.MULTILINE)
+        assert f"({path.name})" in index, path.name
+        assert headings[-2:] == ["Do", "Over"], path.name
+        if "Symptom" in headings:
+            assert headings == ["Symptom", "See it", "Cause", "Do", "Over"], path.name
+
+
+@each_page
+def test_make_targets_named_in_the_text_exist(path: Path) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    assert set(re.findall(r"(?:`|^)make ([a-z-]+)", text, re.MULTILINE)) <= targets
-    commands = {command.name or command.callback.__name__ for command in app.registered_commands}
-    commands |= {group.typer_instance.info.name or group.name for group in app.registered_groups}
-    assert set(re.findall(r"(?:`|^|/)analytics ([a-z][a-z-]*)", text, re.MULTILINE)) <= commands
+    assert set(re.findall(r"(?:`|^)make ([a-z-]+)", path.read_text(), re.MULTILINE)) <= targets
+
+
+@each_page
+def test_commands_named_in_the_text_exist_with_their_options(path: Path) -> None:
+    for line in re.findall(r"(?:`|^ *|/|\$\()analytics ([a-z][^`\n#|;]*)", path.read_text(), re.MULTILINE):
+        assert_command(line)
+
+
+def assert_command(line: str) -> None:
+    """Follow the words from command to command, then look up each option."""
+    command: click.Command = COMMANDS
+    words = line.split()
+    while words and hasattr(command, "commands"):
+        word = words.pop(0)
+        if not re.fullmatch(r"[a-z][a-z-]*,?", word):
+            break
+        assert word.rstrip(",") in command.commands, f"analytics {line}"
+        command = command.commands[word.rstrip(",")]
+    known = {option for one in command.params for option in (*one.opts, *one.secondary_opts)} | {"--help"}
+    if not hasattr(command, "commands"):
+        named = {word.partition("=")[0] for word in words if re.match(r"--[a-z]", word)}
+        assert named <= known, f"analytics {line}"
+
+
+@pytest.mark.parametrize("wrong", ["nonsense", "ledger nonsense", "ledger verify --nonsense"])
+def test_commands_that_do_not_exist_are_found(wrong: str) -> None:
+    with pytest.raises(AssertionError):
+        assert_command(wrong)
 
 
 def test_posted_examples_are_events() -> None:

@@ -69,6 +69,8 @@ def test_blocks_are_performed_and_what_does_not_fit_is_refused(tmp_path) -> None
     [unknown] = blocks("```yaml\na: 1\n```\n")
     with pytest.raises(AssertionError, match="line 1: nobody knows"):
         walk.perform(unknown)
+    [before] = blocks("<!-- done before -->\n```sh\nfalse\n```\n")
+    walk.perform(before)
     [succeeds] = blocks("<!-- fails -->\n```sh\ntrue\n```\n")
     with pytest.raises(AssertionError):
         walk.perform(succeeds)
