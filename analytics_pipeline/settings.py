@@ -601,9 +601,13 @@ class Tracing(Section):
     """Traces by OpenTelemetry; needs the extra `tracing`. `headers` is `name=value,name=value`, for the receiver."""
 
     enabled: bool = False
+    """Whether spans are made and sent."""
     endpoint: str = "http://localhost:4318/v1/traces"
+    """Where spans are sent, by OTLP over HTTP."""
     sample_ratio: float = Field(default=1.0, ge=0, le=1)
+    """Share of traces that are kept where their sender has not decided."""
     headers: SecretStr = SecretStr("")
+    """Sent with spans: `name=value`, several with commas."""
 
     @field_validator("endpoint")
     @classmethod
