@@ -42,7 +42,7 @@ VIEWS = ["pipeline", "dead-letters", "sources", "ledger", "restatements"]
 WIDTHS = (360, 1440, 3840)
 
 
-State = Any
+State = list[Any]
 """Cookies of a session, as a browser is given them."""
 Show = Callable[..., Page]
 """Opens a view: `show("/ledger", …)`."""
@@ -105,9 +105,7 @@ def session_of(site: Site, key: str) -> State:
     answer = httpx.post(f"{site.base}/api/v1/session", headers={"X-API-Key": key})
     assert answer.status_code == 201, answer.text
     [(name, value)] = answer.cookies.items()
-    return {
-        "cookies": [{"name": name, "value": value, "url": site.base, "httpOnly": True, "sameSite": "Strict"}]
-    }
+    return [{"name": name, "value": value, "url": site.base, "httpOnly": True, "sameSite": "Strict"}]
 
 
 def restate(database: str) -> None:
@@ -131,12 +129,12 @@ def fresh(world: World) -> None:
 
 @pytest.fixture
 def admin(opened: Opened, world: World) -> Show:
-    return partial(opened, world.site, storage_state=world.admin)
+    return partial(opened, world.site, cookies=world.admin)
 
 
 @pytest.fixture
 def reader(opened: Opened, world: World) -> Show:
-    return partial(opened, world.site, storage_state=world.reader)
+    return partial(opened, world.site, cookies=world.reader)
 
 
 def go(page: Page, world: World, path: str) -> None:

@@ -1,7 +1,8 @@
 """Pages whose console and requests are watched; what must not happen fails the test that opened them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize
 
@@ -71,11 +72,13 @@ def watched(contexts: Contexts) -> Iterator[Callable[..., Page]]:
         height: int = 1000,
         scheme: str = "light",
         expected_errors: tuple[str, ...] = (),
+        cookies: Sequence[Any] = (),
     ) -> Page:
-        """`expected_errors`: parts of lines in the console that belong to what the test does."""
+        """`expected_errors`: parts of lines in the console that belong to what the test does; `cookies`: a session."""
         watcher.bases.add(site.base)
         watcher.expected += expected_errors
         page = contexts.of(site, scheme).new_page()
+        page.context.add_cookies(cookies)
         pages.append(page)
         page.set_viewport_size(ViewportSize(width=width, height=height))
         watcher.watch(page)
