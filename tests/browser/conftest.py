@@ -34,8 +34,9 @@ Opened = Callable[..., Page]
 """Opens a page: `opened(site, path, width=…, height=…, scheme=…)`."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def chromium() -> Iterator[Browser]:
+    """Gone before other tests run in this process: Playwright's loop would be in the way of theirs."""
     program = next((found for name in _NAMES if (found := shutil.which(name))), None)
     if program is None:
         pytest.skip(
