@@ -51,14 +51,15 @@ def install(folder: Path, say: Say) -> None:
         if _wrong(found, wanted):
             found = _resolve(update=True)
         wrong = _wrong(found, wanted)
-    if wrong:
-        raise JarsUnavailable(
-            f"the downloaded {', '.join(wrong)} is not the file this release was tested with: remove "
-            "the folders of org/apache/kafka in ~/.cache/jgo and ~/.m2/repository and try again"
-        )
-    fresh = Path(tempfile.mkdtemp(prefix="jars-", dir=folder.parent))
-    for name in wanted:
-        _link(found[name], fresh / name)
+        if wrong:
+            raise JarsUnavailable(
+                f"the downloaded {', '.join(wrong)} is not the file this release was tested with: remove "
+                "the folders of org/apache/kafka in ~/.cache/jgo and ~/.m2/repository and try again"
+            )
+        # Before the next may resolve: jgo makes the folder in which these lie anew.
+        fresh = Path(tempfile.mkdtemp(prefix="jars-", dir=folder.parent))
+        for name in wanted:
+            _link(found[name], fresh / name)
     fresh.rename(folder)
 
 

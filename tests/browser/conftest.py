@@ -60,14 +60,14 @@ def site_database(postgres: Postgres, template_database: str) -> Iterator[str]:
         yield copied
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def site(chromium: Browser, site_database: str, redis_server: Redis, state_folder: Path) -> Iterator[Site]:
     """The API that asks nobody for a key."""
     with running_site(site_database, redis_server, state_folder) as running:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def keyed_site(
     chromium: Browser, site_database: str, redis_server: Redis, state_folder: Path
 ) -> Iterator[Site]:
@@ -78,7 +78,7 @@ def keyed_site(
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def contexts(chromium: Browser) -> Contexts:
     return Contexts(chromium)
 

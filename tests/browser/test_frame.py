@@ -92,7 +92,7 @@ def test_the_page_works_without_a_mouse(opened: Opened, site: Site) -> None:
     expect(page.locator(".skip")).to_be_focused()
     page.keyboard.press("Enter")
     expect(page.locator("#main")).to_be_focused()
-    page.keyboard.press("2")
+    page.keyboard.press("3")
     expect(page.locator("#main .view-events")).to_be_visible()
     page.keyboard.press("/")
     expect(page.get_by_label("Type")).to_be_focused()
