@@ -36,8 +36,8 @@ dev: .venv/.dev ## Like up; processes restart when their source changes
 migrate-up: .venv/.local ## Bring a database to this version: make migrate-up DB_URL=postgres://user:password@host/name
 	@$(BIN)/analytics migrate $(if $(DB_URL),--url '$(DB_URL)') $(ARGS)
 
-test: lint ## Check style, types, imports and SQL, then run all tests, three at a time
-	@$(BIN)/pytest -n 3 --dist loadscope --no-loadscope-reorder $(ARGS)
+test: lint ## Check style, types, imports and SQL, then run all tests, two at a time
+	@$(BIN)/pytest -n 2 --dist loadscope --no-loadscope-reorder $(ARGS)
 
 test-browser: .venv/.dev ## Open the dashboard in a real Chromium; skipped where there is none; make test-browser ARGS='-k events'
 	@$(BIN)/pytest tests/browser $(ARGS)
