@@ -29,7 +29,7 @@ from tests.unit.rollups.events import batch
 from tests.waiting import wait_for
 
 HOUR = (datetime.now(UTC) - timedelta(hours=3)).replace(minute=0, second=0, microsecond=0)
-FINAL = HOUR.replace(hour=3) - timedelta(days=2)
+FINAL = datetime.now(UTC).replace(hour=3, minute=0, second=0, microsecond=0) - timedelta(days=1)
 SCHEMA = {"required": ["n"], "properties": {"n": {"type": "number"}}}
 _topics = itertools.count(1)
 
