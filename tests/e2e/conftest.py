@@ -41,7 +41,9 @@ def checkout(folder: Path) -> Path:
     copy = folder / "checkout"
     shutil.copytree(ROOT, copy, ignore=_LEFT_OUT)
     (copy / ".venv").mkdir()
-    (copy / ".venv" / "bin").symlink_to(Path(sys.executable).parent)
+    # A python that is called through a link looks for the rest beside the link.
+    for part in ("bin", "lib", "pyvenv.cfg"):
+        (copy / ".venv" / part).symlink_to(Path(sys.prefix) / part)
     for made in (".made", ".local", ".dev"):  # in this order: make installs what is older than what it needs
         (copy / ".venv" / made).touch()
     return copy
