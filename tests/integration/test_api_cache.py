@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -175,6 +176,8 @@ def test_bytes_are_the_same_in_each_level_and_process(
     monkeypatch.setattr("api.cache.SHORT_LIFE", 60.0)
     land(database, [event("a", now - timedelta(minutes=minute), price=0.1 + minute) for minute in range(9)])
     api.soon(lambda: total(api)[1], 9)
+    # Those are counted before the versions say so: an answer would be kept under the versions before, and these.
+    api.run(api.services.database.watcher.since(time.monotonic()))
     for path, parameters in ((METRICS, {"interval": "5m"}), ("/api/v1/events/stats", {"interval": "5m"})):
         redis.flushall()
         local = hit(api, path, **parameters).content
