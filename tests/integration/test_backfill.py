@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from analytics_pipeline import cli
 from analytics_pipeline.errors import ConfigurationError, EnvironmentFault
 from analytics_pipeline.rollups.catalog import BUILT_IN
 from analytics_pipeline.settings import environment
@@ -20,6 +19,7 @@ from analytics_pipeline.storage.connection import Connection, connect
 from analytics_pipeline.storage.metric_versions import register
 from analytics_pipeline.storage.recompute import RecomputeResult, recompute_hour
 from analytics_pipeline.storage.restatements import restatements
+from tests.commands import run_command
 from tests.integration.ingest_process import write_config
 from tests.integration.rollup_data import land, live
 from tests.unit.rollups.events import batch
@@ -53,13 +53,7 @@ def run(config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
         monkeypatch.setenv(name, environment().get(name, ""))  # commands set these: put back afterwards
 
     def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", command(config, *arguments))
-        try:
-            code = cli.main()
-        except SystemExit as end:
-            code = end.code if isinstance(end.code, int) else 1
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
+        return run_command(monkeypatch, capsys, command(config, *arguments))
 
     return call
 

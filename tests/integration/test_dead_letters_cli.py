@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from analytics_pipeline import cli
 from analytics_pipeline.cli.dead_letter_display import printable
 from analytics_pipeline.errors import EnvironmentFault
 from analytics_pipeline.events.reasons import Reason
 from analytics_pipeline.settings import environment
 from analytics_pipeline.storage import replays
 from analytics_pipeline.storage.landing import Lander
+from tests.commands import run_command
 from tests.integration.ingest_process import write_config
 from tests.integration.landing_rig import check_books, claim, event, execute, land, message, rows, value
 
@@ -37,15 +37,9 @@ def run(
 
     def call(command: str, *arguments: object) -> tuple[int, str, str]:
         words = ["analytics", "dead-letters", command, *map(str, arguments)]
-        monkeypatch.setattr(
-            "sys.argv", [*words, "--config", str(config), "--state-folder", str(tmp_path / "none")]
+        return run_command(
+            monkeypatch, capsys, [*words, "--config", str(config), "--state-folder", str(tmp_path / "none")]
         )
-        try:
-            code = cli.main()
-        except SystemExit as end:
-            code = end.code if isinstance(end.code, int) else 1
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
 
     return call
 

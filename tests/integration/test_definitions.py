@@ -14,7 +14,6 @@ from confluent_kafka import Producer
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from analytics_pipeline import cli
 from analytics_pipeline.errors import ConfigurationError
 from analytics_pipeline.local_stack.postgres import Postgres
 from analytics_pipeline.settings import environment, project_file
@@ -26,6 +25,7 @@ from analytics_pipeline.storage.definitions import (
     set_active,
 )
 from analytics_pipeline.storage.migrations import migrate
+from tests.commands import run_command
 from tests.integration.api_support import event as stored_event
 from tests.integration.api_support import land, running, settings_for
 from tests.integration.ingest_process import ingest, produce, wait_until_landed, write_config
@@ -224,13 +224,7 @@ def run(database: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
     monkeypatch.setenv("B25_DATABASE__URL", database)
 
     def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["analytics", "definitions", *arguments])
-        try:
-            code = cli.main()
-        except SystemExit as end:
-            code = end.code if isinstance(end.code, int) else 1
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
+        return run_command(monkeypatch, capsys, ["analytics", "definitions", *arguments])
 
     return call
 

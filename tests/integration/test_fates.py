@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pytest
 
-from analytics_pipeline import cli
 from analytics_pipeline.events.ids import uuid7
 from analytics_pipeline.events.messages import RawBatch
 from analytics_pipeline.settings import environment
@@ -15,6 +14,7 @@ from analytics_pipeline.storage.connection import connection
 from analytics_pipeline.storage.fates import Verdict, at_offset, of_event
 from analytics_pipeline.storage.landing import Lander
 from analytics_pipeline.storage.offsets import Span
+from tests.commands import run_command
 from tests.integration.landing_rig import claim, decode, event, message
 
 TOPIC = "orders"
@@ -87,12 +87,7 @@ def test_the_command_tells(
     monkeypatch.setenv("B25_DATABASE__URL", url)
 
     def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["analytics", "fate", *arguments])
-        try:
-            code = cli.main()
-        except SystemExit as end:
-            code = end.code if isinstance(end.code, int) else 1
-        return code, *capsys.readouterr()
+        return run_command(monkeypatch, capsys, ["analytics", "fate", *arguments])
 
     code, out, _ = call(TOPIC, "0", "2")
     assert code == 0

@@ -9,12 +9,12 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from analytics_pipeline import cli
 from analytics_pipeline.errors import ConfigurationError, SchemaMismatch
 from analytics_pipeline.local_stack.postgres import Postgres
 from analytics_pipeline.settings import environment
 from analytics_pipeline.storage.connection import connection
 from analytics_pipeline.storage.migrations import check_schema, migrate
+from tests.commands import run_command
 from tests.integration.conftest import fresh_database
 from tests.integration.ingest_process import write_config
 from tests.integration.landing_rig import execute, rows, value
@@ -50,13 +50,7 @@ def run(
 
     def call(*words: object) -> tuple[int, str, str]:
         common = ["--config", str(config), "--state-folder", str(tmp_path / "none")]
-        monkeypatch.setattr("sys.argv", ["analytics", *map(str, words), *common])
-        try:
-            code = cli.main()
-        except SystemExit as end:
-            code = end.code if isinstance(end.code, int) else 1
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
+        return run_command(monkeypatch, capsys, ["analytics", *map(str, words), *common])
 
     return call
 

@@ -13,10 +13,10 @@ import httpx
 import psycopg
 import pytest
 
-from analytics_pipeline import cli
 from analytics_pipeline.settings import environment
 from analytics_pipeline.storage.api_keys import create_first_key, hash_of, id_of, new_key
 from analytics_pipeline.storage.connection import connect
+from tests.commands import run_command
 from tests.integration.api_process import started
 from tests.integration.ingest_process import write_config
 from tests.waiting import wait_for
@@ -35,13 +35,7 @@ def run(
     def call(command: str, *arguments: object) -> tuple[int, str, str]:
         words = ["analytics", "keys", command, *map(str, arguments)]
         own = ["--config", str(config), "--state-folder", str(tmp_path / "none")]
-        monkeypatch.setattr("sys.argv", [*words, *own])
-        try:
-            code = cli.main()
-        except SystemExit as end:
-            code = end.code if isinstance(end.code, int) else 1
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
+        return run_command(monkeypatch, capsys, [*words, *own])
 
     return call
 

@@ -9,13 +9,13 @@ from functools import cache
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from analytics_pipeline import cli
 from analytics_pipeline.events.definitions import NO_DEFINITIONS
 from analytics_pipeline.storage import audit, dead_letters, offsets, replays
 from analytics_pipeline.storage.batches import Filter, batches
 from analytics_pipeline.storage.connection import connection
 from analytics_pipeline.storage.landing import Lander
 from analytics_pipeline.storage.verdicts import Check
+from tests.commands import run_command
 from tests.integration import landing_rig
 from tests.integration.landing_rig import (
     LIMITS,
@@ -322,13 +322,7 @@ def run(landed: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
     monkeypatch.setenv("B25_DATABASE__SSL_MODE", "disable")
 
     def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["analytics", *arguments])
-        try:
-            code = cli.main()
-        except SystemExit as end:
-            code = end.code if isinstance(end.code, int) else 1
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
+        return run_command(monkeypatch, capsys, ["analytics", *arguments])
 
     return call
 

@@ -11,9 +11,9 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 from psycopg.conninfo import conninfo_to_dict
 
-from analytics_pipeline import cli
 from analytics_pipeline.storage import audit
 from analytics_pipeline.storage.connection import connection
+from tests.commands import run_command
 from tests.integration.ingest_process import ingest, produce, wait_until_landed, write_config
 from tests.integration.landing_rig import claim, event, execute, rows, value
 from tests.waiting import wait_for
@@ -38,13 +38,7 @@ def run(
     monkeypatch.setattr(sys, "stdin", io.StringIO())
 
     def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["analytics", *map(str, arguments)])
-        try:
-            code = cli.main()
-        except SystemExit as end:
-            code = end.code if isinstance(end.code, int) else 1
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
+        return run_command(monkeypatch, capsys, ["analytics", *map(str, arguments)])
 
     return call
 

@@ -15,6 +15,7 @@ from analytics_pipeline.local_stack.postgres import Postgres
 from analytics_pipeline.settings import environment
 from analytics_pipeline.storage.api_keys import create_key, new_key
 from analytics_pipeline.storage.connection import connect
+from tests.commands import run_command
 from tests.integration.api_process import Process, started
 from tests.integration.api_support import database_copy, event, iso, land, settle
 from tests.waiting import wait_for
@@ -80,13 +81,7 @@ def run(stored: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
     monkeypatch.setenv("B25_DATABASE__URL", stored)
 
     def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["analytics", "query", *map(str, arguments)])
-        try:
-            code = cli.main()
-        except SystemExit as end:
-            code = end.code if isinstance(end.code, int) else 1
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
+        return run_command(monkeypatch, capsys, ["analytics", "query", *map(str, arguments)])
 
     return call
 

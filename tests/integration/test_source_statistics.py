@@ -12,13 +12,13 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from analytics_pipeline import cli
 from analytics_pipeline.events.messages import PlainMessage, RawBatch
 from analytics_pipeline.settings import environment
 from analytics_pipeline.storage import inbox, source_statistics
 from analytics_pipeline.storage.connection import Lock, connection
 from analytics_pipeline.storage.landing import Lander
 from analytics_pipeline.storage.source_statistics import MOST_PRODUCERS, Folded, SourceStatistics, fold, read
+from tests.commands import run_command
 from tests.integration.landing_rig import (
     claim,
     decode,
@@ -266,12 +266,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
     monkeypatch.setenv("B25_DATABASE__URL", url)
 
     def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["analytics", "sources", *arguments])
-        try:
-            code = cli.main()
-        except SystemExit as end:
-            code = end.code if isinstance(end.code, int) else 1
-        return code, *capsys.readouterr()
+        return run_command(monkeypatch, capsys, ["analytics", "sources", *arguments])
 
     return call
 

@@ -5,11 +5,11 @@ from collections.abc import Callable
 
 import pytest
 
-from analytics_pipeline import cli
 from analytics_pipeline.errors import ConfigurationError
 from analytics_pipeline.rollups.catalog import BUILT_IN
 from analytics_pipeline.rollups.catalog_page import page
 from analytics_pipeline.settings import environment
+from tests.commands import run_command
 from tests.unit.rollups.test_declarations import metric
 
 Run = Callable[..., tuple[int, str, str]]
@@ -28,13 +28,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
             if arguments[0] == "docs"
             else ("--config", str(nowhere), "--state-folder", str(tmp_path / "none"))
         )
-        monkeypatch.setattr("sys.argv", ["analytics", "metrics", *arguments, *common])
-        try:
-            code = cli.main()
-        except SystemExit as end:
-            code = end.code if isinstance(end.code, int) else 1
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
+        return run_command(monkeypatch, capsys, ["analytics", "metrics", *arguments, *common])
 
     return call
 

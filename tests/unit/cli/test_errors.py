@@ -10,6 +10,7 @@ from typer.main import get_command
 from analytics_pipeline import cli
 from analytics_pipeline.cli import completion, page
 from analytics_pipeline.settings import environment
+from tests.commands import run_command
 
 Run = Callable[..., tuple[int, str, str]]
 ROOT = Path(__file__).parents[3]
@@ -31,14 +32,9 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
 
     def call(*arguments: str, config: Path = nowhere) -> tuple[int, str, str]:
         own = ("--config", str(config), "--state-folder", str(tmp_path / "none"))
-        monkeypatch.setattr("sys.argv", ["analytics", *own, *arguments])
-        try:
-            code = cli.main()
-        except SystemExit as end:
-            code = end.code if isinstance(end.code, int) else 1
-        captured = capsys.readouterr()
-        assert "Traceback" not in captured.out + captured.err
-        return code, captured.out, captured.err
+        code, out, err = run_command(monkeypatch, capsys, ["analytics", *own, *arguments])
+        assert "Traceback" not in out + err
+        return code, out, err
 
     return call
 

@@ -8,6 +8,7 @@ import pytest
 from analytics_pipeline import cli
 from analytics_pipeline.errors import ConfigurationError, EnvironmentFault
 from analytics_pipeline.settings import environment
+from tests.commands import run_command
 
 
 @pytest.fixture
@@ -18,13 +19,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
     monkeypatch.delenv("B25_DATABASE__URL")
 
     def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["analytics", *arguments])
-        try:
-            code = cli.main()
-        except SystemExit as end:
-            code = end.code if isinstance(end.code, int) else 1
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
+        return run_command(monkeypatch, capsys, ["analytics", *arguments])
 
     return call
 
