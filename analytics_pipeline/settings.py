@@ -262,6 +262,22 @@ class Redis(Section):
         """
         return _secret("redis", self.password, self.password_file)
 
+    def address(self) -> dict[str, Any]:
+        """Where it is and who we are, as arguments of its clients, blocking or not.
+
+        Raises:
+            ConfigurationError: the file of the password cannot be read.
+        """
+        return {
+            "host": self.host,
+            "port": self.port,
+            "db": self.db,
+            "username": self.username,
+            "password": self.secret() or None,
+            "ssl": self.tls,
+            "ssl_ca_certs": str(self.tls_ca_file) if self.tls_ca_file else None,
+        }
+
 
 class Topic(Section):
     """Settings of topics this product creates; existing topics are never changed."""

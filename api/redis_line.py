@@ -33,13 +33,7 @@ class RedisLine:
         self._rest = 0.0
         self._resting_until = 0.0
         self._client = Redis(
-            host=settings.host,
-            port=settings.port,
-            db=settings.db,
-            username=settings.username,
-            password=settings.secret() or None,
-            ssl=settings.tls,
-            ssl_ca_certs=str(settings.tls_ca_file) if settings.tls_ca_file else None,
+            **settings.address(),
             max_connections=settings.pool_size,
             socket_timeout=self._timeout,
             socket_connect_timeout=self._timeout,

@@ -53,11 +53,10 @@ class Snapshot:
 
 @asynccontextmanager
 async def snapshot(database: Database, query: str, *, seconds: float) -> AsyncIterator[Snapshot]:
-    """A snapshot of this moment; its reads take at most so many seconds together.
+    """A snapshot of this moment, as every transaction of readers is one; its reads take so many seconds at most.
 
     Raises:
         Unavailable: as `Database.read`.
     """
     async with database.read(query) as connection, connection.transaction():
-        await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         yield Snapshot(connection, seconds)

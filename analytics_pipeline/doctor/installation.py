@@ -72,15 +72,8 @@ class Installation:
     @contextmanager
     def redis(self) -> Iterator["Redis"]:
         """A client that asks once."""
-        found = self.settings.redis
         client = Redis(
-            host=found.host,
-            port=found.port,
-            db=found.db,
-            username=found.username,
-            password=found.secret() or None,
-            ssl=found.tls,
-            ssl_ca_certs=str(found.tls_ca_file) if found.tls_ca_file else None,
+            **self.settings.redis.address(),
             socket_timeout=_REDIS_TIME,
             socket_connect_timeout=_REDIS_TIME,
             retry=Retry(NoBackoff(), 0),

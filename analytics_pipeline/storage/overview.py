@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from analytics_pipeline.rollups.catalog import BUILT_IN
+from analytics_pipeline.storage import books
 from analytics_pipeline.storage.connection import Connection
 
 WINDOW = 10.0
@@ -49,14 +50,7 @@ FROM (
 GROUP BY event_type ORDER BY 2 DESC, 1 LIMIT %(most)s
 """
 _ROLLUPS = """
-SELECT
-    (SELECT count(*) FROM rollup_deltas),
-    extract(EPOCH FROM %(now)s - (
-        SELECT min(batch.committed_at) FROM pending_batches AS pending
-        INNER JOIN ingest_batches AS batch ON batch.batch_id = pending.batch_id
-    ))::double precision,
-    max(time_bucket) FILTER (WHERE state IN ('final', 'restated')),
-    count(*) FILTER (WHERE state = 'restated')
+SELECT max(time_bucket) FILTER (WHERE state IN ('final', 'restated')), count(*) FILTER (WHERE state = 'restated')
 FROM metric_buckets WHERE interval = '1m' AND time_bucket > %(now)s - interval '1 day'
 """
 _EVENT_TYPES = """
@@ -122,8 +116,10 @@ def rollup_state(connection: Connection, *, now: datetime) -> RollupState:
     """How far merges are."""
     row = connection.execute(_ROLLUPS, {"now": now}).fetchone()
     assert row is not None
-    pending, oldest, final, restated = row
-    return RollupState(pending, oldest, final + _MINUTE if final is not None else None, restated)
+    final, restated = row
+    waiting = books.freshness(connection, now=now)
+    final_until = final + _MINUTE if final is not None else None
+    return RollupState(waiting.pending, waiting.oldest_pending, final_until, restated)
 
 
 def event_types(connection: Connection, *, most: int) -> list[str]:

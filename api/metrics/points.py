@@ -85,7 +85,7 @@ def with_earlier(points: Points, earlier: Cells, frame: Frame) -> Points:
     before, earlier_of = frame.earlier
     bucket = earlier_of[points.cells.bucket]
     has_bucket = (bucket >= 0) & (bucket < len(before))
-    found = _looked_up(points, earlier, np.where(has_bucket, bucket, -1))
+    found = earlier.values_at(points.cells.names, points.cells.series, np.where(has_bucket, bucket, -1))
     if frame.fill is Fill.ZERO:
         found[has_bucket & np.isnan(found)] = 0.0
     return replace(points, compared=found)
@@ -93,23 +93,9 @@ def with_earlier(points: Points, earlier: Cells, frame: Frame) -> Points:
 
 def with_counts(points: Points, counted: Cells) -> Points:
     """The points with how many events each is made of; those that nothing has landed for, and filled ones, of 0."""
-    found = _looked_up(points, counted, points.cells.bucket)
+    cells = points.cells
+    found = counted.values_at(cells.names, cells.series, cells.bucket)
     return replace(points, counts=np.where(np.isnan(found), 0, found).astype(np.int64))
-
-
-def _looked_up(points: Points, cells: Cells, bucket: npt.NDArray[np.intp]) -> Numbers:
-    """The values that cells have for the series of each point in these buckets, -1 for none; NaN where none has."""
-    ordered = cells.sorted()
-    places = {name: place for place, name in enumerate(ordered.names)}
-    known_series = np.array([places.get(name, -1) for name in points.cells.names], np.intp)
-    series = known_series[points.cells.series]
-    codes, wanted = ordered.codes(), bucket * max(1, len(places)) + series
-    found = np.full(len(points), np.nan)
-    if len(codes):
-        place = np.minimum(np.searchsorted(codes, wanted), len(codes) - 1)
-        is_there = (bucket >= 0) & (series >= 0) & (codes[place] == wanted)
-        found[is_there] = ordered.values[place[is_there]]
-    return found
 
 
 def _filled(cells: Cells, frame: Frame, *, has_series: bool) -> tuple[Cells, Flags]:

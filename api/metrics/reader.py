@@ -19,7 +19,7 @@ from api.metrics.points import Points, too_many
 from api.metrics.query import MetricQuery
 from api.metrics.repository import Cursor, RowsRead
 from api.metrics.statements import Wanted
-from api.metrics.values import NO_CELLS, Cells, Positions
+from api.metrics.values import NO_CELLS, Cells
 from api.times import floor_time
 
 _SECOND = 1_000_000
@@ -59,7 +59,7 @@ class CellReader:
         places = places[(places >= 0) & (places < len(buckets))]
         if not len(places):
             return NO_CELLS
-        return await self._read(self._within(self._wanted(buckets), places)._replace(named=self._named))
+        return await self._read(self._wanted(buckets).within(places)._replace(named=self._named))
 
     async def counts(self, points: Points) -> Cells:
         """How many events are in the cells of these points, and in others; of a ratio those it is divided by."""
@@ -69,22 +69,8 @@ class CellReader:
             return NO_CELLS
         series = replace(query.series, is_carried=False)
         counted = replace(query, aggregation=Aggregation.COUNT.value, series=series)
-        wanted = self._within(self._wanted(query.frame.buckets), bucket)._replace(
-            query=counted, named=self._named
-        )
+        wanted = self._wanted(query.frame.buckets).within(bucket)._replace(query=counted, named=self._named)
         return await repository.read_sums(self._cursor, wanted, self._rows) if wanted.parts else NO_CELLS
-
-    @staticmethod
-    def _within(wanted: Wanted, bucket: Positions) -> Wanted:
-        """Only the buckets from the first to the last of these."""
-        begin, until = int(bucket.min()), int(bucket.max()) + 1
-        return wanted._replace(
-            parts=[
-                replace(part, begin=max(part.begin, begin), until=min(part.until, until))
-                for part in wanted.parts
-                if part.begin < until and part.until > begin
-            ]
-        )
 
     def _wanted(self, buckets: Buckets) -> Wanted:
         return Wanted(self._query, buckets, self._parts(buckets), self._query.frame.max_points + 1)

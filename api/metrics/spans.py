@@ -16,7 +16,7 @@ from analytics_pipeline.rollups.catalog import Aggregation
 from api.metrics.query import MetricQuery
 from api.metrics.repository import Cursor, RowsRead, read_sums
 from api.metrics.statements import Wanted, rest_of
-from api.metrics.values import UNBOUNDED, Cells, Numbers
+from api.metrics.values import UNBOUNDED, Cells
 
 _NO_LIMIT = 2**31 - 1
 
@@ -26,36 +26,15 @@ async def with_spans(cursor: Cursor, query: MetricQuery, cells: Cells) -> Cells:
     assert query.metric is not None
     if not len(cells.values):
         return cells
-    begin, until = int(cells.bucket.min()), int(cells.bucket.max()) + 1
-    parts = [
-        replace(part, begin=max(part.begin, begin), until=min(part.until, until))
-        for part in query.parts(query.frame.buckets)
-        if part.served.kind == query.metric.kind.value and part.begin < until and part.until > begin
-    ]
+    parts = [part for part in query.parts(query.frame.buckets) if part.served.kind == query.metric.kind.value]
     rest = rest_of(query)
     named = None if query.top is None else [name for name in cells.names if name != rest]
     lows_and_highs = replace(query, aggregation=Aggregation.OHLC.value)
-    wanted = Wanted(lows_and_highs, query.frame.buckets, parts, _NO_LIMIT, named=named)
+    wanted = Wanted(lows_and_highs, query.frame.buckets, parts, _NO_LIMIT, named=named).within(cells.bucket)
     found = await read_sums(cursor, wanted, RowsRead())
-    largest = _of(cells, found)
-    is_unbounded = states.is_quantile_unbounded(cells.values, largest)
+    magnitudes = np.maximum(np.abs(found.more["low"]), np.abs(found.more["high"]))
+    largest = Cells(found.names, found.bucket, found.series, magnitudes).values_at(
+        cells.names, cells.series, cells.bucket
+    )
+    is_unbounded = states.is_quantile_unbounded(cells.values, np.nan_to_num(largest))
     return replace(cells, more=cells.more | {UNBOUNDED: is_unbounded.astype(np.float64)})
-
-
-def _of(cells: Cells, found: Cells) -> Numbers:
-    """The largest magnitude in each of the cells; 0 where nothing is known."""
-    width = max(1, len(cells.names))
-    places = {name: place for place, name in enumerate(cells.names)}
-    series = np.array([places.get(name, -1) for name in found.names], np.intp)[found.series]
-    is_wanted = series >= 0
-    codes = (found.bucket * width + series)[is_wanted]
-    magnitudes = np.maximum(np.abs(found.more["low"]), np.abs(found.more["high"]))[is_wanted]
-    order = np.argsort(codes)
-    codes, magnitudes = codes[order], magnitudes[order]
-    wanted = cells.bucket * width + cells.series
-    place = np.minimum(np.searchsorted(codes, wanted), max(0, len(codes) - 1))
-    largest = np.zeros(len(wanted))
-    if len(codes):
-        is_there = codes[place] == wanted
-        largest[is_there] = magnitudes[place[is_there]]
-    return largest

@@ -8,6 +8,7 @@ columns packed as big-endian numbers, because thousands of rows cost more in Pyt
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from psycopg.sql import SQL, Composable, Composed, Placeholder
@@ -20,6 +21,7 @@ from api.metrics.cursors import Place
 from api.metrics.filters import conditions
 from api.metrics.parameters import Order
 from api.metrics.query import MetricQuery
+from api.metrics.values import Positions
 from api.reach_sql import series_in
 
 Statement = tuple[Composed, dict[str, Any]]
@@ -172,6 +174,16 @@ class Wanted(NamedTuple):
     named: Sequence[str] | None = None
     after: Place | None = None
     newest: bool = False
+
+    def within(self, bucket: Positions) -> "Wanted":
+        """Only the buckets from the first to the last of these, of which there is one at least."""
+        begin, until = int(bucket.min()), int(bucket.max()) + 1
+        parts = [
+            replace(part, begin=max(part.begin, begin), until=min(part.until, until))
+            for part in self.parts
+            if part.begin < until and part.until > begin
+        ]
+        return self._replace(parts=parts)
 
 
 def rest_of(query: MetricQuery) -> str:

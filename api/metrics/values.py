@@ -75,6 +75,25 @@ class Cells:
         """A number for each cell that orders as (bucket, series)."""
         return self.bucket.astype(np.int64) * max(1, len(self.names)) + self.series
 
+    def values_at(self, names: Sequence[str], series: Positions, bucket: Positions) -> Numbers:
+        """The values of these series in these buckets, -1 for none; NaN where there is none.
+
+        Args:
+            names: of series, as ours are.
+            series: positions in `names`.
+            bucket: beside each of `series`.
+        """
+        ordered = self.sorted()
+        places = {name: place for place, name in enumerate(ordered.names)}
+        known = np.array([places.get(name, -1) for name in names], np.intp)[series]
+        codes, wanted = ordered.codes(), bucket * max(1, len(places)) + known
+        found = np.full(len(wanted), np.nan)
+        if len(codes):
+            place = np.minimum(np.searchsorted(codes, wanted), len(codes) - 1)
+            is_there = (bucket >= 0) & (known >= 0) & (codes[place] == wanted)
+            found[is_there] = ordered.values[place[is_there]]
+        return found
+
 
 NO_CELLS = Cells([], np.empty(0, np.intp), np.empty(0, np.intp), np.empty(0))
 
