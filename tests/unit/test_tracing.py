@@ -60,7 +60,8 @@ def test_off_nothing_of_opentelemetry_is_loaded() -> None:
 
 
 def test_without_the_packages_it_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
+    # by its own name: a submodule that is loaded is found without its parent
+    monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace.export", None)
     with pytest.raises(
         ConfigurationError, match=r"tracing\.enabled: .* pip install 'b25-analytics\[tracing\]'"
     ):
