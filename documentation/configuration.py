@@ -46,7 +46,7 @@ def _keys(section: Section, prefix: str) -> Iterator[tuple[str, FieldInfo, objec
 
 def _row(key: str, field: FieldInfo, value: object) -> tuple[str, ...]:
     if not field.description:
-        raise LookupError(f"{key}: write below the key in settings.py what it means")
+        raise LookupError(f"{key}: write below the key, in its section of settings, what it means")
     bounds = _bounds(field)
     meaning = field.description.rstrip(".") + (f" ({bounds})" if bounds else "")
     return code(key), _shown(value), meaning, ", ".join(map(code, _variables(key)))
