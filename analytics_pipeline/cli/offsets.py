@@ -109,6 +109,42 @@ def skip_to(
     _move("skip-to", (topic, partition), offset, note, yes=yes, dry_run=dry_run, as_json=as_json)
 
 
+@offsets.command()
+@everywhere
+def retire(
+    topic: Topic,
+    partition: Annotated[int | None, typer.Argument(min=0, help="Its partition [default: all]")] = None,
+    reason: Annotated[str, typer.Option(help="Why, kept in the ledger.")] = "retired by an operator",
+    by: By = None,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Say that a topic is read no more, so that no bucket waits for it; the ledger records it.
+
+    If it is read again, ingest takes that back by itself and goes on where it stood.
+    """
+    found = joined()
+    from analytics_pipeline.ingest.moves import to_retire
+    from analytics_pipeline.storage import offsets as storage
+
+    with database(found, "offsets") as opened:
+        rows = to_retire(storage.standings(opened), topic, partition)
+        opened.rollback()
+        names = ", ".join(f"{row.source}/{row.partition}" for row in rows)
+        if rows and not dry_run:
+            typer.echo(f"{names}: no bucket will wait for it any more", err=as_json)
+            _confirm(yes=yes)
+            storage.retire(opened, rows, note=f"{reason} (retire by {by or _who()})")
+    if as_json:
+        retired = [{"source": row.source, "partition": row.partition} for row in rows]
+        print_json({"partitions": retired, "is_retired": bool(rows) and not dry_run})
+    elif not rows:
+        typer.echo(f"{topic} is retired already; nothing was changed")
+    else:
+        typer.echo(f"would retire {names}; nothing was changed" if dry_run else f"retired {names}")
+
+
 def _move(
     command: str, partition: "Partition", target: int, note: str, *, yes: bool, dry_run: bool, as_json: bool
 ) -> None:
@@ -126,14 +162,18 @@ def _move(
         if dry_run:
             _tell_move(move, None, "nothing was changed", as_json=as_json)
             return
-        if not yes and not sys.stdin.isatty():
-            raise ConfigurationError("nobody can be asked here: add --yes to do it, or --dry-run to look")
-        if not yes:
-            typer.confirm("Do it?", abort=True)
+        _confirm(yes=yes)
         before = carry_out(opened, found.database.conninfo(), move, note=note, may_go_back=may_go_back)
     name = f"{partition[0]}/{partition[1]}"
     words = f"{name} goes on at {target}; it stood at {before.next_offset}. The ledger says: {note}"
     _tell_move(move, before.next_offset, words, as_json=as_json)
+
+
+def _confirm(*, yes: bool) -> None:
+    if not yes and not sys.stdin.isatty():
+        raise ConfigurationError("nobody can be asked here: add --yes to do it, or --dry-run to look")
+    if not yes:
+        typer.confirm("Do it?", abort=True)
 
 
 def _tell_move(move: "Move", stood_at: int | None, words: str, *, as_json: bool) -> None:
@@ -179,7 +219,9 @@ def _kafkas_side(row: "Standing", held: "Mapping[Partition, Bounds]") -> dict[st
     there = held.get((row.source, row.partition))
     if there is None:
         return {"low": None, "high": None, "lag": None}
-    return {"low": there.low, "high": there.high, "lag": max(0, there.high - row.next_offset)}
+    # a topic that ends before it was made anew: all that it holds is still to be read
+    start = row.next_offset if row.next_offset <= there.high else there.low
+    return {"low": there.low, "high": there.high, "lag": there.high - max(start, there.low)}
 
 
 def _show(rows: "Sequence[Standing]", held: "Mapping[Partition, Bounds]") -> None:

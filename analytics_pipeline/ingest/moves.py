@@ -102,6 +102,25 @@ def refuse_step_back(move: Move, start: int) -> None:
         )
 
 
+def to_retire(standings: Sequence[Standing], topic: str, number: int | None) -> Sequence[Standing]:
+    """The partitions of a topic, or the one, that can be retired: nobody reads them; those retired before left out.
+
+    Raises:
+        Refused: ingest never read it, or a process that runs owns it.
+    """
+    name = topic if number is None else f"{topic}/{number}"
+    rows = [row for row in standings if row.source == topic and number in (None, row.partition)]
+    if not rows:
+        known = ", ".join(sorted({row.source for row in standings})) or "none yet"
+        raise Refused(f"{name} has never been read by ingest, which knows the topics {known}")
+    if any(row.is_owner_connected for row in rows):
+        raise Refused(
+            f"{name} is read by an ingest process that runs; take {topic} out of kafka.topics, restart ingest, "
+            "then retire it"
+        )
+    return [row for row in rows if not row.is_retired]
+
+
 def carry_out(connection: Connection, conninfo: str, move: Move, *, note: str, may_go_back: bool) -> Claim:
     """Move, with a line in the ledger; landing may have gone on since the plan was made.
 

@@ -66,6 +66,11 @@ INSERT INTO ingest_batches (
     catalog_version, note
 ) VALUES (nextval('ingest_batch_id_seq'), %s, %s, %s, %s, 0, 0, 0, 0, %s, '', %s)
 """
+_RETIRE = """
+UPDATE ingest_offsets AS row SET is_retired = true, updated_at = clock_timestamp()
+FROM unnest(%s::text [], %s::integer [], %s::bigint []) AS wanted (source, partition, epoch)
+WHERE row.source = wanted.source AND row.partition = wanted.partition AND row.epoch = wanted.epoch
+"""
 _STANDINGS = """
 SELECT
     row.source, row.partition, row.next_offset, row.epoch, row.caught_up_at, row.is_retired, row.updated_at, row.owner,
@@ -279,6 +284,25 @@ def skip_to(
         # Whoever decides about offsets decides about the topic of this name as it is now.
         cursor.execute(_FORGET_TOPIC, partition)
     return owner
+
+
+def retire(connection: Connection, rows: Sequence[Standing], *, note: str) -> None:
+    """Say of partitions that nobody reads them any more, so that no bucket waits for them; a claim takes that back.
+
+    Args:
+        connection: idle.
+        rows: as they stand.
+        note: why and by whom, for the ledger.
+
+    Raises:
+        Moved: somebody claimed one of them meanwhile; nothing was changed.
+    """
+    keys = [(row.source, row.partition) for row in rows]
+    with connection.transaction(), connection.cursor() as cursor:
+        cursor.execute(_RETIRE, (*_columns(keys), [row.epoch for row in rows]))
+        if cursor.rowcount != len(rows):
+            raise Moved(set(keys), {})
+        cursor.executemany(_RECORD_SKIP, [(*key, None, None, 0, note) for key in keys])
 
 
 def note_caught_up(connection: Connection, notes: Mapping[Partition, tuple[Claim, datetime]]) -> None:

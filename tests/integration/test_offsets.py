@@ -11,7 +11,7 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 from psycopg.conninfo import conninfo_to_dict
 
-from analytics_pipeline.storage import audit
+from analytics_pipeline.storage import audit, offsets
 from analytics_pipeline.storage.connection import connection
 from tests.commands import run_command
 from tests.integration.ingest_process import ingest, produce, wait_until_landed, write_config
@@ -169,3 +169,50 @@ def test_a_running_ingest_reads_again_and_stores_nothing_twice(
     assert value(database, "SELECT count(*) FROM events") == 100
     assert value(database, "SELECT sum(duplicate) FROM ingest_batches") == 60
     assert is_proven(database)
+
+
+def test_a_topic_is_retired_until_it_is_read_again(run: Run, database: str, trimmed: str) -> None:
+    claim(database, (trimmed, 1), 0)
+    code, out, _ = run("offsets", "retire", trimmed, 1, "--dry-run")
+    assert (code, out) == (0, f"would retire {trimmed}/1; nothing was changed\n")
+    code, _, err = run("offsets", "retire", trimmed)
+    assert (code, "add --yes" in err) == (2, True)
+    assert ledger(database) == []
+    code, out, _ = run("offsets", "retire", trimmed, "--yes", "--reason", "gone", "--by", "me", "--json")
+    both = [{"source": trimmed, "partition": 0}, {"source": trimmed, "partition": 1}]
+    assert json.loads(out) == {"partitions": both, "is_retired": True}
+    assert [line["is_retired"] for line in json.loads(run("offsets", "show", "--json")[1])] == [True, True]
+    assert ledger(database) == [(None, None, "gone (retire by me)")] * 2
+    assert is_proven(database)
+    assert run("offsets", "retire", trimmed, "--yes")[1] == f"{trimmed} is retired already; nothing was changed\n"
+    claim(database, (trimmed, 1), 0)
+    assert [line["is_retired"] for line in json.loads(run("offsets", "show", "--json")[1])] == [True, False]
+
+
+def test_a_topic_that_is_read_or_unknown_is_not_retired(run: Run, database: str, trimmed: str) -> None:
+    with connection(database, name="landing-test"):
+        code, _, err = run("offsets", "retire", trimmed, "--yes")
+    assert (code, "is read by an ingest process that runs" in err) == (2, True)
+    code, _, err = run("offsets", "retire", "misspelt", "--yes")
+    assert (code, f"knows the topics {trimmed}" in err) == (2, True)
+    assert value(database, "SELECT bool_or(is_retired) FROM ingest_offsets") is False
+
+
+def test_who_claims_a_partition_keeps_it_from_being_retired(database: str, trimmed: str) -> None:
+    with connection(database, name="test") as opened:
+        seen = offsets.standings(opened)
+        opened.rollback()
+        claim(database, (trimmed, 0), 0)
+        with pytest.raises(offsets.Moved):
+            offsets.retire(opened, seen, note="too late")
+    assert value(database, "SELECT bool_or(is_retired) FROM ingest_offsets") is False
+    assert ledger(database) == []
+
+
+def test_all_of_a_topic_that_was_made_anew_is_lag(run: Run, database: str, trimmed: str) -> None:
+    claim(database, (trimmed, 1), 5)
+    lines = {line["partition"]: line for line in json.loads(run("offsets", "show", "--json")[1])}
+    assert (lines[1]["high"], lines[1]["lag"]) == (0, 0)
+    execute(database, "UPDATE ingest_offsets SET next_offset = 500 WHERE partition = 0")
+    lines = {line["partition"]: line for line in json.loads(run("offsets", "show", "--json")[1])}
+    assert (lines[0]["low"], lines[0]["high"], lines[0]["lag"]) == (20, 100, 80)
