@@ -13,7 +13,7 @@ IMAGE ?= b25/analytics:latest
 BIN := .venv/bin
 CODE := analytics_pipeline api tests
 
-.PHONY: dashboards chaos soak bench-ingest bench-post bench-api bench-rollup bench-dagster docs site site-serve lock help up down clean test test-browser test-coverage fmt lint build run dev migrate-up docker-build docker-run
+.PHONY: screenshots dashboards chaos soak bench-ingest bench-post bench-api bench-rollup bench-dagster docs site site-serve lock help up down clean test test-browser test-coverage fmt lint build run dev migrate-up docker-build docker-run
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -89,6 +89,9 @@ site: .venv/.dev ## Build the documentation as a site in site/; a link that lead
 
 site-serve: .venv/.dev ## Show the documentation on http://127.0.0.1:8000 while you write it
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve $(ARGS)
+
+screenshots: .venv/.dev ## Take the pictures of README and docs from what `make up` runs, by Chromium
+	@$(BIN)/python -m documentation.screenshots
 
 dashboards: .venv/.dev ## Write the dashboards of Grafana, deploy/grafana/dashboards, from deploy/grafana/boards
 	@$(BIN)/python -m deploy.grafana

@@ -2,15 +2,15 @@
 
 # ruff: noqa: F811 - fixtures of the integration tests are used by their names
 
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from analytics_pipeline.local_stack.postgres import Postgres
 from analytics_pipeline.local_stack.redis import Redis
+from documentation import browser
 from tests.browser.site import Site, admit, running_site, stored_events
 from tests.browser.watched import PATIENCE, Contexts, watched
 from tests.integration.api_support import database_copy, land, settle
@@ -20,12 +20,6 @@ from tests.integration.conftest import (  # noqa: F401 - the same servers as the
     state_folder,
     template_database,
 )
-
-_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-_FLAGS = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-]  # fmt: skip
 
 # A busy machine is no defect.
 expect.set_options(timeout=PATIENCE)
@@ -37,15 +31,11 @@ Opened = Callable[..., Page]
 @pytest.fixture(scope="package")
 def chromium() -> Iterator[Browser]:
     """Gone before other tests run in this process: Playwright's loop would be in the way of theirs."""
-    program = next((found for name in _NAMES if (found := shutil.which(name))), None)
+    program = browser.program()
     if program is None:
-        pytest.skip(
-            "the dashboard was not tested: there is no Chromium on PATH; install it (Debian: apt-get install chromium)"
-        )
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=_FLAGS)
-        yield browser
-        browser.close()
+        pytest.skip(f"the dashboard was not tested: {browser.MISSING}")
+    with browser.running(program) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,107 @@
+"""Pictures of the running system for README and docs: `make screenshots`, while `make up` runs.
+
+Belongs here: what is opened and when it is worth a picture. Does not belong here: drawn pictures (`pictures`).
+"""
+
+import json
+import subprocess
+import sys
+from typing import Any, NamedTuple
+
+from playwright.sync_api import Error, Page
+
+from documentation import browser
+from documentation.pages import FOLDER
+
+_PATIENCE = 60_000
+_CHARTS = "document.querySelectorAll('.js-plotly-plot .main-svg').length >= {least}"
+
+
+class Shot(NamedTuple):
+    """One picture.
+
+    Attributes:
+        server: whose address the path belongs to, as `analytics status` names it.
+        shows: what a person waits for, in JavaScript.
+        settle: ms until animations are over.
+    """
+
+    name: str
+    server: str
+    path: str
+    shows: str
+    width: int = 1440
+    height: int = 900
+    settle: int = 1_500
+
+
+SHOTS = (
+    Shot("dashboard.png", "api", "/dashboard/overview", _CHARTS.format(least=4), height=1_400),
+    Shot(
+        "explorer.png",
+        "api",
+        "/dashboard/explorer?metric_name=trading.total_volume&group_by=symbol&top=6&interval=1m&last=1h&chart=area",
+        _CHARTS.format(least=1),
+    ),
+    Shot(
+        "dagster-assets.png",
+        "dagster",
+        "/asset-groups",
+        "document.querySelectorAll('svg').length > 20",
+        width=1_800,
+        height=1_000,
+        settle=4_000,
+    ),
+)
+
+
+def addresses() -> dict[str, Any]:
+    """Of the stack that runs here.
+
+    Raises:
+        SystemExit: none does.
+    """
+    done = subprocess.run(
+        [sys.executable, "-m", "analytics_pipeline", "status", "--json"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    found = json.loads(done.stdout)["addresses"] if done.stdout.strip() else {}
+    if done.returncode or not found:
+        raise SystemExit("nothing runs here: start it with `make up`, and wait until everything is ready")
+    return dict(found)
+
+
+def take(page: Page, shot: Shot, root: str) -> None:
+    """Open, wait, write the picture below `docs/pictures`."""
+    page.set_viewport_size({"width": shot.width, "height": shot.height})
+    page.goto(root.rstrip("/") + shot.path, timeout=_PATIENCE)
+    page.wait_for_function(shot.shows, timeout=_PATIENCE)
+    page.wait_for_timeout(shot.settle)
+    page.screenshot(path=FOLDER / "pictures" / shot.name)
+
+
+def main() -> None:
+    """All of them.
+
+    Raises:
+        SystemExit: no browser, nothing runs, or a page does not show what it should.
+    """
+    program = browser.program()
+    if program is None:
+        raise SystemExit(browser.MISSING)
+    found = addresses()
+    with browser.running(program) as opened:
+        for shot in SHOTS:
+            page = opened.new_page(color_scheme="light", reduced_motion="reduce")
+            try:
+                take(page, shot, str(found[shot.server]))
+            except Error as error:
+                raise SystemExit(f"{shot.name}: {shot.path} does not show it: {error.message}") from None
+            page.close()
+            print(f"docs/pictures/{shot.name} is written")  # noqa: T201 - a command
+
+
+if __name__ == "__main__":
+    main()
