@@ -13,7 +13,7 @@ import typer
 from analytics_pipeline.cli.options import AsJson, app, everywhere, print_json
 from analytics_pipeline.cli.progress import working
 from analytics_pipeline.errors import ConfigurationError, EnvironmentFault
-from analytics_pipeline.settings import Settings, adopt, parse_duration, settings
+from analytics_pipeline.settings import SHARED_FOLDER, Settings, adopt, environment, parse_duration, settings
 
 if TYPE_CHECKING:
     from analytics_pipeline.storage.connection import Connection
@@ -26,6 +26,7 @@ PROCESSES, DATABASE = "One process of it", "The database"
 def ingest() -> None:
     """Land events from Kafka and from the API's inbox until stopped."""
     found = joined()
+    _share_series(found)
     from analytics_pipeline.ingest.__main__ import run
 
     raise typer.Exit(run(found))
@@ -105,7 +106,7 @@ def migrate(
 @app.command(rich_help_panel=DATABASE)
 @everywhere
 def maintain(as_json: AsJson = False) -> None:
-    """Create the partitions of the coming days; Dagster does it daily, this does it now."""
+    """Create the partitions of the coming days; Dagster does it twice an hour, this does it now."""
     found = joined()
     from analytics_pipeline.local_stack.schema import create_partitions
 
@@ -115,6 +116,13 @@ def maintain(as_json: AsJson = False) -> None:
         print_json({"partitions": created})
     else:
         typer.echo(f"{created} partitions created")
+
+
+def _share_series(found: Settings) -> None:
+    """Name the folder of `metrics.folder` to prometheus_client, which looks for it when it is imported first."""
+    if found.metrics.folder is not None and SHARED_FOLDER not in environment():
+        found.metrics.folder.mkdir(parents=True, exist_ok=True)
+        adopt({SHARED_FOLDER: str(found.metrics.folder.resolve())})
 
 
 def joined() -> Settings:
