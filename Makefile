@@ -9,7 +9,7 @@ MAKEFLAGS += --no-print-directory
 ARGS ?=
 DB_URL ?=
 PYTHON ?=
-IMAGE ?= b25/analytics:latest
+IMAGE ?= b25/analytics:0.1.0
 BIN := .venv/bin
 CODE := analytics_pipeline api tests
 

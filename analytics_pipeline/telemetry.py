@@ -368,7 +368,7 @@ POSTGRES_TRANSACTION_AGE = Gauge(
 )
 DISK_BYTES = Gauge(
     "analytics_disk_bytes",
-    "The disk that holds the state folder: its size, and what is free for us",
+    "The disk that holds the state folder, as ingest sees it: its size, and what is free for us",
     ["kind"],
     multiprocess_mode="livemostrecent",
 )

@@ -15,7 +15,7 @@ Made by `make docs` from `analytics_pipeline/telemetry.py`. One endpoint serves 
 <http://localhost:9098/metrics>. A gauge of a process that has ended, killed or not, is gone at the next
 scrape; counters stay.
 
-A histogram has `_bucket`, `_sum` and `_count` behind its name. [Operators](operators.md) says which of them to watch,
+A histogram has `_bucket`, `_sum` and `_count` behind its name. [Watching it](watching.md) says which of them to watch,
 `deploy/prometheus/alerts.yml` has rules.
 
 """

@@ -19,7 +19,6 @@ from analytics_pipeline.settings import LOOPBACK, Section
 _SLOWEST_BATCH = timedelta(seconds=1)
 _SMALLEST_BATCH = 5_000
 _WITHOUT_EFFECT = (
-    "server.write_timeout",
     "database.max_idle_connections",
     "analytics.aggregation.enabled",
     "analytics.aggregation.workers",

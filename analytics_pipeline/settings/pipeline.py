@@ -117,7 +117,8 @@ class Retention(Section):
     cleanup_enabled: bool = True
     """Remove what has expired."""
     cleanup_interval: Duration = timedelta(days=1)
-    """Accepted for the original's files; removal is daily, after midnight UTC."""
+    """How often what has expired is removed: every so many whole hours below a day, else every so many days (28 at
+    most) at 00:17 UTC."""
     partitions_ahead: int = Field(default=7, ge=1, le=60)
     """Days of partitions made ahead of time."""
 

@@ -19,9 +19,9 @@ class Server(Section):
     port: Port = 9097
     """Port of the API."""
     read_timeout: Duration = timedelta(seconds=30)
-    """Longest time to wait for a request's body."""
+    """Longest time to wait for the headers of a request, and for its body."""
     write_timeout: Duration = timedelta(seconds=30)
-    """Accepted for the original's files; unused."""
+    """Longest time for a client to accept a piece of a stream or an export; then the connection is closed."""
     request_timeout: Duration = timedelta(seconds=60)
     """Longest time until the answer to a request begins; less than 30 s also ends waiting for landings."""
     shutdown_timeout: Duration = timedelta(seconds=10)

@@ -61,6 +61,11 @@ def test_images_are_pinned(name: str) -> None:
     assert re.fullmatch(r"v?\d+\.\d+(\.\d+)?(-[a-z]+)?", tag)
 
 
+def test_make_builds_the_image_that_compose_runs() -> None:
+    [built] = re.findall(r"^IMAGE \?= (\S+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert {service["image"] for service in OURS.values()} == {built}
+
+
 def test_everything_of_the_brief_is_there() -> None:
     assert set(OURS) == {
         "migrate", "first-key", "ingest", "dagster-code", "dagster-webserver", "dagster-daemon", "api", "simulator",

@@ -24,8 +24,8 @@ maintenance_job = dg.define_asset_job(
     selection=dg.AssetSelection.groups(MAINTENANCE),
     description=(
         "Partitions ahead of time, indexes of days that are over, metrics retired that nobody declares; expired "
-        "partitions and rows, and old runs of Dagster, removed. The schedules run the first half of it often and all "
-        "of it daily."
+        "partitions and rows, and old runs of Dagster, removed. The schedules run the first half of it often, and all "
+        "of it once every analytics.retention.cleanup_interval."
     ),
     tags=ROUTINE_TAGS,
     owners=OWNERS,
