@@ -67,7 +67,7 @@ def backfill(
     interval: Annotated[
         str, typer.Option(metavar="INTERVAL", help=f"List the differences at {', '.join(Interval)}.")
     ] = Interval.HOUR.value,
-    limit: Annotated[int, typer.Option(min=0, max=100_000, help="List at most so many.")] = 100,
+    limit: Annotated[int, typer.Option(min=0, max=100_000, help="List at most this many.")] = 100,
     restart: Annotated[
         bool, typer.Option("--restart", help="Do hours again that an interrupted backfill has done.")
     ] = False,

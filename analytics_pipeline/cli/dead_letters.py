@@ -79,7 +79,7 @@ Since = Annotated[
 Until = Annotated[str | None, typer.Option(help="Written before this time or age.")]
 StatusOption = Annotated[Chosen, typer.Option("--status", help="What became of them.")]
 Limit = Annotated[int, typer.Option(min=1, max=100_000)]
-Most = Annotated[int | None, typer.Option("--limit", min=1, help="At most so many, the oldest first.")]
+Most = Annotated[int | None, typer.Option("--limit", min=1, help="At most this many, the oldest first.")]
 All = Annotated[bool, typer.Option("--all", help="Every open one; needed where no filter is given.")]
 
 Command = TypeVar("Command", bound=Callable[..., None])
@@ -185,7 +185,7 @@ def groups(
 @everywhere
 def show(
     number: Annotated[int, typer.Argument(metavar="ID")],
-    most: Annotated[int, typer.Option("--bytes", min=0, help="Show at most so many of the value.")] = 2000,
+    most: Annotated[int, typer.Option("--bytes", min=0, help="Show at most this many of the value.")] = 2000,
     as_json: AsJson = False,
 ) -> None:
     """Show one dead letter: where it came from, what is wrong with it, what to do, and its bytes."""

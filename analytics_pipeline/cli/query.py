@@ -165,7 +165,7 @@ def events(
     ] = None,
     order: Annotated[str | None, typer.Option(help="By time: desc or asc [default: desc]")] = None,
     limit: Annotated[
-        int | None, typer.Option(help="At most so many [default: analytics.query.default_limit]")
+        int | None, typer.Option(help="At most this many [default: analytics.query.default_limit]")
     ] = None,
     cursor: Annotated[str | None, typer.Option(help="The page that another page's cursor leads to.")] = None,
     every: Annotated[

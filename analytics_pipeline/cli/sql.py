@@ -30,7 +30,7 @@ def sql(
     statement: Annotated[
         str | None, typer.Argument(help="[default: read from stdin]", show_default=False)
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="Show at most so many rows.")] = 1000,
+    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="Show at most this many rows.")] = 1000,
     timeout: Annotated[int, typer.Option(min=1, help="Seconds that it may take.")] = 60,
     as_json: Annotated[bool, typer.Option("--json", help="For programs: one row a line.")] = False,
 ) -> None:

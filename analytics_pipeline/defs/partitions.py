@@ -52,14 +52,5 @@ def chosen_hours(
 
 def hours_in(window: dg.TimeWindow) -> list[datetime]:
     """Starts of the hours of a window, oldest first."""
-    return _steps(window, timedelta(hours=1))
-
-
-def days_in(window: dg.TimeWindow) -> list[datetime]:
-    """Starts of the days of a window, oldest first."""
-    return _steps(window, timedelta(days=1))
-
-
-def _steps(window: dg.TimeWindow, width: timedelta) -> list[datetime]:
-    first = window.start.astimezone(UTC)
+    first, width = window.start.astimezone(UTC), timedelta(hours=1)
     return [first + n * width for n in range(int((window.end - window.start) / width))]

@@ -81,7 +81,7 @@ def judge_topic(name: str, topic: cluster.Topic, brokers: int) -> Iterator[Verdi
         )
     if not topic.has_id:
         yield remark(
-            f"{name}: these brokers tell no ids of topics, so one that was made anew is told by its offsets alone",
+            f"{name}: these brokers do not report topic ids, so a recreated topic is recognised only by its offsets",
             "use Kafka 2.8 or newer",
         )
 

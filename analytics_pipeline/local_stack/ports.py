@@ -1,6 +1,6 @@
 """TCP ports: whether one is free, and choosing free ones.
 
-Belongs here: sockets. Does not belong here: which setting wants which port (`layout`).
+Belongs here: sockets. Does not belong here: which setting wants which port (`addresses`).
 """
 
 import socket

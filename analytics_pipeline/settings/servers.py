@@ -55,7 +55,7 @@ class Database(Section):
         """A libpq connection string, password included: hand it to a driver, never to a log.
 
         Raises:
-            ConfigurationError: the URL is none, or the file with the password cannot be read.
+            ConfigurationError: `url` is no connection string, or the file with the password cannot be read.
         """
         from psycopg import ProgrammingError
         from psycopg.conninfo import conninfo_to_dict, make_conninfo

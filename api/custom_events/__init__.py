@@ -1,1 +1,1 @@
-"""POST /api/v1/custom-events, GET /api/v1/custom-events/{name}."""
+"""`/api/v1/custom-events`: event types that users define, their versions, and what a schema would refuse."""

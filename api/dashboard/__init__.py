@@ -1,1 +1,1 @@
-"""GET /api/v1/dashboard/metrics."""
+"""`/api/v1/dashboard`: the headline numbers, and many questions in one call."""

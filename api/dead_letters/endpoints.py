@@ -45,7 +45,7 @@ _KIND = "dead-letters"
 _LIST = (*PARAMETERS, CURSOR, LIMIT)
 _GROUPS = (*PARAMETERS, LIMIT)
 _EXPORT_LIMIT = Parameter(
-    "limit", "At most so many, the oldest. Default: all.", 1000, (("type", "integer"), ("minimum", 1))
+    "limit", "At most this many, the oldest. Default: all.", 1000, (("type", "integer"), ("minimum", 1))
 )
 _EXPORT = (*PARAMETERS, _EXPORT_LIMIT)
 _MOST_EXPORTED = 10**12 - 1

@@ -25,7 +25,7 @@ LONGEST = 10.0
 
 MAX_BYTES = Parameter(
     "max_bytes",
-    f"Show at most so many bytes of key, of value and of each header; 0 to {MOST_SHOWN}. Default 65536.",
+    f"Show at most this many bytes of key, of value and of each header; 0 to {MOST_SHOWN}. Default 65536.",
     65_536,
     (("type", "integer"), ("minimum", 0), ("maximum", MOST_SHOWN)),
 )
@@ -163,7 +163,7 @@ REPLAY_FIELDS: dict[str, Any] = BODY_FIELDS | {
         "minimum": 1,
         "maximum": MOST_TRIED,
         "default": MOST_TRIED,
-        "description": "Try at most so many.",
+        "description": "Try at most this many.",
     },
     "after": {"type": "integer", "minimum": 0, "default": 0, "description": "Only letters of greater ids."},
 }
@@ -175,7 +175,7 @@ DISCARD_FIELDS: dict[str, Any] = BODY_FIELDS | {
         "minimum": 1,
         "maximum": MOST_DISCARDED,
         "default": MOST_DISCARDED,
-        "description": "Discard at most so many, the oldest first.",
+        "description": "Discard at most this many, the oldest first.",
     },
 }
 REPLAY_EXAMPLE = {"reasons": ["schema_violation"], "event_types": ["order.placed"], "dry_run": True}

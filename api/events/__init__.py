@@ -1,1 +1,1 @@
-"""POST and GET /api/v1/events, GET /api/v1/events/stats."""
+"""`/api/v1/events`: posting them, reading them page by page or as a stream, counting them."""

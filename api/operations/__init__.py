@@ -1,1 +1,1 @@
-"""GET /api/v1/internal/ingestion-metrics."""
+"""What operators ask: ledger, sources, restatements, retention, pipeline, audit log, metrics of ingestion."""

@@ -15,7 +15,6 @@ import numpy as np
 from confluent_kafka import Producer
 
 from analytics_pipeline.events.ids import deterministic_ids, source_seed
-from tests.waiting import wait_for
 
 _BURST = 20
 
@@ -220,7 +219,3 @@ def id_of(topic: str, delivered: Delivered) -> str:
         np.array([message.micros]), np.array([delivered.offset]), seeds
     ).tolist()
     return str(uuid.UUID(int=high << 64 | low))
-
-
-def wait_for_delivery(load: Load, count: int) -> None:
-    wait_for(lambda: len(load.delivered) >= count, 60, f"{count} messages delivered")

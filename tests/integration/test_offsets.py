@@ -184,7 +184,10 @@ def test_a_topic_is_retired_until_it_is_read_again(run: Run, database: str, trim
     assert [line["is_retired"] for line in json.loads(run("offsets", "show", "--json")[1])] == [True, True]
     assert ledger(database) == [(None, None, "gone (retire by me)")] * 2
     assert is_proven(database)
-    assert run("offsets", "retire", trimmed, "--yes")[1] == f"{trimmed} is retired already; nothing was changed\n"
+    assert (
+        run("offsets", "retire", trimmed, "--yes")[1]
+        == f"{trimmed} is retired already; nothing was changed\n"
+    )
     claim(database, (trimmed, 1), 0)
     assert [line["is_retired"] for line in json.loads(run("offsets", "show", "--json")[1])] == [True, False]
 

@@ -42,7 +42,7 @@ export function commonDimensions(entries) {
 }
 
 /** Whether all of them can be asked for without `group_by`. */
-export function haveTotals(entries) {
+function haveTotals(entries) {
   return entries.every((entry) => entry.has_total);
 }
 

@@ -23,7 +23,7 @@ export function filterFields(catalog, question, acts) {
 }
 
 /** A filter in words. */
-export function textOf({ name, operator, values }) {
+function textOf({ name, operator, values }) {
   if (operator === "exists") return `${name} ${values[0] === "true" ? WORDS.exists : WORDS.missing}`;
   return `${name} ${WORDS[operator]} ${values.map((value) => value ?? NONE).join(", ")}`;
 }

@@ -9,9 +9,7 @@
 export const RANGES = ["15m", "1h", "24h", "7d", "30d"];
 export const INTERVALS = ["auto", "1m", "5m", "15m", "1h", "1d"];
 export const COMPARISONS = ["previous", "1d", "7d"];
-export const FILLS = ["none", "null", "zero", "previous"];
 export const CHARTS = ["line", "area", "bar"];
-export const OPERATORS = ["eq", "ne", "in", "prefix", "exists"];
 export const OTHER = "__other__";
 
 const SECONDS = { s: 1, m: 60, h: 3600, d: 86400, w: 604800 };
@@ -119,7 +117,7 @@ export function readFilter(text) {
 }
 
 /** A filter as the API reads it. */
-export function writeFilter({ name, operator, values }) {
+function writeFilter({ name, operator, values }) {
   const raw = operator === "prefix" || operator === "exists";
   return `${name}:${operator}:${raw ? values[0] : values.map(writeValue).join(",")}`;
 }

@@ -64,7 +64,7 @@ export function bucketsOf(series) {
 }
 
 /** The revision that half of the buckets that are over do not exceed. */
-export function usualRevision(buckets) {
+function usualRevision(buckets) {
   const over = buckets.filter((bucket) => bucket.state && bucket.state !== "open").map((bucket) => bucket.revision);
   over.sort((one, other) => one - other);
   return over.length ? over[Math.floor((over.length - 1) / 2)] : 0;

@@ -1,7 +1,7 @@
 // A question as SQL over `metrics_live`, the public view of settled and pending rows, for each metric one statement.
 //
 // Belongs here: what the API computes, said in SQL, or said that SQL has not got it. Does not belong here: the question
-// (`question`), other languages (`snippets`).
+// (`question`), other languages (`request_forms`).
 
 import { isRateOfSum } from "./catalog.js";
 import { isoOf, OTHER } from "./question.js";

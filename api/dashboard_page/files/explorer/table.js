@@ -32,7 +32,7 @@ export function columnsOf(series, { zone, entryFor }) {
 }
 
 /** Rows in an order, `name:asc` or `name:desc`; the newest first where none is named. */
-export function rowsOf(series, columns, sort) {
+function rowsOf(series, columns, sort) {
   const rows = series.flatMap((one) => one.points.map((point) => ({ series: one, point })));
   const [id, way] = sort ? sort.split(":") : ["time", "desc"];
   const column = columns.find((one) => one.id === id) ?? columns[0];

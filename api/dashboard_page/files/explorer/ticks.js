@@ -18,7 +18,7 @@ function formatter(zone, options) {
 }
 
 /** How far the clock of a zone is ahead of UTC at a moment, in ms. */
-export function offsetOf(zone, at) {
+function offsetOf(zone, at) {
   const options = { year: "numeric", month: "numeric", day: "numeric", hour: "numeric", minute: "numeric", second: "numeric" };
   const found = Object.fromEntries(formatter(zone, options).formatToParts(at).map(({ type, value }) => [type, Number(value)]));
   const shown = Date.UTC(found.year, found.month - 1, found.day, found.hour, found.minute, found.second);

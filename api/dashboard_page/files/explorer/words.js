@@ -1,6 +1,6 @@
 // What a bucket says of itself and of its values, as words: for the card under the pointer, for readers, for the table.
 //
-// Belongs here: texts. Does not belong here: elements (`card`, `table`).
+// Belongs here: texts. Does not belong here: elements (`panel`, `table`).
 
 import { exact, number, NOTHING } from "../format.js";
 import { unitOf } from "./catalog.js";
@@ -37,7 +37,7 @@ export function markOf(bucket) {
 }
 
 /** A value with its unit. */
-export function valueText(value, entry, aggregation) {
+function valueText(value, entry, aggregation) {
   if (value === null || value === undefined) return NOTHING;
   const unit = unitOf(entry, aggregation);
   const text = number(value, unit);
@@ -45,7 +45,7 @@ export function valueText(value, entry, aggregation) {
 }
 
 /** How far values of a result may be off, or null where they are exact. */
-export function errorText({ precision, relative_error: error }) {
+function errorText({ precision, relative_error: error }) {
   const percent = `${number(100 * error)} %`;
   if (precision === "bounded") return `off by at most ${percent}`;
   return precision === "estimated" ? `an estimate, ± ${percent} (1σ)` : null;
@@ -102,7 +102,7 @@ export function toldOf(bucket, until, series, { zone, interval, compare, entryFo
   };
 }
 
-export const eventsText = (count) => `${exact(count)} ${count === 1 ? "event" : "events"}`;
+const eventsText = (count) => `${exact(count)} ${count === 1 ? "event" : "events"}`;
 
 function restatementText({ restated_at: at, reason, old: before, new: after, metric_name: name }, zone) {
   const of = (total) => (total === null ? "nothing" : eventsText(total.count));
