@@ -23,6 +23,8 @@ from api.metrics.values import NO_CELLS, Cells
 from api.times import floor_time
 
 _SECOND = 1_000_000
+_VALUES_PER_POINT = 4
+"""Values that may be read for each point that an answer may have, where several are put together to a point."""
 
 
 class CellReader:
@@ -117,13 +119,21 @@ class CellReader:
         query, buckets = self._query, wanted.buckets
         if buckets.is_composed:
             fine = buckets.levels()
-            cells = await repository.read_derived(self._cursor, self._wanted(fine), self._rows)
+            cells = await self._parts_of_points(self._wanted(fine))
             cells = folding.of_zone(cells, query.aggregation, fine, buckets)
         else:
             cells = await repository.read_derived(self._cursor, wanted, self._rows)
         if query.aggregation != Aggregation.OHLC.value:
             return cells
         return folding.with_bounds(cells, await repository.read_sums(self._cursor, wanted, self._rows))
+
+    async def _parts_of_points(self, wanted: Wanted) -> Cells:
+        """Values of which points are made: all of them, as one that is left out would be missing in every point."""
+        most = self._query.frame.max_points * _VALUES_PER_POINT
+        cells = await repository.read_derived(self._cursor, wanted._replace(limit=most + 1), self._rows)
+        if len(cells.values) > most:
+            raise repository.too_much(most, "values")
+        return cells
 
     async def _carried(self, buckets: Buckets, begun: int) -> Cells:
         ends = buckets.edges[1 : begun + 1]
@@ -138,24 +148,16 @@ class CellReader:
         return folding.added_up(query, cells, self._named)
 
     async def _last_values(self, buckets: Buckets) -> LastValues:
-        """Of each series the last value before the range, by days, and then those of its buckets."""
-        width = LEVELS[DAY] * _SECOND
+        """Of each series the last value before the range, by days and then in its first day, and those of buckets."""
         day = micros(floor_time(buckets.first, LEVELS[DAY]))
-        days = Buckets(DAY, DAY, UTC_ZONE, np.arange(0, day + width, width))
-        fine_width = LEVELS[buckets.level] * _SECOND
-        fine = Buckets(
-            buckets.level,
-            buckets.level,
-            UTC_ZONE,
-            np.arange(day, buckets.edges[-1] + fine_width, fine_width),
-        )
+        days, first_day = _between(0, day, DAY), _between(day, int(buckets.edges[0]), buckets.level)
         names: list[str] = []
         series, at, values = [], [], []
-        for some, newest in ((days, True), (fine, False)):
+        for some, newest in ((days, True), (first_day, True), (buckets.levels(), False)):
             wanted = self._wanted(some)._replace(newest=newest)
             if not wanted.parts:
                 continue
-            cells = await repository.read_derived(self._cursor, wanted, self._rows)
+            cells = await self._parts_of_points(wanted)
             series.append(cells.series + len(names))
             names += cells.names
             at.append(some.starts[cells.bucket])
@@ -167,3 +169,9 @@ class CellReader:
         return LastValues(
             list(known), moved[np.concatenate(series)], np.concatenate(at), np.concatenate(values)
         )
+
+
+def _between(start: int, end: int, level: str) -> Buckets:
+    """The buckets of a level between two of its edges, in µs."""
+    width = LEVELS[level] * _SECOND
+    return Buckets(level, level, UTC_ZONE, np.arange(start, end + width, width))

@@ -15,9 +15,10 @@ from psycopg import AsyncCursor
 
 from analytics_pipeline.rollups import states
 from analytics_pipeline.rollups.catalog import Kind
-from api.errors import invalid_parameter
+from api.errors import BadRequest, invalid_parameter
 from api.metrics import measures, statements
 from api.metrics.buckets import Buckets, Times
+from api.metrics.query import MetricQuery
 from api.metrics.statements import Statement, Wanted
 from api.metrics.values import NO_CELLS, Cells, Numbers, Positions, finite, from_states, from_sums, grouped
 
@@ -62,6 +63,9 @@ async def read_derived(cursor: Cursor, wanted: Wanted, rows: RowsRead) -> Cells:
     """Cells of one series each, whose value is kept beside the state; with what is pending it is read from states.
 
     Of `ohlc` they have `open` and `close` as well.
+
+    Raises:
+        BadRequest: there are too many states to be merged.
     """
     query = wanted.query
     assert query.metric is not None
@@ -75,7 +79,9 @@ async def read_derived(cursor: Cursor, wanted: Wanted, rows: RowsRead) -> Cells:
         else [np.empty(0), np.empty(0)]
     )
     settled = Cells(names, bucket, series, one)
-    changed = await _states(cursor, statements.changed(wanted), wanted.buckets, rows, None)
+    most = most_states(query)
+    statement = statements.changed(wanted._replace(limit=most + 1))
+    changed = await _states(cursor, statement, wanted.buckets, rows, most)
     if column in measures.ENDS:
         settled.more = {"open": one, "close": other}
         found = [states.ends_values(states.ends_merge(some)) for some in changed.grouped]
@@ -113,11 +119,25 @@ async def read_states(cursor: Cursor, wanted: Wanted, rows: RowsRead) -> StateCe
     Raises:
         BadRequest: there are too many to be merged.
     """
-    metric = wanted.query.metric
-    assert metric is not None
-    most = wanted.query.frame.max_points // (4 if metric.kind is Kind.DISTINCT else 1)
+    most = most_states(wanted.query)
     statement = statements.merged(wanted._replace(limit=most + 1))
     return await _states(cursor, statement, wanted.buckets, rows, most)
+
+
+def most_states(query: MetricQuery) -> int:
+    """How many states a question may have merged: fewer of sets, which are large, and more of ends, which are small."""
+    assert query.metric is not None
+    most = query.frame.max_points
+    return {Kind.DISTINCT: most // 4, Kind.ENDS: most * 4}.get(query.metric.kind, most)
+
+
+def too_much(most: int, what: str) -> BadRequest:
+    """The error of a question for which more would have to be read than may be held at once."""
+    return invalid_parameter(
+        "interval",
+        f"more than {most} {what} would have to be put together (analytics.query.max_points); ask for a longer "
+        "interval or a shorter range",
+    )
 
 
 def positions(buckets: Buckets, times: Times) -> Positions:
@@ -163,15 +183,11 @@ def _note(rows: RowsRead, read: tuple[int, int]) -> None:
 
 
 async def _states(
-    cursor: Cursor, statement: Statement, buckets: Buckets, rows: RowsRead, most: int | None
+    cursor: Cursor, statement: Statement, buckets: Buckets, rows: RowsRead, most: int
 ) -> StateCells:
     found = await (await cursor.execute(*statement)).fetchall()
-    if most is not None and len(found) > most:
-        raise invalid_parameter(
-            "interval",
-            f"more than {most} states would have to be merged (analytics.query.max_points); ask for a longer interval "
-            "or a shorter range",
-        )
+    if len(found) > most:
+        raise too_much(most, "states")
     if not found:
         return StateCells([], NO_CELLS.bucket, NO_CELLS.series, [], NO_CELLS.bucket)
     texts, times, packed, pending = zip(*found, strict=True)

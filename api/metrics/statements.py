@@ -122,11 +122,14 @@ FROM cells
 GROUP BY dimensions
 """)
 _CHANGED = SQL("""
-WITH pending AS MATERIALIZED ({pending})
-SELECT dimensions::text, timestamptz_send(at), state, true FROM pending WHERE state IS NOT NULL
+WITH pending AS MATERIALIZED (
+    SELECT * FROM ({pending}) AS states WHERE state IS NOT NULL LIMIT %(limit)s
+)
+SELECT dimensions::text, timestamptz_send(at), state, true FROM pending
 UNION ALL
 SELECT dimensions::text, timestamptz_send(at), state, false FROM ({settled}) AS settled
-WHERE (at, dimensions) IN (SELECT at, dimensions FROM pending WHERE state IS NOT NULL)
+WHERE (at, dimensions) IN (SELECT at, dimensions FROM pending)
+LIMIT %(limit)s
 """)
 _MERGED = SQL("""
 SELECT dimensions::text, timestamptz_send(at), state, is_pending
@@ -219,7 +222,7 @@ def derived(wanted: Wanted) -> Statement:
 
 
 def changed(wanted: Wanted) -> Statement:
-    """All states of the cells in which something is pending."""
+    """All states of the cells in which something is pending, the pending ones first; no more than the limit."""
     parameters = _parameters(wanted)
     pending = _union(wanted, parameters, ((_PENDING, _STATE),))
     return _CHANGED.format(

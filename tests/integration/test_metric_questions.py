@@ -15,6 +15,8 @@ import psycopg
 import pytest
 
 from analytics_pipeline.local_stack.postgres import Postgres
+from analytics_pipeline.settings import Settings
+from analytics_pipeline.storage.rollups import merge_hour
 from tests.integration.api_support import Api, database_copy, event, iso, land, running, settings_for, settle
 from tests.integration.naive_metrics import Asked, expected, starts
 from tests.waiting import wait_for
@@ -347,6 +349,62 @@ def test_balances_are_carried_into_a_zones_days(api: Api, zone: str) -> None:
     }
     one = api.get(METRICS, metric_name="accounts.balance", account_id="x", **asked)["result"]["data_points"]
     assert one[-1]["value"] == 1
+
+
+def land_balances(conninfo: str, start: datetime) -> dict[str, str]:
+    """Six accounts, each with a value in every minute of an hour; and the question for their sum."""
+    land(
+        conninfo,
+        [
+            event(
+                "balance.updated",
+                start + timedelta(minutes=minute),
+                account_id=f"minutes-{account}",
+                asset="BTC",
+                balance=minute,
+            )
+            for minute in range(60)
+            for account in range(6)
+        ],
+    )
+    return {
+        "metric_name": "accounts.balance",
+        "account_id": "prefix:minutes-",
+        "interval": "1m",
+        "start_time": iso(start),
+        "end_time": iso(start + timedelta(hours=1)),
+    }
+
+
+def with_most_points(conninfo: str, most: int) -> Settings:
+    return settings_for(conninfo, analytics={"query": {"max_points": most, "cache_enabled": False}})
+
+
+def test_balances_of_many_minutes_are_whole_or_refused(api: Api) -> None:
+    conninfo = api.services.settings.database.conninfo()
+    hour = SPRING + timedelta(days=3)
+    asked = land_balances(conninfo, hour)
+    with psycopg.connect(conninfo, autocommit=True, options="-c timezone=UTC") as connection:
+        merge_hour(connection, hour, run_id="test")
+    # More values than points, as those of all accounts are read to be summed.
+    with running(with_most_points(conninfo, 120)) as some:
+        points = some.get(METRICS, **asked)["result"]["data_points"]
+        assert [point["value"] for point in points] == [6.0 * minute for minute in range(60)]
+    with running(with_most_points(conninfo, 60)) as few:
+        answer = few.get(METRICS, expect=400, **asked)
+        assert answer["parameter"] == "interval"
+        assert "analytics.query.max_points" in answer["detail"]
+
+
+def test_states_that_wait_for_their_merge_are_bounded_too(api: Api) -> None:
+    conninfo = api.services.settings.database.conninfo()
+    asked = land_balances(conninfo, SPRING + timedelta(days=3, hours=2))
+    with running(with_most_points(conninfo, 120)) as some:
+        points = some.get(METRICS, **asked)["result"]["data_points"]
+        assert points[-1]["value"] == 6.0 * 59
+    with running(with_most_points(conninfo, 60)) as few:
+        answer = few.get(METRICS, expect=400, **asked)
+        assert "states" in answer["detail"]
 
 
 def test_too_many_points_and_states_are_refused(api: Api, events: list[dict[str, Any]]) -> None:
