@@ -47,7 +47,7 @@ class CellReader:
             self._named = await repository.read_ranking(self._cursor, wanted, query.top)
             wanted = wanted._replace(named=self._named)
         if frame.limit is not None and frame.fill is Fill.NONE and not self._is_merged(frame.buckets):
-            wanted = wanted._replace(limit=frame.limit + 1, after=frame.after)
+            wanted = wanted._replace(limit=frame.limit + 1, is_page=True, after=frame.after)
         return await self._read(wanted)
 
     async def earlier(self, points: Points) -> Cells:
@@ -61,7 +61,7 @@ class CellReader:
         places = places[(places >= 0) & (places < len(buckets))]
         if not len(places):
             return NO_CELLS
-        return await self._read(self._wanted(buckets).within(places)._replace(named=self._named))
+        return await self._read(self._beside_points(self._wanted(buckets).within(places)))
 
     async def counts(self, points: Points) -> Cells:
         """How many events are in the cells of these points, and in others; of a ratio those it is divided by."""
@@ -71,8 +71,18 @@ class CellReader:
             return NO_CELLS
         series = replace(query.series, is_carried=False)
         counted = replace(query, aggregation=Aggregation.COUNT.value, series=series)
-        wanted = self._wanted(query.frame.buckets).within(bucket)._replace(query=counted, named=self._named)
-        return await repository.read_sums(self._cursor, wanted, self._rows) if wanted.parts else NO_CELLS
+        wanted = self._beside_points(self._wanted(query.frame.buckets).within(bucket))._replace(query=counted)
+        if not wanted.parts:
+            return NO_CELLS
+        cells = await repository.read_sums(self._cursor, wanted, self._rows)
+        if len(cells.values) >= wanted.limit:
+            raise too_many(query.frame)
+        return cells
+
+    def _beside_points(self, wanted: Wanted) -> Wanted:
+        """Of the series of the points; in the first and the last bucket of a page are some that are on another page."""
+        most = self._query.frame.max_points * _VALUES_PER_POINT
+        return wanted._replace(named=self._named, limit=most + 1)
 
     def _wanted(self, buckets: Buckets) -> Wanted:
         return Wanted(self._query, buckets, self._parts(buckets), self._query.frame.max_points + 1)
@@ -104,7 +114,7 @@ class CellReader:
             cells = await self._merged(wanted)
         else:
             cells = await repository.read_derived(self._cursor, wanted, self._rows)
-        if len(cells.values) > self._query.frame.max_points:
+        if not wanted.is_page and len(cells.values) >= wanted.limit:
             raise too_many(self._query.frame)
         return cells
 

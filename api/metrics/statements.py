@@ -165,6 +165,7 @@ class Wanted(NamedTuple):
         buckets: by which rows are put together.
         parts: of these buckets.
         limit: most cells.
+        is_page: whether no more cells than these are wanted; else there are too many if so many are found.
         named: the series that stand by themselves, as JSON text, others being the rest; None if all do.
         after: only cells behind this, in the query's order.
         newest: of what is settled only the newest cell of each series.
@@ -174,6 +175,7 @@ class Wanted(NamedTuple):
     buckets: Buckets
     parts: Sequence[Part]
     limit: int
+    is_page: bool = False
     named: Sequence[str] | None = None
     after: Place | None = None
     newest: bool = False

@@ -425,6 +425,9 @@ def test_too_many_points_and_states_are_refused(api: Api, events: list[dict[str,
             answer = small.get(METRICS, expect=400, **grouped, **span, **more)
             assert "analytics.query.max_points" in answer["detail"], more
         assert small.get(METRICS, **grouped, **span, limit=5)["result"]["total_count"] == 5
+        largest = small.get(METRICS, **grouped, **span, limit=8, counts=1, compare="1d")["result"]
+        assert (largest["total_count"], "next_cursor" in largest) == (8, True)
+        assert all(point["count"] for point in largest["data_points"])
         assert (
             small.get(METRICS, expect=400, metric_name="events.count", last="51h")["parameter"] == "interval"
         )
