@@ -4,6 +4,7 @@ Belongs here: SQL of lists of events. Does not belong here: counts (`repository`
 writing rows (`rows`).
 """
 
+from contextlib import nullcontext
 from datetime import datetime, timedelta
 from typing import Any, LiteralString, NamedTuple
 from uuid import UUID
@@ -166,7 +167,12 @@ async def read_page(database: Reader, wanted: EventList, *, most_seen: int) -> P
     is_down = (wanted.order is Order.DESC) is not wanted.is_back
     found: list[Event] = []
     seen_until = None
-    async with database.read("events") as connection, connection.cursor(binary=True) as cursor:
+    async with (
+        database.read("events") as connection,
+        # Where one statement says what the next one begins from, both have to see the same events.
+        connection.transaction() if _takes_several(wanted.filters) else nullcontext(),
+        connection.cursor(binary=True) as cursor,
+    ):
         for span in await _spans(cursor, wanted, is_down=is_down):
             conditions = _Conditions(wanted.filters, span)
             if wanted.after is not None:
@@ -189,6 +195,12 @@ async def read_page(database: Reader, wanted: EventList, *, most_seen: int) -> P
                     break
     events, has_more = found[: wanted.limit], len(found) > wanted.limit or seen_until is not None
     return Page(events[::-1] if wanted.is_back else events, has_more, seen_until)
+
+
+def _takes_several(filters: Filters) -> bool:
+    """Whether a page takes more than one statement; one alone is spared the round trips of a transaction."""
+    is_searched = filters.type_prefixes or filters.properties or not filters.reach.is_everything
+    return bool(filters.owners or is_searched)
 
 
 async def _spans(cursor: AsyncCursor[Any], wanted: EventList, *, is_down: bool) -> list[_Span]:

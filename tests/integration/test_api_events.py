@@ -2,11 +2,14 @@
 
 import csv
 import io
+import itertools
 import json
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import urlencode
 from uuid import UUID
 
 import psycopg
@@ -15,6 +18,9 @@ import pytest
 
 from analytics_pipeline.events.ids import uuid7
 from analytics_pipeline.storage.event_indexes import index_closed_days
+from api.database import Connection, Database
+from api.events.listing import read_event_list
+from api.events.pages import read_page
 from tests.integration.api_support import Api, database_copy, event, iso, land, running, settings_for
 
 EVENTS = "/api/v1/events"
@@ -284,6 +290,57 @@ def test_a_search_says_when_its_budget_is_used_up(
         assert walk(api, limit=1_400, **asked) == in_order(
             [row for row in stored if prop(row, "symbol") == "BTC"]
         )
+
+
+class Interrupted:
+    """Reads during which something happens before the second statement."""
+
+    def __init__(self, database: Database, happens: Callable[[], object]) -> None:
+        self._database, self._happens = database, happens
+
+    @asynccontextmanager
+    async def read(self, query: str, /) -> AsyncIterator[Connection]:
+        statements, happens = itertools.count(1), self._happens
+
+        class Cursor(psycopg.AsyncCursor[Any]):
+            async def execute(self, *args: Any, **more: Any) -> Any:
+                if next(statements) == 2:
+                    happens()
+                return await super().execute(*args, **more)
+
+        async with self._database.read(query) as connection:
+            own, connection.cursor_factory = connection.cursor_factory, Cursor
+            try:
+                yield connection
+            finally:
+                connection.cursor_factory = own
+
+
+def test_a_search_ends_where_it_has_looked_whatever_lands_meanwhile(
+    api: Api, events_database: str, day: datetime
+) -> None:
+    today = day + timedelta(days=1)
+    land(events_database, [event("searched", today + timedelta(seconds=second), n=1) for second in range(20)])
+
+    def land_newer() -> None:
+        land(events_database, [event("searched", today + timedelta(seconds=30), n=1)])
+
+    wanted = read_event_list(
+        urlencode(
+            {
+                "event_type": "searched",
+                "property": "n:eq:1",
+                "start_time": iso(today),
+                "end_time": iso(today + timedelta(minutes=1)),
+            }
+        ).encode(),
+        now=today,
+        default_limit=100,
+        max_results=100,
+    )
+    page = api.run(read_page(Interrupted(api.services.database, land_newer), wanted, most_seen=10))
+    assert len(page.events) == 10
+    assert page.seen_until == page.events[-1].row
 
 
 def test_fields_are_all_there_is(api: Api, day: datetime) -> None:
