@@ -9,8 +9,9 @@ requests are many and alike, so those of a second share a line.
 
 import asyncio
 import time
-from contextlib import suppress
 from datetime import timedelta
+
+import structlog
 
 from analytics_pipeline import telemetry
 from analytics_pipeline.storage import api_keys, audit_log
@@ -29,6 +30,8 @@ MOST_LINES = 10_000
 _PAUSE = 1.0
 _TIDY = 60.0
 _AT_ONCE = 1_000
+
+_log = structlog.get_logger()
 
 _Alike = tuple[str | None, str, str, int, str]
 
@@ -54,8 +57,7 @@ class AuditTrail:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        with suppress(Problem):
-            await self._tidy()
+        await self._tidy()
         await self.flush()
 
     def note(
@@ -99,6 +101,8 @@ class AuditTrail:
                 telemetry.AUDIT_LINES_LOST.inc(len(taken))
             except Problem:
                 pass  # once more in a second; if only the answer was lost, a line is there twice, never not at all
+            except Exception:  # noqa: BLE001 - what was written is answered, whether or not it could be noted
+                _log.exception("audit_log_failed", lines=len(taken))
             finally:
                 if not is_written:
                     self._put_back(taken)
@@ -116,10 +120,17 @@ class AuditTrail:
             await self.flush()
             if time.monotonic() - tidied_at >= _TIDY:
                 tidied_at = time.monotonic()
-                with suppress(Problem):
-                    await self._tidy()
+                await self._tidy()
 
     async def _tidy(self) -> None:
+        try:
+            await self._forget()
+        except Problem:
+            pass  # once more in a minute
+        except Exception:  # noqa: BLE001 - the edge of this task, which has lines to write yet
+            _log.exception("audit_tidying_failed")
+
+    async def _forget(self) -> None:
         now, used = self._clock(), self._keyring.take_used()
         async with self._database.write() as connection:
             if used:

@@ -8,7 +8,6 @@ forgetting answers that have expired. Does not belong here: the queue (`group_co
 import asyncio
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from datetime import timedelta
 from uuid import UUID
 
@@ -150,12 +149,16 @@ class InboxCommitter:
         forgot_at = -_FORGET
         while True:
             await asyncio.sleep(LOOK)
-            with suppress(Problem):
+            try:
                 if self._waiting:
                     await self._look()
                 if time.monotonic() - forgot_at >= _FORGET:
                     forgot_at = time.monotonic()
                     await self._forget()
+            except Problem:
+                pass  # once more at the next look
+            except Exception:  # noqa: BLE001 - the edge of this task, without which the inbox would count as full
+                _log.exception("inbox_look_failed")
 
     async def _look(self) -> None:
         """Replace the count of what this process added by the truth; what is added meanwhile comes on top."""

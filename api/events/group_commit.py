@@ -15,7 +15,7 @@ import psycopg
 import structlog
 
 from api.database import Connection, Database
-from api.errors import Problem, Unavailable
+from api.errors import Problem, Unavailable, internal_problem
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -122,7 +122,7 @@ class GroupCommit(Generic[Item, Result]):
         return batch
 
     async def _commit(self, batch: Sequence[_Waiting[Item, Result]]) -> None:
-        """Commit all together; if the rows are to blame, each alone; if Postgres is, none."""
+        """Commit all together; if the rows are to blame, each alone; if Postgres is, or a defect, none."""
         try:
             async with self._database.write() as connection:
                 try:
@@ -134,6 +134,10 @@ class GroupCommit(Generic[Item, Result]):
         except Problem as problem:
             for waiting in batch:
                 _fail(waiting, problem)
+        except Exception:  # noqa: BLE001 - the edge of this task: log it, answer, go on with the next requests
+            _log.exception("inbox_batch_failed", requests=len(batch))
+            for waiting in batch:
+                _fail(waiting, internal_problem())
 
     async def _commit_alone(self, connection: Connection, waiting: _Waiting[Item, Result]) -> None:
         try:

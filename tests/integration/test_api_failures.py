@@ -230,6 +230,24 @@ def test_one_bad_row_does_not_take_its_neighbours_along(
         assert connection.execute("SELECT sum(accepted) FROM http_accepted").fetchone() == (40,)
 
 
+def test_an_error_nobody_expects_is_answered_and_ends_nothing(database: str) -> None:
+    with running(settings_for(database)) as api, psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("REVOKE INSERT ON http_inbox, audit_log FROM CURRENT_USER")
+        for headers in ({}, {"Idempotency-Key": "k"}):
+            answer = api.request("POST", "/api/v1/events", json={"event_type": "a"}, headers=headers)
+            assert (answer.status_code, answer.json()["type"].rpartition(":")[2]) == (500, "internal")
+        # What could not be noted has been done all the same, and is answered.
+        api.post("/api/v1/custom-events", {"name": "noted.later", "schema": {}})
+        connection.execute("GRANT INSERT ON http_inbox, audit_log TO CURRENT_USER")
+        for headers in ({}, {"Idempotency-Key": "k"}):
+            answer = api.request("POST", "/api/v1/events", json={"event_type": "a"}, headers=headers)
+            assert answer.status_code == 201, answer.text
+        written = "SELECT count(*) FROM audit_log WHERE route = '/api/v1/custom-events'"
+        wait_for(
+            lambda: connection.execute(written).fetchone() == (1,), message="the line of what was written"
+        )
+
+
 def test_a_full_queue_is_a_503_and_loses_nothing(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from api.events import group_commit
 
