@@ -32,6 +32,8 @@ class RedisLine:
         self._up.set(1)  # until it says no
         self._rest = 0.0
         self._resting_until = 0.0
+        # One more than the client has connections is an error of its, as if Redis were away.
+        self._connections = asyncio.Semaphore(settings.pool_size)
         self._client = Redis(
             **settings.address(),
             max_connections=settings.pool_size,
@@ -43,7 +45,7 @@ class RedisLine:
     async def ping(self) -> bool:
         """Whether Redis answers right now."""
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(self._timeout), self._connections:
                 await self._client.ping()
         except (RedisError, OSError, TimeoutError):
             self._up.set(0)
@@ -65,7 +67,7 @@ class RedisLine:
             # One request finds out whether it is back; the others go on without.
             self._resting_until = now + self._rest
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(self._timeout), self._connections:
                 found = await command(self._client)
         except ResponseError:
             return None  # what is there is not ours; Redis itself is well

@@ -97,6 +97,18 @@ def test_garbage_in_redis_neither_fails_nor_locks_out(redis_server: Redis, garba
     administered.delete("b25:rate:garbage")
 
 
+def test_more_questions_than_connections_wait_for_one(redis_server: Redis) -> None:
+    with asyncio.Runner() as runner:
+        line = RedisLine(settings(redis_server).model_copy(update={"pool_size": 2}))
+
+        async def ask() -> list[object]:
+            return await asyncio.gather(*(line.ask(lambda client: client.echo("x")) for _ in range(20)))
+
+        assert runner.run(ask()) == [b"x"] * 20
+        assert runner.run(line.ping())
+        runner.run(line.close())
+
+
 def test_without_redis_each_process_counts_and_nobody_waits_for_long() -> None:
     nowhere = RedisSettings.model_validate({"host": "127.0.0.1", "port": free_port(), "timeout": "250ms"})
     with asyncio.Runner() as runner:
