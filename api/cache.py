@@ -56,6 +56,7 @@ class Question:
         last_day: last UTC day whose data matters.
         ask: reads the answer from Postgres.
         is_moving: whether the range ends now, so that it will be another question in a second.
+        is_large: whether it takes so much memory that it is not kept to be asked again.
     """
 
     canonical: str
@@ -63,6 +64,7 @@ class Question:
     last_day: date
     ask: Callable[[Reader], Awaitable[Answer]]
     is_moving: bool = False
+    is_large: bool = False
     fingerprint: str = field(init=False)
 
     def __post_init__(self) -> None:

@@ -27,6 +27,7 @@ Raises `BadRequest`, or `Forbidden` where the answer cannot be cut down to what 
 
 _MOST_MEMOS = 4096
 _LONGEST_MEMO = 2048
+"""Of a query string."""
 CACHE_CONTROL = "private, no-cache"
 """A client may keep an answer, nobody in between may, and it has to ask whether it is still valid."""
 
@@ -52,7 +53,8 @@ class CachedReads:
         self._arrivals = arrivals
         self._clock = clock
         self._builders = builders
-        self._memos: dict[tuple[str, bytes, str], tuple[datetime, Question]] = {}
+        self._memos: dict[tuple[str, bytes, str], Question] = {}
+        self._memos_of: datetime | None = None
 
     @property
     def paths(self) -> frozenset[str]:
@@ -72,10 +74,11 @@ class CachedReads:
         now = self._now()
         question = self.build(path, query_string, now, reach)
         # What asks to wait is a question of a later moment, and its token makes it another one for everybody.
-        if len(query_string) <= _LONGEST_MEMO and read_after(query_string) is None:
-            if len(self._memos) >= _MOST_MEMOS:
+        is_small = len(query_string) <= _LONGEST_MEMO and not question.is_large
+        if is_small and read_after(query_string) is None:
+            if now != self._memos_of or len(self._memos) >= _MOST_MEMOS:
                 self._memos.clear()
-            self._memos[path, query_string, reach.canonical] = (now, question)
+            self._memos[path, query_string, reach.canonical], self._memos_of = question, now
         return question
 
     def build(self, path: str, query_string: bytes, now: datetime, reach: Reach) -> Question:
@@ -104,8 +107,9 @@ class CachedReads:
         return self._clock().replace(microsecond=0)
 
     def _memo(self, path: str, query_string: bytes, reach: Reach) -> Question | None:
-        memo = self._memos.get((path, query_string, reach.canonical))
-        return memo[1] if memo is not None and memo[0] == self._now() else None
+        if self._memos_of != self._now():
+            return None
+        return self._memos.get((path, query_string, reach.canonical))
 
     def peek(self, path: str, query_string: bytes, if_none_match: bytes, reach: Reach) -> Hit | None:
         """The answer, if it is in this process and valid; None sends the request on to its route."""

@@ -33,6 +33,9 @@ POLL = 0.05
 MAX_AGE = 1.0
 """Seconds after which a reading no longer proves that a cached answer is valid."""
 
+_MOST_DIGESTS = 1_000
+"""Ranges of days whose version is kept: while nothing lands, one reading answers for long."""
+
 _RECONNECT = 0.5
 _LONGEST_START = 10.0
 _GUARD = 0.5
@@ -72,6 +75,8 @@ class Versions:
         """The version of the UTC days `first` to `last`, both included; the same in every process."""
         found = self._digests.get((first, last))
         if found is None:
+            if len(self._digests) >= _MOST_DIGESTS:
+                self._digests.clear()
             text = ";".join(version for day, version in self._versions if first <= day <= last)
             found = self._digests[first, last] = blake2b(text.encode(), digest_size=12).hexdigest()
         return found

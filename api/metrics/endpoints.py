@@ -27,6 +27,8 @@ from api.times import days_of
 
 router = APIRouter(tags=["Metrics"])
 PATH = "/api/v1/metrics"
+_MOST_KEPT_BUCKETS = 2_000
+"""Of a question that is kept to be asked again: the edges of its buckets are most of what it takes."""
 
 
 @router.get(
@@ -79,4 +81,6 @@ def question(
     first = min(query.data_from for query in queries)
     until = max(query.data_until for query in queries)
     canonical = "\n\n".join(query.canonical for query in queries)
-    return Question(canonical, *days_of(first, until), ask, queries[0].frame.end == now)
+    frame = queries[0].frame
+    is_large = len(frame.buckets) > _MOST_KEPT_BUCKETS
+    return Question(canonical, *days_of(first, until), ask, frame.end == now, is_large)

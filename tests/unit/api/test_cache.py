@@ -1,7 +1,7 @@
 """Keys, versions and the local level."""
 
 import asyncio
-from datetime import date
+from datetime import date, timedelta
 from typing import cast
 
 import pytest
@@ -45,6 +45,13 @@ def test_a_fingerprint_cannot_pass_for_another_day() -> None:
     one = Versions({FIRST: 1}, {}, 0.0).digest(FIRST, SECOND)
     other = Versions({SECOND: 1}, {}, 0.0).digest(FIRST, SECOND)
     assert one != other
+
+
+def test_versions_of_many_ranges_are_not_all_kept() -> None:
+    versions = Versions({FIRST: 1}, {}, 0.0)
+    digests = {versions.digest(FIRST, FIRST + timedelta(days=days)) for days in range(3_000)}
+    assert len(digests) == 1
+    assert len(versions._digests) <= 1_000
 
 
 def test_the_local_level_forgets_the_least_recently_used() -> None:
