@@ -27,6 +27,9 @@ FORMAT = "1"
 """Raised when the bytes of an answer change, so that two versions of the program never share entries."""
 
 LOCAL_BYTES = 64 * 1024 * 1024
+MOST_SHARED_BYTES = 4 * 1024 * 1024
+"""Of an answer in Redis: a larger one would hold up what others ask it, whose time is short."""
+
 SHORT_LIFE = 10.0
 """Seconds in Redis for an answer that will soon be out of date: a moving range, or days that still change."""
 
@@ -151,7 +154,7 @@ class Cache:
         answer = await question.ask(self._database)
         if key is not None and answer.is_lasting:
             self._local.put(key, answer.hit)
-            if self._shared is not None:
+            if self._shared is not None and len(answer.hit) <= MOST_SHARED_BYTES:
                 put = asyncio.create_task(self._shared.put(key, answer.hit, self._lifetime(question)))
                 self._puts.add(put)
                 put.add_done_callback(self._puts.discard)

@@ -18,6 +18,7 @@ from api.metrics import schemas
 from api.metrics.answers import answer
 from api.metrics.buckets import kept_since
 from api.metrics.parameters import PARAMETERS
+from api.metrics.points import too_many
 from api.metrics.query import read_queries
 from api.metrics.reading import read, snapshot
 from api.metrics.service import Served
@@ -75,8 +76,14 @@ def question(
     )
 
     async def ask(database: Reader) -> Answer:
+        results, points = [], 0
         async with snapshot(database) as connection:
-            return answer([await read(connection, query) for query in queries])
+            for query in queries:
+                results.append(await read(connection, query))
+                points += len(results[-1].points)
+                if points > max_points:
+                    raise too_many(query.frame)
+            return answer(results)
 
     first = min(query.data_from for query in queries)
     until = max(query.data_until for query in queries)

@@ -79,6 +79,22 @@ def test_hits_differ_from_misses_in_one_field(api: Api, database: str, now: date
         assert one.content == two.content
 
 
+def test_large_answers_stay_in_their_process(
+    api: Api, redis: redis_client.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def all_put() -> None:
+        await asyncio.gather(*api.services.reads._cache._puts)
+
+    monkeypatch.setattr("api.cache.MOST_SHARED_BYTES", 10)
+    hit(api)
+    api.run(all_put())
+    assert redis.keys("b25:read:*") == []
+    monkeypatch.undo()
+    hit(api, interval="5m")
+    api.run(all_put())
+    assert len(redis.keys("b25:read:*")) == 1
+
+
 def test_a_landing_and_a_merge_invalidate_at_once(api: Api, database: str, now: datetime) -> None:
     at = now - timedelta(minutes=3)
     for number in range(1, 6):

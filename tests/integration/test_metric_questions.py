@@ -428,6 +428,12 @@ def test_too_many_points_and_states_are_refused(api: Api, events: list[dict[str,
         largest = small.get(METRICS, **grouped, **span, limit=8, counts=1, compare="1d")["result"]
         assert (largest["total_count"], "next_cursor" in largest) == (8, True)
         assert all(point["count"] for point in largest["data_points"])
+        # All metrics of a question together.
+        filled = {"fill": "zero", **span}
+        assert small.get(METRICS, metric_name="trading.orders_placed", **filled)["result"]["total_count"] == 8
+        both = "trading.orders_placed,trading.order_latency"
+        answer = small.get(METRICS, expect=400, metric_name=both, **filled)
+        assert "analytics.query.max_points" in answer["detail"]
         assert (
             small.get(METRICS, expect=400, metric_name="events.count", last="51h")["parameter"] == "interval"
         )
