@@ -25,6 +25,8 @@ from api.reads import CachedReads
 
 _LONGEST_LOOK_BACK = timedelta(minutes=5)
 _LONGEST_WAIT = timedelta(seconds=5)
+_LONGEST_WAY = timedelta(seconds=5)
+"""From an event's own time until it is in Kafka or was posted, as far as a tail goes back for it."""
 _MOST_EVENTS = 200
 # Everything before this has landed, of Kafka and of POST.
 _LANDED_UNTIL = """
@@ -53,6 +55,13 @@ class Channel(Protocol):
         Raises:
             Problem: it cannot be told at the moment; the next call goes on where this one was.
         """
+
+
+class _Horizon(NamedTuple):
+    """Up to when events are told, and up to when all sources have landed: earlier, if one stands still."""
+
+    until: datetime
+    landed: datetime
 
 
 class Dashboard:
@@ -141,7 +150,8 @@ class EventTail:
 
     async def changes(self) -> Sequence[Change]:
         """See `Channel`."""
-        until = max(await self._horizon(), self.landed_until)
+        horizon = await self._horizon()
+        until = max(horizon.until, self.landed_until)
         filters = replace(self.wanted.filters, start=self.position.timestamp, end=until)
         newest = replace(
             self.wanted, filters=filters, order=Order.DESC, limit=_MOST_EVENTS, after=None, is_back=False
@@ -151,13 +161,18 @@ class EventTail:
         has_gap, self.has_gap, self.landed_until = page.has_more or self.has_gap, False, until
         if events:
             self.position = events[-1].row
-        elif not has_gap:
-            return []
+        else:
+            # Else what a rare filter looks through grows without end. What may land yet is looked for once more, but
+            # not where it was just said that events are left out.
+            seen = until if page.has_more else max(horizon.landed, until - _LONGEST_LOOK_BACK)
+            self.position = max(self.position, Row(min(seen, until) - _LONGEST_WAY, UUID(int=0)))
+            if not has_gap:
+                return []
         content = {"events": json_rows(events, self.wanted.fields), "has_gap": has_gap}
         cursor = Cursor(self.position, self.position.timestamp, until).text()
         return [Change("events", orjson.dumps(content, option=orjson.OPT_UTC_Z), cursor)]
 
-    async def _horizon(self) -> datetime:
+    async def _horizon(self) -> _Horizon:
         async with self.database.read("tail") as connection, connection.cursor(binary=True) as cursor:
             await cursor.execute(_LANDED_UNTIL)
             row = await cursor.fetchone()
@@ -166,7 +181,7 @@ class EventTail:
         landed: datetime
         now, landed = row
         # A source that stands still must not hold up all others.
-        return max(landed, now - _LONGEST_WAIT)
+        return _Horizon(max(landed, now - _LONGEST_WAIT), landed)
 
 
 def tail_from(last_id: str, now: datetime) -> tuple[Row, bool]:

@@ -8,14 +8,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import httpx
 import psycopg
 import pytest
 
 from analytics_pipeline.local_stack.postgres import Postgres
+from api.events.cursors import Row
+from api.events.listing import read_event_list
+from api.stream.channels import EventTail
 from tests.integration.api_process import Process, started
-from tests.integration.api_support import event, land
+from tests.integration.api_support import Api, event, land, running, settings_for
 from tests.integration.conftest import fresh_database
 from tests.waiting import wait_for
 
@@ -115,6 +119,55 @@ def test_more_than_can_be_told_leaves_a_gap(process: Process, module_database: s
             message = told.next("events")
             rows, has_gap = rows + message["events"], has_gap or message["has_gap"]
         assert has_gap or len(rows) == 300
+
+
+@pytest.fixture
+def api(module_database: str) -> Iterator[Api]:
+    with running(settings_for(module_database)) as running_api:
+        yield running_api
+
+
+def tail_of(api: Api, kind: str, *, most_seen: int) -> EventTail:
+    """Of events that have n=1, from a minute ago on."""
+    begun = datetime.now(UTC) - timedelta(minutes=1)
+    wanted = read_event_list(
+        f"event_type={kind}&property=n:eq:1".encode(), now=begun, default_limit=1, max_results=1
+    )
+    return EventTail(api.services.database, wanted, Row(begun, UUID(int=0)), begun, most_seen)
+
+
+def told(api: Api, tail: EventTail) -> list[tuple[int, bool]]:
+    """How many events a look tells, and whether it says that others were left out."""
+    contents = [json.loads(change.data) for change in api.run(tail.changes())]
+    return [(len(content["events"]), content["has_gap"]) for content in contents]
+
+
+def test_what_a_rare_filter_looked_through_is_not_looked_through_again(
+    api: Api, module_database: str
+) -> None:
+    land(module_database, [some("rare", 20, n=0) for _ in range(30)])
+    tail = tail_of(api, "rare", most_seen=10)
+    assert told(api, tail) == [(0, True)]
+    assert told(api, tail) == []
+    whole = tail_of(api, "rare", most_seen=100)
+    assert told(api, whole) == []
+    land(module_database, [some("rare", 2, n=1)])  # on its way for two seconds
+    assert told(api, whole) == [(1, False)]
+
+
+def test_a_tail_goes_back_as_far_as_a_source_stands_still(api: Api, module_database: str) -> None:
+    tail = tail_of(api, "behind", most_seen=100)
+    with psycopg.connect(module_database, autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO ingest_offsets (source, partition, next_offset, caught_up_at) VALUES ('slow', 0, 0, %s)",
+            (datetime.now(UTC) - timedelta(seconds=40),),
+        )
+        try:
+            assert told(api, tail) == []
+            land(module_database, [some("behind", 30, n=1)])
+            assert told(api, tail) == [(1, False)]
+        finally:
+            connection.execute("DELETE FROM ingest_offsets WHERE source = 'slow'")
 
 
 @pytest.mark.parametrize(
