@@ -9,10 +9,12 @@ A failure of Redis is a miss, and after one it is left alone for a while.
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import date
 from hashlib import blake2b
+from typing import NamedTuple
 
 from analytics_pipeline import telemetry
 from analytics_pipeline.settings import Settings
@@ -21,7 +23,7 @@ from api.database import Database, Reader
 from api.errors import TooManyRequests
 from api.redis_line import RedisLine
 from api.timing import spending
-from api.versions import Versions
+from api.versions import MAX_AGE, Versions
 
 FORMAT = "1"
 """Raised when the bytes of an answer change, so that two versions of the program never share entries."""
@@ -79,6 +81,21 @@ class Question:
         return f"{self.fingerprint}{versions.digest(self.first_day, self.last_day)}"
 
 
+_Read = asyncio.Task[tuple[bytes, bool]]
+
+
+class _Flight(NamedTuple):
+    """A read that others may wait for."""
+
+    read: _Read
+    begun_at: float
+
+    @property
+    def is_young(self) -> bool:
+        """Whether what it does not see has landed so recently that an answer with a key could miss it as well."""
+        return time.monotonic() - self.begun_at <= MAX_AGE
+
+
 class Cache:
     """Asks the levels in order, then Postgres, once for all who wait for the same answer."""
 
@@ -89,7 +106,8 @@ class Cache:
         self._is_enabled = query.cache_enabled
         self._local = LocalLevel(limit=LOCAL_BYTES, idle=idle)
         self._shared = None if redis is None else SharedLevel(redis)
-        self._flights: dict[str, asyncio.Task[tuple[bytes, bool]]] = {}
+        self._flights: dict[str, _Flight] = {}
+        self._reads: set[_Read] = set()
         self._puts: set[asyncio.Task[None]] = set()
 
     def key(self, question: Question) -> str | None:
@@ -115,17 +133,19 @@ class Cache:
             return found, True
         # No await between looking into the local level and joining: so nobody can start a second flight.
         name = key or question.fingerprint
-        while (flight := self._flights.get(name)) is not None:
+        while (flight := self._flights.get(name)) is not None and (key is not None or flight.is_young):
             with spending("shared"):
                 try:
-                    return await asyncio.shield(flight)
+                    return await asyncio.shield(flight.read)
                 except TooManyRequests:
                     # Whoever began it has used up his own turns; those who wait with him have theirs.
                     await asyncio.sleep(0)
-        flight = self._flights[name] = asyncio.create_task(self._fetch(question, key))
-        flight.add_done_callback(lambda _: self._flights.pop(name, None))
+        read = asyncio.create_task(self._fetch(question, key))
+        self._flights[name] = _Flight(read, time.monotonic())
+        self._reads.add(read)
+        read.add_done_callback(lambda read: self._land(name, read))
         # Shielded: the caller who goes away must not take the answer from those who wait with him.
-        return await asyncio.shield(flight)
+        return await asyncio.shield(read)
 
     async def ask(self, question: Question) -> bytes:
         """The answer, read now and for the caller alone.
@@ -137,10 +157,16 @@ class Cache:
 
     async def close(self) -> None:
         """Let go of what is still running."""
-        running = [*self._flights.values(), *self._puts]
+        running = [*self._reads, *self._puts]
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
+
+    def _land(self, name: str, read: _Read) -> None:
+        self._reads.discard(read)
+        flight = self._flights.get(name)
+        if flight is not None and flight.read is read:
+            del self._flights[name]
 
     async def _fetch(self, question: Question, key: str | None) -> tuple[bytes, bool]:
         if key is not None and self._shared is not None:

@@ -87,6 +87,37 @@ def test_entity_tags_are_compared_weakly(header: bytes, expected: bool) -> None:
     assert matches(header, entity_tag("k")) is expected
 
 
+@pytest.mark.parametrize(("key", "reads"), [("key", 1), (None, 2)])
+def test_a_read_without_a_version_is_not_joined_when_it_is_old(
+    monkeypatch: pytest.MonkeyPatch, key: str | None, reads: int
+) -> None:
+    async def run() -> list[bytes]:
+        cache = Cache(Settings(), cast("Database", None))
+        landed = asyncio.Event()
+        asked = 0
+
+        async def ask(_reader: object) -> Answer:
+            nonlocal asked
+            asked += 1
+            body = str(asked).encode()
+            await landed.wait()
+            return Answer(body, body, is_lasting=False)
+
+        one = Question("q", FIRST, SECOND, ask)
+        young = [asyncio.create_task(cache.get(one, key)) for _ in range(2)]
+        await asyncio.sleep(0)
+        monkeypatch.setattr("api.cache.MAX_AGE", -1.0)
+        old = asyncio.create_task(cache.get(one, key))
+        await asyncio.sleep(0)
+        landed.set()
+        found = [body for body, _ in await asyncio.gather(*young, old)]
+        await asyncio.sleep(0)
+        assert not cache._flights
+        return found
+
+    assert asyncio.run(run()) == [b"1", b"1", str(reads).encode()]
+
+
 def test_who_joins_a_read_refused_for_its_beginners_share_reads_for_himself() -> None:
     async def run() -> None:
         cache = Cache(Settings(), cast("Database", None))
