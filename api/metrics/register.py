@@ -21,6 +21,7 @@ WHERE metric_id = %(metric_id)s::text AND hour > %(first)s::timestamptz - interv
 """
 _REGISTER = SQL("""
 SELECT
+    1 AS place,
     string_agg(timestamptz_send(time_bucket), ''::bytea),
     string_agg(int8send(revision), ''::bytea),
     string_agg(state, ',')
@@ -28,13 +29,14 @@ FROM metric_buckets
 WHERE interval = %(level)s::text
     AND time_bucket >= %(first)s::timestamptz AND time_bucket < %(end)s::timestamptz
 UNION ALL
-SELECT string_agg(timestamptz_send(at), ''::bytea), NULL, NULL
+SELECT 2, string_agg(timestamptz_send(at), ''::bytea), NULL, NULL
 FROM (
     SELECT DISTINCT bucket_start(%(level)s::text, minute) AS at
     FROM rollup_deltas
     WHERE metric_id = 'register' AND kind = 'register'
         AND minute >= %(first)s::timestamptz AND minute < %(end)s::timestamptz
 ) AS pending
+ORDER BY place
 """)
 _DAYS = """
 SELECT day, coalesce(sum(revision), 0)::bigint, coalesce(sum(batches), 0)::bigint
@@ -107,7 +109,7 @@ async def register_of(asked: Cursor | None, buckets: Buckets, over: int) -> Regi
     found = no_register(len(buckets))
     if asked is None:
         return found
-    settled, pending = await asked.fetchall()
+    [_, *settled], [_, *pending] = await asked.fetchall()
     if settled[0] is not None:
         place = positions(buckets, times_of(settled[0]))
         np.add.at(found.revision, place, np.frombuffer(settled[1], ">i8").astype(np.int64))
