@@ -7,7 +7,7 @@ A channel is asked when its client has taken what it said before, so nothing que
 between, never the newest.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, Protocol
@@ -83,8 +83,12 @@ class Dashboard:
         return [Change("dashboard", body, identity)]
 
 
+_Place = tuple[str, str, bytes]
+"""Of a point: the metric, the time, and the dimensions."""
+
+
 class Metric:
-    """An answer of `/api/v1/metrics`: whole at first, then the points that changed."""
+    """An answer of `/api/v1/metrics`: whole at first, then the points that changed; whole again if others are gone."""
 
     def __init__(self, reads: CachedReads, path: str, query_string: bytes, reach: Reach) -> None:
         """Take the question, as it would be asked there by who sees only `reach`.
@@ -95,7 +99,8 @@ class Metric:
         """
         self._reads, self._path, self._query, self._reach = reads, path, query_string, reach
         self._key: str | None = None
-        self._points: dict[tuple[str, str, bytes], Any] | None = None
+        self._points: dict[_Place, Any] | None = None
+        self._intervals: list[str] = []
         self._reads.question(path, query_string, reach)
 
     async def changes(self) -> Sequence[Change]:
@@ -117,8 +122,13 @@ class Metric:
             for point in result["data_points"]
         }
         before, self._points, self._key = self._points, points, key
+        intervals, self._intervals = self._intervals, [result["interval"] for result in results]
         identity = key or question.fingerprint
-        if before is None:
+        if (
+            before is None
+            or intervals != self._intervals
+            or _are_gone(before.keys() - points.keys(), results)
+        ):
             return [Change("snapshot", body, identity)]
         changed = [
             point if len(results) == 1 else {"metric_name": place[0]} | point
@@ -126,6 +136,12 @@ class Metric:
             if before.get(place) != point
         ]
         return [Change("points", orjson.dumps({"data_points": changed}), identity)] if changed else []
+
+
+def _are_gone(places: Set[_Place], results: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether one of these places is gone though its time still belongs to the range, as one displaced from the top."""
+    starts = {result["metric_name"]: datetime.fromisoformat(result["start_time"]) for result in results}
+    return any(datetime.fromisoformat(at) >= starts[name] for name, at, _ in places)
 
 
 @dataclass

@@ -14,10 +14,11 @@ import httpx
 import psycopg
 import pytest
 
+from analytics_pipeline.events.reach import EVERYTHING
 from analytics_pipeline.local_stack.postgres import Postgres
 from api.events.cursors import Row
 from api.events.listing import read_event_list
-from api.stream.channels import EventTail
+from api.stream.channels import EventTail, Metric
 from tests.integration.api_process import Process, started
 from tests.integration.api_support import Api, event, land, running, settings_for
 from tests.integration.conftest import fresh_database
@@ -119,6 +120,32 @@ def test_more_than_can_be_told_leaves_a_gap(process: Process, module_database: s
             message = told.next("events")
             rows, has_gap = rows + message["events"], has_gap or message["has_gap"]
         assert has_gap or len(rows) == 300
+
+
+def test_a_metric_is_told_whole_again_when_points_of_it_are_gone(api: Api, module_database: str) -> None:
+    def fill(symbol: str, quantity: int) -> None:
+        land(module_database, [some("order.filled", symbol=symbol, price=1, quantity=quantity)])
+
+    query = b"metric_name=trading.total_volume&group_by=symbol&top=1&interval=1d&last=2d"
+    channel = Metric(api.services.reads, "/api/v1/metrics", query, EVERYTHING)
+    found: list[tuple[str, dict[str, float]]] = []
+
+    def values() -> dict[str, float]:
+        for change in api.run(channel.changes()):
+            content = json.loads(change.data)
+            points = content.get("result", content)["data_points"]
+            found.append((change.event, {point["dimensions"]["symbol"]: point["value"] for point in points}))
+        return found[-1][1] if found else {}
+
+    fill("AA", 5)
+    fill("BB", 3)
+    wait_for(lambda: values() == {"AA": 5, "__other__": 3}, message="the first answer")
+    fill("AA", 1)
+    wait_for(lambda: values() == {"AA": 6}, message="the change of a point")
+    assert found[-1][0] == "points"
+    fill("BB", 9)
+    wait_for(lambda: values() == {"BB": 12, "__other__": 6}, message="the change of the top")
+    assert found[-1][0] == "snapshot"
 
 
 @pytest.fixture
