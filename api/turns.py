@@ -25,6 +25,11 @@ def calling(caller: str | None) -> None:
     _CALLER.set(caller)
 
 
+def caller() -> str | None:
+    """For whom this task works; None: for the process itself, or for somebody on this machine without a key."""
+    return _CALLER.get()
+
+
 class _Share:
     """What one caller may have at once; forgotten when nobody holds or wants any of it."""
 
@@ -53,13 +58,13 @@ class Turns:
             TooManyRequests: the caller's own queries take all that he may have.
             Unavailable: all turns are taken.
         """
-        caller = _CALLER.get()
-        if caller is None:
+        whose = caller()
+        if whose is None:
             await _wait(self._all, _overloaded)
             return self._all.release
-        share = self._shares.get(caller)
+        share = self._shares.get(whose)
         if share is None:
-            share = self._shares[caller] = _Share(self._of_one)
+            share = self._shares[whose] = _Share(self._of_one)
         share.users += 1
         try:
             await _wait(share.turns, self._too_many)
@@ -69,19 +74,19 @@ class Turns:
                 share.turns.release()
                 raise
         except BaseException:
-            self._leave(caller, share)
+            self._leave(whose, share)
             raise
-        return partial(self._give_back, caller, share)
+        return partial(self._give_back, whose, share)
 
-    def _give_back(self, caller: str, share: _Share) -> None:
+    def _give_back(self, whose: str, share: _Share) -> None:
         self._all.release()
         share.turns.release()
-        self._leave(caller, share)
+        self._leave(whose, share)
 
-    def _leave(self, caller: str, share: _Share) -> None:
+    def _leave(self, whose: str, share: _Share) -> None:
         share.users -= 1
         if not share.users:
-            del self._shares[caller]
+            del self._shares[whose]
 
     def _too_many(self) -> TooManyRequests:
         return TooManyRequests(

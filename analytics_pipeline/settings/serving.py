@@ -46,7 +46,7 @@ class Realtime(Section):
     update_interval: Duration = timedelta(seconds=1)
     """How often a stream looks for news."""
     max_connections: int = Field(default=1000, ge=1)
-    """Open streams of one API process."""
+    """Open streams of one API process, half of them for one key or address."""
     websocket_port: Port | None = None
     """Accepted for the original's files; unused (the original never opened it)."""
 

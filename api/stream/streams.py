@@ -6,78 +6,112 @@ Belongs here: the wire format's use, pings, the end of slow and of all clients. 
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
+from starlette.types import Receive, Scope, Send
 
 from analytics_pipeline.settings import Realtime
 from analytics_pipeline.telemetry import OPEN_STREAMS
-from api.errors import NotFound, Problem, Unavailable
+from api.errors import NotFound, Problem, TooManyRequests, Unavailable
 from api.patient_response import PatientResponse
 from api.stream.channels import Channel
+from api.turns import caller
 
 _PING = 15.0
+_RETRY = 5.0
 _RECONNECT = 2_000
 """Milliseconds a client is asked to wait before it connects again."""
 
 
+class _Stream(PatientResponse):
+    """A stream that holds a place until it ends, however that is."""
+
+    def __init__(self, content: AsyncIterator[bytes], *, patience: float, leave: Callable[[], None]) -> None:
+        """Take the pieces, and how to give the place back."""
+        super().__init__(
+            content,
+            media_type="text/event-stream",
+            patience=patience,
+            headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+        )
+        self._leave = leave
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Tell, then leave."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._leave()
+
+
 class Streams:
-    """Hands out streams, at most `realtime.max_connections` at a time."""
+    """Hands out streams, at most `realtime.max_connections` at a time, and half of them to one caller."""
 
     def __init__(self, realtime: Realtime, *, patience: float, is_stopping: Callable[[], bool]) -> None:
         """Take the settings, how many seconds a client may take to accept a message, and who knows of the stop."""
         self._is_enabled = realtime.enabled
         self._most = realtime.max_connections
+        self._most_of_one = max(1, self._most // 2)
         self._interval = realtime.update_interval.total_seconds()
         self._patience = patience
         self._is_stopping = is_stopping
-        self._open = 0
+        self._open: Counter[str | None] = Counter()
 
     def open(self, channel: Channel, is_allowed: Callable[[], bool]) -> PatientResponse:
         """The answer that tells a channel for as long as its client listens, and may.
 
         Raises:
             NotFound: streams are switched off.
+            TooManyRequests: too many are the caller's own.
             Unavailable: there are too many, or the process stops.
         """
         if not self._is_enabled:
             raise NotFound("Streams are switched off (realtime.enabled).")
-        if self._open >= self._most or self._is_stopping():
+        if self._open.total() >= self._most or self._is_stopping():
             raise Unavailable(
                 f"At most {self._most} streams can be open (realtime.max_connections).",
                 kind="too-many-streams",
-                retry_after=5,
+                retry_after=_RETRY,
             )
-        return PatientResponse(
-            self._tell(channel, is_allowed),
-            media_type="text/event-stream",
-            patience=self._patience,
-            headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+        whose = caller()
+        if whose is not None and self._open[whose] >= self._most_of_one:
+            raise TooManyRequests(
+                f"{self._most_of_one} streams of yours are open, half of all there can be (realtime.max_connections).",
+                kind="too-many-own-streams",
+                title="too many streams at once",
+                retry_after=_RETRY,
+            )
+        # Now, not once it begins to tell: others may open theirs in between.
+        self._open[whose] += 1
+        OPEN_STREAMS.inc()
+        return _Stream(
+            self._tell(channel, is_allowed), patience=self._patience, leave=partial(self._leave, whose)
         )
 
+    def _leave(self, whose: str | None) -> None:
+        OPEN_STREAMS.dec()
+        self._open[whose] -= 1
+        if not self._open[whose]:
+            del self._open[whose]
+
     async def _tell(self, channel: Channel, is_allowed: Callable[[], bool]) -> AsyncIterator[bytes]:
-        self._open += 1
-        OPEN_STREAMS.inc()
-        try:
-            yield format_sse_event(retry=_RECONNECT)
-            spoken = time.monotonic()
-            while not self._is_stopping():
-                if not is_allowed():
-                    yield format_sse_event(
-                        event="bye", data_str='{"reason":"the key does not hold any more"}'
-                    )
-                    return
-                messages = await _messages(channel)
-                if not messages and time.monotonic() - spoken > _PING:
-                    messages = [KEEPALIVE_COMMENT]
-                for message in messages:
-                    yield message
-                    spoken = time.monotonic()
-                await asyncio.sleep(self._interval)
-            yield format_sse_event(event="bye", data_str='{"reason":"the service stops; connect again"}')
-        finally:
-            self._open -= 1
-            OPEN_STREAMS.dec()
+        yield format_sse_event(retry=_RECONNECT)
+        spoken = time.monotonic()
+        while not self._is_stopping():
+            if not is_allowed():
+                yield format_sse_event(event="bye", data_str='{"reason":"the key does not hold any more"}')
+                return
+            messages = await _messages(channel)
+            if not messages and time.monotonic() - spoken > _PING:
+                messages = [KEEPALIVE_COMMENT]
+            for message in messages:
+                yield message
+                spoken = time.monotonic()
+            await asyncio.sleep(self._interval)
+        yield format_sse_event(event="bye", data_str='{"reason":"the service stops; connect again"}')
 
 
 async def _messages(channel: Channel) -> list[bytes]:
