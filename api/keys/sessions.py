@@ -59,6 +59,12 @@ async def post_session(request: Request, services: ServicesDependency) -> Respon
             kind="no-keys",
             title="No keys",
         )
+    if principal.session is not None:
+        raise Conflict(
+            "A cookie is exchanged for no other, or it would never end: send the key itself.",
+            kind="has-session",
+            title="Has a session",
+        )
     text = secrets.token_hex(32).encode()
     lifetime = services.settings.security.session_lifetime
     await open_session(services.database, text, principal.key_id, services.clock() + lifetime)

@@ -321,6 +321,9 @@ def test_a_page_exchanges_a_key_for_a_cookie(api: Api, database: str) -> None:
         refused = ask("POST", EVENTS, **wrong)
         assert (refused.status_code, refused.json()["type"].rpartition(":")[2]) == (403, "csrf-token")
     assert ask("POST", EVENTS, **{"X-CSRF-Token": csrf}).status_code == 201
+    # Else a cookie could be renewed for ever.
+    again = ask("POST", SESSION, **{"X-CSRF-Token": csrf})
+    assert (again.status_code, again.json()["type"].rpartition(":")[2]) == (409, "has-session")
     assert ask("POST", EVENTS, **{"X-CSRF-Token": csrf, "Origin": "https://evil.example"}).status_code == 403
     assert ask("GET", STATS, cookie="b25_session=" + "0" * 64).status_code == 401
     assert ask("GET", STATS, cookie="b25_session=x").status_code == 401
