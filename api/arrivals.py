@@ -89,12 +89,13 @@ class Arrivals:
         """How many reads wait at the moment."""
         return len(self._waiters)
 
-    async def wait(self, sent: Sent, *, tells_reasons: bool) -> None:
+    async def wait(self, sent: Sent, *, sees_everything: bool) -> None:
         """Return when it has landed, and the versions of the data that are known are those of later.
 
         Args:
             sent: what to wait for.
-            tells_reasons: whether the caller may know why an event became a dead letter.
+            sees_everything: whether the caller may know why an event became a dead letter, and of messages in Kafka,
+                which may be anybody's, that they did.
 
         Raises:
             BadRequest: there can be no such thing.
@@ -121,7 +122,7 @@ class Arrivals:
             ) from None
         finally:
             self._waiters.discard(waiter)
-        _refuse(sent, arrival, tells_reasons=tells_reasons)
+        _refuse(sent, arrival, sees_everything=sees_everything)
 
     async def close(self) -> None:
         """Stop looking."""
@@ -150,14 +151,16 @@ class Arrivals:
         return arrival.has_landed or not (arrival.is_known or is_expected)
 
 
-def _refuse(sent: Sent, arrival: Arrival, *, tells_reasons: bool) -> None:
+def _refuse(sent: Sent, arrival: Arrival, *, sees_everything: bool) -> None:
     if not arrival.has_landed or not arrival.is_known:
         raise invalid_parameter(AFTER.name, "no request was given this token, or no such topic is read")
     if arrival.dead < (1 if isinstance(sent, Offset) else sent.events):
+        return
+    if isinstance(sent, Offset) and not sees_everything:
         return
     raise Conflict(
         "What `after` names became a dead letter, so no answer will hold it.",
         kind="dead-letter",
         title="Became a dead letter",
-        extra={"reasons": list(arrival.reasons)} if tells_reasons else None,
+        extra={"reasons": list(arrival.reasons)} if sees_everything else None,
     )

@@ -100,7 +100,7 @@ class CachedReads:
         if sent is None:
             return self._now(), False
         with spending("wait"):
-            await self._arrivals.wait(sent, tells_reasons=reach.is_everything)
+            await self._arrivals.wait(sent, sees_everything=reach.is_everything)
         return self._now() + timedelta(seconds=1), True
 
     def _now(self) -> datetime:

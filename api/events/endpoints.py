@@ -148,7 +148,7 @@ async def _has_waited(request: Request, services: Services) -> bool:
     if sent is None:
         return False
     with spending("wait"):
-        await services.arrivals.wait(sent, tells_reasons=reach_of(request).is_everything)
+        await services.arrivals.wait(sent, sees_everything=reach_of(request).is_everything)
     return True
 
 

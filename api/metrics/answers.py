@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import orjson
 
+from analytics_pipeline.events.reach import Reach
 from analytics_pipeline.rollups.cardinality import OTHER
 from analytics_pipeline.rollups.catalog import Aggregation
 from api.cache import Answer
 from api.metrics.cursors import Cursor
 from api.metrics.points import place_of
 from api.metrics.reading import MetricResult
-from api.metrics.register import STATES
+from api.metrics.register import STATES, Day
 from api.times import format_time
 
 UNKNOWN = "The catalog has no metric of this name."
@@ -79,8 +80,16 @@ def shown(result: MetricResult, *, cached: bool) -> dict[str, Any]:
             "cache": "hit" if cached else "miss",
             "level": frame.buckets.level,
             "rows_read": {"settled": result.rows.settled, "pending": result.rows.pending},
-            "days": [day._asdict() for day in result.days],
+            "days": [_day(day, query.series.reach) for day in result.days],
         }
+    return found
+
+
+def _day(day: Day, reach: Reach) -> dict[str, Any]:
+    """The version of a day; how many batches are pending is of all events, as are batches."""
+    found = day._asdict()
+    if not reach.is_everything:
+        del found["pending_batches"]
     return found
 
 

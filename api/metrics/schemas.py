@@ -63,7 +63,9 @@ class DayVersion(BaseModel):
 
     day: date
     revision: int = Field(description="Raised by every merge and recompute that touches the day.")
-    pending_batches: int
+    pending_batches: int | None = Field(
+        default=None, description="Absent for a key that sees only a part of events."
+    )
 
 
 class Explanation(BaseModel):

@@ -399,6 +399,14 @@ def test_a_key_that_sees_a_part_waits_too_and_is_told_no_reasons(
         path, parameters = READS["metrics"]
         parameters = {**parameters, "after": answer.headers["x-landing-token"]}
         assert placed(path, orders.get(path, **parameters)) == 2
-        refused = orders.request("GET", path, params={**parameters, "after": f"{SOURCE}:0:0"})
+        # Whose message it was cannot be told.
+        for offset in (0, 1):
+            answer = orders.request("GET", path, params={**parameters, "after": f"{SOURCE}:0:{offset}"})
+            assert answer.status_code == 200, answer.text
+        posted_by_key = orders.request("POST", EVENTS, json={"event_type": "order.placed"})
+        execute(copied, "UPDATE http_inbox SET payload = convert_to('no event', 'UTF8')")
+        land_inbox(copied)
+        parameters["after"] = posted_by_key.headers["x-landing-token"]
+        refused = orders.request("GET", path, params=parameters)
         assert refused.status_code == 409
         assert "reasons" not in refused.json()

@@ -320,3 +320,14 @@ def test_streams_tell_only_what_the_key_sees_and_end_with_it(database: str) -> N
             revoke(database, keys[0])
             assert next(by_key)[0] == "bye"
             assert list(by_key) == []
+
+
+def test_what_waits_to_be_merged_is_of_all_and_not_told(everything: Client, orders: Client) -> None:
+    def days(client: Client) -> list[dict[str, Any]]:
+        asked = {"metric_name": "trading.orders_placed", "explain": "1", **RANGE}
+        found: list[dict[str, Any]] = client.get(METRICS, **asked)["result"]["explain"]["days"]
+        return found
+
+    assert any(day["pending_batches"] for day in days(everything))
+    assert days(orders)
+    assert all(day.keys() == {"day", "revision"} for day in days(orders))
