@@ -1,4 +1,4 @@
-"""Whether Postgres and Redis are there, looked at most once per `health.check_interval`.
+"""Whether Postgres and Redis are there, looked at once per `health.check_interval`, more often while Postgres is not.
 
 Belongs here: the checks and their answer. Does not belong here: the paths (`health`).
 
@@ -19,6 +19,9 @@ from api.errors import Unavailable
 from api.redis_line import RedisLine
 from api.times import format_time
 
+_WHILE_DOWN = 0.5
+"""Seconds between two looks while Postgres is down, so that it is soon known to be back."""
+
 
 @dataclass(frozen=True)
 class State:
@@ -37,7 +40,7 @@ class State:
 
 
 class Health:
-    """Checks at most once per `health.check_interval`, for all who ask."""
+    """Checks at most once per interval, for all who ask."""
 
     def __init__(self, settings: Settings, database: Database, redis: RedisLine | None, clock: Clock) -> None:
         self._interval = settings.health.check_interval.total_seconds()
@@ -51,7 +54,8 @@ class Health:
     async def check(self) -> State:
         """The state now, or as it was less than an interval ago."""
         async with self._lock:
-            if time.monotonic() - self._checked_at >= self._interval or not self._state.database:
+            interval = self._interval if self._state.database else min(self._interval, _WHILE_DOWN)
+            if time.monotonic() - self._checked_at >= interval:
                 self._state = await self._look()
                 self._checked_at = time.monotonic()
             return self._state
