@@ -178,7 +178,10 @@ def _services(
         ),
         dashboard.PATH: partial(dashboard.question, catalog=definitions.catalog, versions=versions),
         events.STATS_PATH: partial(
-            events.statistics_question, max_points=query.max_points, versions=versions
+            events.statistics_question,
+            max_points=query.max_points,
+            retention=settings.analytics.retention,
+            versions=versions,
         ),
     }
     arrivals = Arrivals(database, settings.kafka.topics)

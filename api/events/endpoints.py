@@ -10,6 +10,8 @@ import orjson
 from fastapi import APIRouter, Path, Request, Response
 
 from analytics_pipeline.events.reach import Reach
+from analytics_pipeline.rollups.schema import LEVELS
+from analytics_pipeline.settings import Retention
 from api.access import READ_PART, WRITE_PART
 from api.arrivals import AFTER, read_after
 from api.cache import Answer, Question
@@ -25,18 +27,20 @@ from api.events.rows import media_type
 from api.events.statistics import PARAMETERS as STATS_PARAMETERS
 from api.events.statistics import Statistics, read_statistics, too_many
 from api.json_answer import json_answer
+from api.metrics.buckets import kept_since
 from api.metrics.service import MetricService
 from api.parameters import openapi_parameters
 from api.patient_response import PatientResponse
 from api.principal import principal_of, reach_of
 from api.reads import answer_read
-from api.times import days_of, format_time
+from api.times import days_of, floor_time, format_time
 from api.timing import spending
 
 router = APIRouter(tags=["Events"])
 PATH = "/api/v1/events"
 STATS_PATH = "/api/v1/events/stats"
 SINGLE_PATH = "/api/v1/events/{id}"
+_GONE = "The range begins before all that is counted is kept: some of it may have been deleted."
 
 
 @router.post(
@@ -153,7 +157,13 @@ async def _has_waited(request: Request, services: Services) -> bool:
 
 
 def statistics_question(
-    query_string: bytes, now: datetime, reach: Reach, *, max_points: int, versions: MetricService
+    query_string: bytes,
+    now: datetime,
+    reach: Reach,
+    *,
+    max_points: int,
+    retention: Retention,
+    versions: MetricService,
 ) -> Question:
     """The cacheable question behind a query string.
 
@@ -163,16 +173,22 @@ def statistics_question(
     """
     wanted = read_statistics(query_string, now=now, max_points=max_points, reach=reach)
     served = versions.of(COUNTED)
+    raw_kept = floor_time(now - retention.raw_events, LEVELS["1d"])
+    warnings = [_GONE] if wanted.is_partly_gone(kept_since(retention, now), raw_kept) else []
 
     async def ask(database: Reader) -> Answer:
         counts = await count_per_bucket(database, wanted, served, limit=max_points + 1)
         if len(counts) > max_points:
             raise too_many(max_points, "counts of a bucket and type")
-        body = orjson.dumps(_statistics(wanted, counts))
+        content = _statistics(wanted, counts)
+        body = orjson.dumps(content | {"warnings": warnings} if warnings else content)
         return Answer(body, body)
 
     return Question(
-        f"{wanted.canonical}\n{served}", *days_of(wanted.start, wanted.end), ask, wanted.end == now
+        f"{wanted.canonical}\n{served}\n{warnings}",
+        *days_of(wanted.start, wanted.end),
+        ask,
+        wanted.end == now,
     )
 
 

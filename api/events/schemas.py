@@ -120,6 +120,7 @@ class StatisticsAnswer(BaseModel):
         description="Only with `interval`: oldest first, those without events left out. The first and the last hold "
         "only what lies in the range, so that all of them add up to the totals.",
     )
+    warnings: list[str] | None = Field(default=None, description="Only when there is something to say.")
 
 
 STREAMS: dict[int | str, dict[str, Any]] = {

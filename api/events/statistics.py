@@ -4,6 +4,7 @@ Belongs here: reading the query string, and cutting a range into buckets that ar
 Does not belong here: SQL (`repository`), documented shapes (`schemas`).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -61,6 +62,18 @@ class Statistics:
         widest = LEVELS[self.interval or "1d"]
         names = (self.interval or "1d", *_COARSE_TO_FINE)
         return tuple((name, LEVELS[name]) for name in dict.fromkeys(names) if LEVELS[name] <= widest)
+
+    def is_partly_gone(self, kept: Mapping[str, datetime], raw_kept: datetime) -> bool:
+        """Whether something that is counted may be deleted.
+
+        Args:
+            kept: from when on the buckets of each level are kept.
+            raw_kept: from when on events are kept.
+        """
+        is_raw_gone = any(start < end and start < raw_kept for start, end in self.cuts)
+        return is_raw_gone or any(
+            tile.start < kept[tile.interval] for tile in tiles(*self.whole, self.levels)
+        )
 
     @property
     def canonical(self) -> str:

@@ -87,7 +87,8 @@ def with_earlier(points: Points, earlier: Cells, frame: Frame) -> Points:
     has_bucket = (bucket >= 0) & (bucket < len(before))
     found = earlier.values_at(points.cells.names, points.cells.series, np.where(has_bucket, bucket, -1))
     if frame.fill is Fill.ZERO:
-        found[has_bucket & np.isnan(found)] = 0.0
+        is_gone = np.append(frame.are_gone(before), True)[np.where(has_bucket, bucket, -1)]
+        found[~is_gone & np.isnan(found)] = 0.0
     return replace(points, compared=found)
 
 
@@ -115,7 +116,7 @@ def _filled(cells: Cells, frame: Frame, *, has_series: bool) -> tuple[Cells, Fla
         grids[name][cells.bucket, cells.series] = values
     for one in grids.values():
         if frame.fill is Fill.ZERO:
-            one[is_filled] = 0.0
+            one[is_filled & ~frame.are_gone(frame.buckets)[:begun, None]] = 0.0
         elif frame.fill is Fill.PREVIOUS and begun:
             rows = np.where(is_filled, 0, np.arange(begun)[:, None])
             newest = np.maximum.accumulate(rows, axis=0)

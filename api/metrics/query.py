@@ -6,7 +6,7 @@ Belongs here: turning a query string into `MetricQuery`s. Does not belong here: 
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache
 from zoneinfo import ZoneInfo, available_timezones
@@ -83,6 +83,7 @@ class Frame:
         counts: whether to say how many events each value is made of.
         explain: whether to say what was read.
         max_points: most points that an answer may have.
+        kept: from when on each level is kept; always, where it is not said.
     """
 
     start: datetime
@@ -99,6 +100,11 @@ class Frame:
     counts: bool = False
     explain: bool = False
     max_points: int = 50_000
+    kept: Kept = field(default_factory=dict)
+
+    def are_gone(self, buckets: Buckets) -> npt.NDArray[np.bool_]:
+        """Of which buckets rows may be gone, so that no value does not mean that there was nothing."""
+        return buckets.starts < micros(self.kept.get(buckets.level, EPOCH))
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -153,6 +159,7 @@ class MetricQuery:
             frame.compare or "", frame.order, frame.limit or "", frame.after or "", frame.counts,
             frame.explain, self.top or "", series.dimension_set, series.shown, series.filters, series.is_carried,
             *(part for buckets in everywhere for part in self.parts(buckets)),
+            *(int(frame.are_gone(buckets).sum()) for buckets in everywhere),
         ]  # fmt: skip
         return "\n".join(("metrics", *map(str, parts)))
 
@@ -268,6 +275,7 @@ def _frame(query: Query, now: datetime, most: int, kept: Kept, *, is_one: bool) 
         counts,
         explain,
         most,
+        kept,
     )
 
 

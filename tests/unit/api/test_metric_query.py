@@ -2,12 +2,16 @@
 
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import pytest
 
 from analytics_pipeline.rollups.catalog import BUILT_IN
+from analytics_pipeline.rollups.schema import LEVELS
 from api.errors import BadRequest
-from api.metrics.buckets import moment
+from api.metrics.buckets import micros, moment
+from api.metrics.points import points_of, with_earlier
 from api.metrics.query import MetricQuery, read_queries
+from api.metrics.values import NO_CELLS
 from api.times import EPOCH
 
 NOW = datetime(2026, 1, 31, 12, 34, 56, tzinfo=UTC)
@@ -269,3 +273,22 @@ def test_one_value_of_what_cannot_be_added_up_can_be_had() -> None:
     assert (found.series.dimension_set, found.series.shown) == ("symbol", None)
     assert not found.series.is_added_up
     assert read("metric_name=trading.total_volume&symbol=in:A,B").series.is_added_up
+
+
+def test_nothing_is_not_claimed_of_what_is_not_kept() -> None:
+    kept = dict.fromkeys(LEVELS, NOW.replace(hour=0, minute=0, second=0))
+    text = b"metric_name=events.count&interval=1h&fill=zero&compare=1d&last=24h"
+    [query] = read_queries(text, now=NOW, max_points=50, catalog=BUILT_IN, kept=kept)
+    points = points_of(NO_CELLS, query.frame, has_series=False)
+    starts = query.frame.buckets.starts[points.cells.bucket]
+    is_kept = starts >= micros(kept["1h"])
+    assert is_kept.tolist() == [False] * 11 + [True] * 13
+    assert np.array_equal(points.cells.values, np.where(is_kept, 0.0, np.nan), equal_nan=True)
+    compared = with_earlier(points, NO_CELLS, query.frame).compared
+    assert compared is not None
+    assert np.isnan(compared).all()
+    [other] = read_queries(text, now=NOW, max_points=50, catalog=BUILT_IN)
+    assert other.canonical != query.canonical
+    earlier = with_earlier(points_of(NO_CELLS, other.frame, has_series=False), NO_CELLS, other.frame)
+    assert earlier.compared is not None
+    assert (earlier.compared == 0).all()

@@ -59,3 +59,20 @@ def test_an_interval_that_makes_too_many_buckets_is_refused() -> None:
         for more in (b"", b"&interval=", b"&interval=1h", b"&interval=1d")
     }
     assert len(asked) == 3
+
+
+def test_counts_of_what_may_be_deleted_are_told_from_whole_ones() -> None:
+    day = datetime(2026, 5, 1, tzinfo=UTC)
+    kept = {"1m": day, "5m": day, "15m": day, "1h": day - timedelta(days=10), "1d": day - timedelta(days=100)}
+
+    def is_partly_gone(start: datetime, interval: str | None = None) -> bool:
+        return Statistics(start, day + timedelta(days=1), interval=interval).is_partly_gone(kept, day)
+
+    assert not is_partly_gone(day)
+    assert not is_partly_gone(day - timedelta(days=100))
+    assert is_partly_gone(day - timedelta(days=101))
+    assert is_partly_gone(day - timedelta(days=1), "1m")
+    assert not is_partly_gone(day - timedelta(hours=5))
+    assert is_partly_gone(day - timedelta(days=11, hours=5))
+    assert is_partly_gone(day - timedelta(minutes=30))
+    assert is_partly_gone(day - timedelta(hours=1, seconds=1))
