@@ -258,10 +258,21 @@ def compared_with(buckets: Buckets, compare: Compare, kept: Kept) -> tuple[Bucke
         wanted = [micros(_midnight(day, buckets.zone)) for day in starts[:-1]]
         return earlier, np.searchsorted(earlier.starts, wanted)
     shifted = buckets.edges - micros(EPOCH + days)
-    if buckets.is_composed or not count:
+    if not count:
         return _moved(buckets, shifted), np.arange(count)
-    wanted_times = shifted[:-1] + _clock_change(buckets, days)
+    change = _clock_change(buckets, days)
+    if buckets.is_composed and not change.any():
+        return _moved(buckets, shifted), np.arange(count)
+    wanted_times = shifted[:-1] + change
     width = LEVELS[buckets.interval] * _SECOND
+    if (
+        buckets.is_composed or (wanted_times % width).any()
+    ):  # of a zone that is, or was, off by a part of an hour
+        last = moment(wanted_times.max()) + timedelta(seconds=1)
+        earlier = buckets_of(moment(wanted_times.min()), last, buckets.interval, buckets.zone, kept)
+        position = np.searchsorted(earlier.starts, wanted_times)
+        is_there = np.append(earlier.starts, -1)[position] == wanted_times
+        return earlier, np.where(is_there, position, -1)
     edges = np.arange(wanted_times.min(), wanted_times.max() + 2 * width, width)
     return _moved(buckets, edges), (wanted_times - edges[0]) // width
 

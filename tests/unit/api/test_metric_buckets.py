@@ -119,6 +119,29 @@ def test_a_week_before_is_the_same_time_by_the_clock(interval: str) -> None:
             assert then.replace(tzinfo=None) == wanted
 
 
+@pytest.mark.parametrize(
+    ("name", "first"),
+    [
+        ("America/St_Johns", datetime(2026, 3, 5, tzinfo=UTC)),  # by an hour on March 8
+        ("America/St_Johns", datetime(2026, 10, 29, tzinfo=UTC)),
+        ("Australia/Lord_Howe", datetime(2026, 4, 3, tzinfo=UTC)),  # by half an hour on April 5
+        ("Australia/Lord_Howe", datetime(2026, 10, 5, tzinfo=UTC)),  # whole hours, a week after halves
+    ],
+)
+def test_a_week_before_is_the_same_time_where_offsets_are_no_whole_hours(name: str, first: datetime) -> None:
+    zone = ZoneInfo(name)
+    for start in (first, first + timedelta(days=3)):
+        buckets = buckets_of(start, start + timedelta(days=5), "1h", zone, KEPT)
+        earlier, position = compared_with(buckets, Compare.WEEK, KEPT)
+        assert (position >= 0).sum() > 100
+        for at, place in zip(buckets.starts, position, strict=True):
+            wanted = moment(at).astimezone(zone).replace(tzinfo=None) - timedelta(days=7)
+            there = wanted.replace(tzinfo=zone).astimezone(UTC).astimezone(zone).replace(tzinfo=None)
+            if there == wanted:  # else the clock left it out
+                then = moment(earlier.starts[place]).astimezone(zone)
+                assert then.replace(tzinfo=None) == wanted
+
+
 def test_before_is_as_many_buckets() -> None:
     start = datetime(2026, 10, 24, 22, tzinfo=UTC)  # the day of 25 hours, and the next
     buckets = buckets_of(start, start + timedelta(days=2), "1d", BERLIN, KEPT)
