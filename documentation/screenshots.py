@@ -14,7 +14,7 @@ from documentation import browser
 from documentation.pages import FOLDER
 
 _PATIENCE = 60_000
-_CHARTS = "document.querySelectorAll('.js-plotly-plot .main-svg').length >= {least}"
+_CHART = ".js-plotly-plot .main-svg"
 
 
 class Shot(NamedTuple):
@@ -22,32 +22,32 @@ class Shot(NamedTuple):
 
     Attributes:
         server: whose address the path belongs to, as `analytics status` names it.
-        shows: what a person waits for, in JavaScript.
+        shows: what a person waits for, as a selector, and how many of it.
         settle: ms until animations are over.
     """
 
     name: str
     server: str
     path: str
-    shows: str
+    shows: tuple[str, int]
     width: int = 1440
     height: int = 900
     settle: int = 1_500
 
 
 SHOTS = (
-    Shot("dashboard.png", "api", "/dashboard/overview", _CHARTS.format(least=4), height=1_400),
+    Shot("dashboard.png", "api", "/dashboard/overview", (_CHART, 4), height=1_400),
     Shot(
         "explorer.png",
         "api",
         "/dashboard/explorer?metric_name=trading.total_volume&group_by=symbol&top=6&interval=1m&last=1h&chart=area",
-        _CHARTS.format(least=1),
+        (_CHART, 1),
     ),
     Shot(
         "dagster-assets.png",
         "dagster",
         "/asset-groups",
-        "document.querySelectorAll('svg').length > 20",
+        ("svg", 20),
         width=1_800,
         height=1_000,
         settle=4_000,
@@ -77,7 +77,8 @@ def take(page: Page, shot: Shot, root: str) -> None:
     """Open, wait, write the picture below `docs/pictures`."""
     page.set_viewport_size({"width": shot.width, "height": shot.height})
     page.goto(root.rstrip("/") + shot.path, timeout=_PATIENCE)
-    page.wait_for_function(shot.shows, timeout=_PATIENCE)
+    selector, least = shot.shows
+    page.locator(selector).nth(least - 1).wait_for(state="attached", timeout=_PATIENCE)
     page.wait_for_timeout(shot.settle)
     page.screenshot(path=FOLDER / "pictures" / shot.name)
 
@@ -98,7 +99,8 @@ def main() -> None:
             try:
                 take(page, shot, str(found[shot.server]))
             except Error as error:
-                raise SystemExit(f"{shot.name}: {shot.path} does not show it: {error.message}") from None
+                why = error.message.splitlines()[0]
+                raise SystemExit(f"{shot.name}: {shot.path} does not show it: {why}") from None
             page.close()
             print(f"docs/pictures/{shot.name} is written")  # noqa: T201 - a command
 
