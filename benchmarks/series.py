@@ -118,7 +118,7 @@ def _land(servers: Servers, name: str, batches: Sequence[Decoded], kind: type[_T
                 key = (batch.source, batch.partition)
                 first = batch.messages[0].offset()
                 if key not in owners:
-                    owners[key] = lander.claim(key, lambda _known: 0)
+                    owners[key] = lander.claim(key, 0)
                 spans.append(
                     Span(*key, first, first + len(batch.messages), len(batch.messages), owners[key].epoch)
                 )

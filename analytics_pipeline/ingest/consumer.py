@@ -46,6 +46,10 @@ class PositionLost(EnvironmentFault):
     """Fetching failed in a way that leaves the position unknown: assign again from the last landed offset."""
 
 
+class Unanswered(EnvironmentFault):
+    """Kafka did not answer a question about one topic or partition; it may well answer about another."""
+
+
 class Consumer(Protocol):
     """One member of the consumer group, used by one thread; callbacks run inside `fetch` and `close`."""
 
@@ -78,7 +82,14 @@ class Consumer(Protocol):
         """Ask the broker.
 
         Raises:
-            EnvironmentFault: it does not answer.
+            Unanswered: it does not tell.
+        """
+
+    def partitions(self, topic: str) -> Sequence[int]:
+        """Numbers of all partitions that a topic has now, whoever owns them.
+
+        Raises:
+            Unanswered: the broker does not tell.
         """
 
     def close(self) -> None:

@@ -16,8 +16,15 @@ import confluent_kafka
 import structlog
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-from analytics_pipeline.errors import EnvironmentFault
-from analytics_pipeline.ingest.consumer import Bounds, Fetched, OnAssign, OnRevoke, Partition, PositionLost
+from analytics_pipeline.ingest.consumer import (
+    Bounds,
+    Fetched,
+    OnAssign,
+    OnRevoke,
+    Partition,
+    PositionLost,
+    Unanswered,
+)
 from analytics_pipeline.settings import Kafka
 
 _log = structlog.get_logger(__name__)
@@ -126,12 +133,22 @@ class KafkaConsumer:
         try:
             found = self._client.get_watermark_offsets(TopicPartition(*partition), timeout=_TIMEOUT)
         except KafkaException as error:
-            raise EnvironmentFault(
+            raise Unanswered(
                 f"Kafka did not tell the offsets of {partition[0]}/{partition[1]} ({_code(error)})"
             ) from error
         if found is None:
-            raise EnvironmentFault(f"Kafka did not tell the offsets of {partition[0]}/{partition[1]} in time")
+            raise Unanswered(f"Kafka did not tell the offsets of {partition[0]}/{partition[1]} in time")
         return Bounds(*found)
+
+    def partitions(self, topic: str) -> Sequence[int]:
+        """Of the broker's metadata."""
+        try:
+            found = self._client.list_topics(topic, timeout=_TIMEOUT).topics[topic]
+        except KafkaException as error:
+            raise Unanswered(f"Kafka did not tell the partitions of {topic} ({_code(error)})") from error
+        if found.error is not None:
+            raise Unanswered(f"Kafka did not tell the partitions of {topic} ({found.error.name()})")
+        return sorted(found.partitions)
 
     def close(self) -> None:
         """Leave the group; after some seconds without Kafka, go without a word: the group notices."""

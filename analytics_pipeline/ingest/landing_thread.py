@@ -44,9 +44,11 @@ class LandingThread:
         """One transaction."""
         return self.launch(spans, decoded, deltas).result()
 
-    def claim(self, partition: Partition, first_offset: Callable[[bool], int]) -> Claim:
+    def claim(
+        self, partition: Partition, first_offset: int, of_new_source: Mapping[int, int] | None = None
+    ) -> Claim:
         """Become the owner."""
-        return self._submit(self._landings.claim, partition, first_offset).result()
+        return self._submit(self._landings.claim, partition, first_offset, of_new_source).result()
 
     def claims(self, partitions: Iterable[Partition]) -> Mapping[Partition, Claim]:
         """How things stand."""

@@ -1,6 +1,6 @@
 """What the landing loop needs of the database: the interface of `storage.landing.Lander`."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -12,7 +12,9 @@ from analytics_pipeline.storage.offsets import Claim, Partition, Span
 class Landings(Protocol):
     """See `Lander` for the promises and the errors."""
 
-    def claim(self, partition: Partition, first_offset: Callable[[bool], int]) -> Claim:
+    def claim(
+        self, partition: Partition, first_offset: int, of_new_source: Mapping[int, int] | None = None
+    ) -> Claim:
         """Become the owner."""
 
     def claims(self, partitions: Iterable[Partition]) -> Mapping[Partition, Claim]:

@@ -6,7 +6,15 @@ Rebalances happen when the test says so, inside the next `fetch`, as in the real
 from collections.abc import Iterable, Mapping, Sequence
 
 from analytics_pipeline.events.messages import Message
-from analytics_pipeline.ingest.consumer import Bounds, Fetched, OnAssign, OnRevoke, Partition, PositionLost
+from analytics_pipeline.ingest.consumer import (
+    Bounds,
+    Fetched,
+    OnAssign,
+    OnRevoke,
+    Partition,
+    PositionLost,
+    Unanswered,
+)
 
 
 class MemoryKafka:
@@ -16,6 +24,8 @@ class MemoryKafka:
         self.logs: dict[Partition, list[Message]] = {}
         self.low: dict[Partition, int] = {}
         self.high: dict[Partition, int] = {}
+        self.silent: set[Partition] = set()
+        """Partitions without a leader: nobody tells their offsets."""
 
     def produce(self, partition: Partition, messages: Iterable[Message]) -> None:
         """Append; offsets are those of the messages."""
@@ -100,7 +110,13 @@ class MemoryConsumer:
 
     def bounds(self, partition: Partition) -> Bounds:
         """What the log holds."""
+        if partition in self._kafka.silent:
+            raise Unanswered("the test said so")
         return Bounds(self._kafka.low.get(partition, 0), self._kafka.high.get(partition, 0))
+
+    def partitions(self, topic: str) -> Sequence[int]:
+        """Those with a log."""
+        return sorted(number for name, number in self._kafka.logs if name == topic)
 
     def close(self) -> None:
         """Leave: everything is revoked."""

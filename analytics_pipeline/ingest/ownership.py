@@ -202,12 +202,9 @@ class Ownership:
     def _claim(self, key: Partition) -> Owned:
         assert self._consumer is not None
         bounds, topic_id = self._consumer.bounds(key), self._topic_ids.ask(key[0])
-
-        def first_offset(is_known_topic: bool) -> int:
-            # Partitions added to a topic that is being read are new altogether: nothing of them was skipped.
-            return bounds.low if self._is_from_start or is_known_topic else bounds.high
-
-        claimed, limit = self._landings.claim(key, first_offset), self._make_limit()
+        # Partitions added to a topic that is being read are new altogether: nothing of them was skipped.
+        claimed = self._landings.claim(key, bounds.low, self._ends_if_new(key, bounds))
+        limit = self._make_limit()
         owned = Owned(key, claimed, limit)
         owned.topic_id = topic_id
         is_other = topic_id is not None and self._landings.identify(key, claimed, topic_id) not in (
@@ -227,6 +224,20 @@ class Ownership:
             self._owned[key] = owned
             self.stop(key, why)
         return owned
+
+    def _ends_if_new(self, key: Partition, bounds: Bounds) -> Mapping[int, int] | None:
+        """Where each partition of a topic ends that nobody has read yet, if it is to be read from its end.
+
+        As long as Kafka does not tell it of all of them, none is claimed: what is claimed makes the topic known.
+        """
+        assert self._consumer is not None
+        if self._is_from_start:
+            return None
+        topic, number = key
+        all_of_it = [(topic, other) for other in self._consumer.partitions(topic)]
+        if self._landings.claims(all_of_it):
+            return None
+        return {number: bounds.high} | {other[1]: self._consumer.bounds(other).high for other in all_of_it}
 
     def _positions(self) -> dict[Partition, int]:
         return {owned.key: owned.position for owned in self}

@@ -12,7 +12,7 @@ import structlog
 from confluent_kafka import KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 
-from analytics_pipeline.errors import EnvironmentFault
+from analytics_pipeline.ingest.consumer import Unanswered
 from analytics_pipeline.settings import Kafka
 
 _log = structlog.get_logger(__name__)
@@ -29,7 +29,7 @@ class TopicIdSource(Protocol):
         """The id now; None from brokers that have none.
 
         Raises:
-            EnvironmentFault: no answer, or no such topic.
+            Unanswered: no answer, or no such topic.
         """
 
     def latest(self, topic: str) -> str | None:
@@ -63,9 +63,7 @@ class TopicIds:
         try:
             found = self._describe([topic])
         except KafkaException as error:
-            raise EnvironmentFault(
-                f"Kafka did not describe the topic {topic} ({error.args[0].name()})"
-            ) from error
+            raise Unanswered(f"Kafka did not describe the topic {topic} ({error.args[0].name()})") from error
         self._latest = {**self._latest, **found}
         return found[topic]
 

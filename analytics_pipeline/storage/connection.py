@@ -36,6 +36,8 @@ class Lock(IntEnum):
     """Folding source statistics into their hours; second key 0."""
     RESTATEMENTS = 25008
     """Shared by transactions that write the feed; second key = the last id that was given before they began to."""
+    SOURCE = 25009
+    """Noting where the partitions of a source begin; second key = hash of its name."""
     SERIES = 25031
     """Admitting series of one UTC day; second key = days since 1970."""
     IMPORT = 25042

@@ -182,13 +182,17 @@ class Lander:
         if self._connection is not None:
             self._connection.close()
 
-    def claim(self, partition: Partition, first_offset: Callable[[bool], int]) -> Claim:
+    def claim(
+        self, partition: Partition, first_offset: int, of_new_source: Mapping[int, int] | None = None
+    ) -> Claim:
         """Become the owner of a partition; see `offsets.claim`.
 
         Raises:
             EnvironmentFault: Postgres.
         """
-        return self._simply(lambda opened: offsets.claim(opened, self._conninfo, partition, first_offset))
+        return self._simply(
+            lambda opened: offsets.claim(opened, self._conninfo, partition, first_offset, of_new_source)
+        )
 
     def claims(self, partitions: Iterable[Partition]) -> Mapping[Partition, Claim]:
         """The present offsets and epochs of some partitions, whoever owns them.

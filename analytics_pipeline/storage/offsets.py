@@ -13,7 +13,7 @@ from psycopg.rows import class_row
 
 from analytics_pipeline.errors import AnalyticsError
 from analytics_pipeline.storage.backends import backend_of, blockers_ended
-from analytics_pipeline.storage.connection import Connection
+from analytics_pipeline.storage.connection import Connection, Lock
 from analytics_pipeline.storage.copying import Cursor
 
 _CLAIM = """
@@ -22,11 +22,12 @@ UPDATE ingest_offsets SET
 WHERE source = %s AND partition = %s
 RETURNING next_offset, epoch
 """
-_FIRST_CLAIM = """
-INSERT INTO ingest_offsets (source, partition, next_offset, epoch, owner)
-VALUES (%s, %s, %s, 1, current_setting('application_name'))
+_LOCK_SOURCE = "SELECT pg_advisory_xact_lock(%s, hashtext(%s))"
+_BEGIN = """
+INSERT INTO ingest_offsets (source, partition, next_offset, epoch)
+SELECT %s, first.number, first.next_offset, 0
+FROM unnest(%s::integer [], %s::bigint []) AS first (number, next_offset)
 ON CONFLICT DO NOTHING
-RETURNING next_offset, epoch
 """
 _IDENTIFY = """
 UPDATE ingest_offsets SET topic_id = coalesce(topic_id, %s) WHERE source = %s AND partition = %s AND epoch = %s
@@ -151,7 +152,11 @@ class Moved(AnalyticsError):
 
 
 def claim(
-    connection: Connection, conninfo: str, partition: Partition, first_offset: Callable[[bool], int]
+    connection: Connection,
+    conninfo: str,
+    partition: Partition,
+    first_offset: int,
+    of_new_source: Mapping[int, int] | None = None,
 ) -> Claim:
     """Become the owner of a partition, in a transaction of its own.
 
@@ -161,8 +166,9 @@ def claim(
         connection: idle.
         conninfo: for ending what blocks the claim.
         partition: what to own.
-        first_offset: asked when the partition has never been claimed; its argument tells whether another
-            partition of the same source has been.
+        first_offset: where to begin if it has never been claimed.
+        of_new_source: where each partition that the source has now begins instead, if none of them has ever been
+            claimed; those that come later begin at the `first_offset` of their own claim.
 
     Raises:
         psycopg.Error: Postgres.
@@ -176,13 +182,24 @@ def claim(
                 row = connection.execute(_CLAIM, partition).fetchone()
             if row is not None:
                 return Claim(*row)
-            with connection.transaction():
-                known = connection.execute(_IS_KNOWN_SOURCE, partition[:1]).fetchone()
-            start = first_offset(bool(known and known[0]))
-            with connection.transaction():
-                row = connection.execute(_FIRST_CLAIM, (*partition, start)).fetchone()
-            if row is not None:
-                return Claim(*row)
+            _begin(connection, partition, first_offset, of_new_source or {})
+
+
+def _begin(
+    connection: Connection, partition: Partition, first_offset: int, of_new_source: Mapping[int, int]
+) -> None:
+    """Note where a partition begins that nobody has claimed; if its source is new, where all of them do.
+
+    All in one transaction and one after the other: the first row makes the source known, so whoever claims the next
+    partition could not tell it from one that was added later.
+    """
+    source, number = partition
+    with connection.transaction():
+        connection.execute(_LOCK_SOURCE, (Lock.SOURCE, source))
+        known = connection.execute(_IS_KNOWN_SOURCE, (source,)).fetchone()
+        is_known = bool(known and known[0])
+        first = {number: first_offset} if is_known else {number: first_offset, **of_new_source}
+        connection.execute(_BEGIN, (source, list(first), list(first.values())))
 
 
 def identify(connection: Connection, partition: Partition, claimed: Claim, topic_id: str) -> str | None:
@@ -272,7 +289,7 @@ def skip_to(
     Raises:
         Moved: somebody else has claimed it in between; try again.
     """
-    owner = claim(connection, conninfo, partition, lambda _known: target)
+    owner = claim(connection, conninfo, partition, target)
     check(owner.next_offset)
     span = Span(*partition, owner.next_offset, target, 0, owner.epoch)
     # To go on where it stands is a decision too; without offsets its line is no link in the chain of them.

@@ -17,7 +17,13 @@ from tests.waiting import wait_for
 
 
 def write_config(
-    folder: Path, database: str, kafka: str | None, topics: list[str], **ingestion: object
+    folder: Path,
+    database: str,
+    kafka: str | None,
+    topics: list[str],
+    *,
+    auto_offset_reset: str = "earliest",
+    **ingestion: object,
 ) -> Path:
     parts = conninfo_to_dict(database)
     config = {
@@ -34,6 +40,7 @@ def write_config(
             "brokers": [kafka or "127.0.0.1:1"],
             "topics": topics or ["none"],
             "group_id": f"group-{folder.name}",
+            "auto_offset_reset": auto_offset_reset,
             "session_timeout": "6s",
             "options": {"topic.metadata.refresh.interval.ms": 1000},  # new partitions are seen at once
         },

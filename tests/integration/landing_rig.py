@@ -51,7 +51,7 @@ def span(claim: Claim, messages: Sequence[Message], source: str = SOURCE, partit
 
 def claim(conninfo: str, partition: tuple[str, int] = (SOURCE, 0), start: int = 0) -> Claim:
     with connection(conninfo, name="landing-test") as opened:
-        return offsets.claim(opened, conninfo, partition, lambda _known: start)
+        return offsets.claim(opened, conninfo, partition, start)
 
 
 def land(lander: Lander, owner: Claim, messages: Sequence[Message], **where: Any) -> Any:

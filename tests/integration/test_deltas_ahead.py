@@ -120,7 +120,7 @@ def test_a_connection_is_used_by_the_landing_thread_alone(database: str) -> None
     lander.users = set()
     thread = LandingThread(lander)
     key = (SOURCE, 0)
-    owner = thread.claim(key, lambda _known: 0)
+    owner = thread.claim(key, 0)
     sent = [message(at, event_at(at)) for at in range(3)]
     decoded = decode([RawBatch(SOURCE, 0, sent)])
     thread.deltas_ahead(decoded)

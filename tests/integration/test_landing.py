@@ -10,7 +10,7 @@ import pytest
 
 from analytics_pipeline.events.messages import RawBatch
 from analytics_pipeline.storage import backends, offsets
-from analytics_pipeline.storage.connection import connection
+from analytics_pipeline.storage.connection import Lock, connection
 from analytics_pipeline.storage.landing import CommitUnknown, Lander, TimedOut
 from analytics_pipeline.storage.offsets import Claim, Moved
 from tests.integration.landing_rig import (
@@ -278,18 +278,36 @@ def test_a_claim_waits_for_a_connection_of_its_own_process(database: str) -> Non
     busy.close()
 
 
-def test_a_new_partition_of_a_known_topic_is_told_apart(database: str) -> None:
-    asked: list[bool] = []
-
-    def first(known: bool) -> int:
-        asked.append(known)
-        return 3
-
+def test_all_partitions_of_a_new_topic_begin_where_its_first_claim_says(database: str) -> None:
     with connection(database, name="landing-test") as opened:
-        offsets.claim(opened, database, (SOURCE, 0), first)
-        offsets.claim(opened, database, (SOURCE, 1), first)
-        offsets.claim(opened, database, (SOURCE, 1), first)
-    assert asked == [False, True]
+        assert offsets.claim(opened, database, (SOURCE, 0), 3, {0: 7, 1: 5, 2: 9}) == Claim(7, 1)
+        assert offsets.claim(opened, database, (SOURCE, 2), 3, {2: 99}) == Claim(9, 1)
+        added_later = offsets.claim(opened, database, (SOURCE, 3), 3, {3: 99})
+    assert added_later == Claim(3, 1)
+    assert value(database, "SELECT epoch FROM ingest_offsets WHERE partition = 1") == 0
+
+
+def test_claims_at_once_agree_on_where_a_new_topic_begins(database: str) -> None:
+    ends = [{0: 7, 1: 5}, {0: 8, 1: 6}]
+    done: dict[int, int] = {}
+
+    def begin(number: int) -> None:
+        with connection(database, name="landing-test") as opened:
+            done[number] = offsets.claim(opened, database, (SOURCE, number), 0, ends[number]).next_offset
+
+    claiming = [threading.Thread(target=begin, args=(number,)) for number in (0, 1)]
+    with psycopg.connect(database) as other:
+        other.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", (Lock.SOURCE, SOURCE))
+        for thread in claiming:
+            thread.start()
+        waiting = (
+            "SELECT count(*) FROM pg_stat_activity"
+            " WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        )
+        wait_for(lambda: value(database, waiting) == 2)
+    for thread in claiming:
+        thread.join(timeout=10)
+    assert done in ends
 
 
 def test_a_statement_that_takes_too_long_is_told_apart(database: str, lander: Lander) -> None:

@@ -189,6 +189,41 @@ def test_partitions_added_live_are_read_from_their_start(
     check_books(database)
 
 
+def test_of_a_new_topic_only_what_comes_later_is_read_when_asked(
+    database: str, kafka: str, topic: Topics, tmp_path: Path
+) -> None:
+    """By two processes with two workers each that begin at once; then partitions are added while none runs."""
+    name = topic(partitions=4)
+    folders = [
+        tmp_path / number / "latest" for number in ("one", "two")
+    ]  # a group is named after its last part
+    configs = []
+    for folder in folders:
+        folder.mkdir(parents=True)
+        configs.append(write_config(folder, database, kafka, [name], auto_offset_reset="latest"))
+    for number in range(4):
+        produce(kafka, name, encoded(number), partition=number)
+    with ingest(configs[0]) as one, ingest(configs[1]) as two:
+        wait_for(lambda: all("partitions assigned" in process.log for process in (one, two)), 30)
+        claimed = "SELECT count(*) FROM ingest_offsets WHERE epoch > 0"
+        wait_for(lambda: value(database, claimed) == 4, 30, "all is claimed")
+        for number in range(4):
+            produce(kafka, name, encoded(10 + number), partition=number)
+        wait_until_landed(database, name, 4)
+        assert (one.stop(), two.stop()) == (0, 0)
+    assert ids(database) == expected_ids(*range(10, 14))
+    admin = AdminClient({"bootstrap.servers": kafka})
+    [made] = admin.create_partitions([NewPartitions(name, 6)]).values()
+    made.result(20)
+    for number in (4, 5):
+        produce(kafka, name, encoded(10 + number), partition=number)
+    with ingest(configs[0]) as process:
+        wait_until_landed(database, name, 6)
+        assert process.stop() == 0
+    assert ids(database) == expected_ids(*range(10, 16))
+    check_books(database)
+
+
 def test_a_missing_partition_waits_for_maintenance(
     database: str, kafka: str, topic: Topics, tmp_path: Path
 ) -> None:

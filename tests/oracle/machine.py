@@ -335,7 +335,7 @@ class Oracle:
         self.lander = self._new_lander()
         self.world.wait_for_the_dead()
         for number in self.logs:
-            self.claims[number] = self.lander.claim((SOURCE, number), lambda _known: 0)
+            self.claims[number] = self.lander.claim((SOURCE, number), 0)
 
     def _land_logs(self, is_ahead: bool) -> None:
         """All that was sent and has not landed, in one transaction."""

@@ -1,6 +1,6 @@
 """The database of the landing loop in memory: the promises of `Lander`, and faults on demand."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from analytics_pipeline.errors import EnvironmentFault
@@ -37,12 +37,15 @@ class MemoryLandings:
         self.loses_answer_after: bool | None = None
         """Lose the answer to the next COMMIT: True after it was done, False before."""
 
-    def claim(self, partition: Partition, first_offset: Callable[[bool], int]) -> Claim:
+    def claim(
+        self, partition: Partition, first_offset: int, of_new_source: Mapping[int, int] | None = None
+    ) -> Claim:
         if self.claim_faults:
             raise self.claim_faults.pop(0)
         rows = self.database.rows
-        is_known = any(source == partition[0] for source, _ in rows)
-        old = rows.get(partition) or Claim(first_offset(is_known), 0)
+        if of_new_source and not any(source == partition[0] for source, _ in rows):
+            rows |= {(partition[0], number): Claim(first, 0) for number, first in of_new_source.items()}
+        old = rows.get(partition) or Claim(first_offset, 0)
         rows[partition] = Claim(old.next_offset, old.epoch + 1)
         return rows[partition]
 
@@ -105,7 +108,7 @@ class MemoryLandings:
         """An operator lets a partition go on where it stands."""
         lines = [line for line in self.database.lines if (line.source, line.partition) == partition]
         self.database.decided[partition] = len(lines)
-        self.claim(partition, lambda _known: 0)
+        self.claim(partition, 0)
 
 
 def outage(times: int) -> list[Exception]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from analytics_pipeline.errors import EnvironmentFault
+from analytics_pipeline.ingest.consumer import Unanswered
 from analytics_pipeline.ingest.memory import MemoryKafka
 from tests.unit.ingest.fakes import MemoryDatabase
 from tests.unit.ingest.test_worker import P0, P1, TOPIC, Rig, check, messages
@@ -18,7 +18,7 @@ class Ids:
     def ask(self, topic: str) -> str | None:
         assert topic == TOPIC
         if self.now == "nobody answers":
-            raise EnvironmentFault(self.now)
+            raise Unanswered(self.now)
         return self.now
 
     def latest(self, topic: str) -> str | None:

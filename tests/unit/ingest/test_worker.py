@@ -317,15 +317,30 @@ def test_offsets_without_messages_are_skipped_over() -> None:
 
 
 def test_a_new_topic_is_read_from_its_end_when_asked_but_new_partitions_from_their_start() -> None:
-    kafka = MemoryKafka()
+    kafka, added = MemoryKafka(), (TOPIC, 2)
     kafka.produce(P0, messages(0, 10))
+    kafka.produce(P1, messages(0, 20))
     rig = Rig(kafka, MemoryDatabase(), is_from_start=False)
     rig.step(2)
-    assert rig.database.rows[P0].next_offset == 10
-    kafka.produce(P1, messages(0, 5))
-    rig.consumer.rebalance([P0, P1])
+    assert {key: row.next_offset for key, row in rig.database.rows.items()} == {P0: 10, P1: 20}
+    kafka.produce(added, messages(0, 5))
+    rig.consumer.rebalance([P0, P1, added])
     rig.step(2)
-    check(rig, (P1, 5))
+    check(rig, (added, 5))
+
+
+def test_a_new_topic_is_not_begun_before_all_of_its_ends_are_known() -> None:
+    """What is claimed makes the topic known, and the rest of it would be read from its beginning."""
+    kafka = MemoryKafka()
+    kafka.produce(P0, messages(0, 10))
+    kafka.produce(P1, messages(0, 20))
+    kafka.silent.add(P1)
+    rig = Rig(kafka, MemoryDatabase(), is_from_start=False)
+    rig.step(3, seconds=10)
+    assert rig.database.rows == {}
+    kafka.silent.clear()
+    rig.step(3, seconds=30)
+    assert {key: row.next_offset for key, row in rig.database.rows.items()} == {P0: 10, P1: 20}
 
 
 @pytest.mark.parametrize(("low", "high"), [(5, 50), (0, 2)])
