@@ -5,7 +5,7 @@ Does not belong here: landing (`worker`).
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import structlog
 
@@ -13,13 +13,18 @@ from analytics_pipeline.errors import EnvironmentFault
 from analytics_pipeline.events.dead_letter_limit import DeadLetterLimit, passed
 from analytics_pipeline.failpoints import FailPoint, fail_at
 from analytics_pipeline.ingest.backoff import Backoff
-from analytics_pipeline.ingest.consumer import Bounds, Consumer, Partition
+from analytics_pipeline.ingest.consumer import Bounds, Consumer, Partition, Unanswered
 from analytics_pipeline.ingest.landings import Landings
 from analytics_pipeline.ingest.owned import Owned
 from analytics_pipeline.ingest.topic_ids import NoTopicIds, TopicIdSource
 from analytics_pipeline.telemetry import INGEST_PAUSED
 
 _log = structlog.get_logger(__name__)
+
+_PATIENCE = 4.0
+"""A question that Kafka doesn't answer is waited for, and nothing lands meanwhile: so much longer it does land."""
+_LONGEST_ROUND = 4.0
+"""Seconds of such questions until messages are fetched in between."""
 
 
 class Ownership:
@@ -54,6 +59,8 @@ class Ownership:
         self._owned: dict[Partition, Owned] = {}
         self._unclaimed: dict[Partition, float] = {}
         self._backoff = Backoff()
+        self._unanswered: dict[Partition, Backoff] = {}
+        """Of the unclaimed: those that Kafka was asked about in vain, and that wait together."""
         self.failure: BaseException | None = None
         """What went wrong inside a callback: callbacks must not raise, so the loop does."""
 
@@ -80,7 +87,7 @@ class Ownership:
         """Kafka's callback: claim, and answer where to start; what cannot be claimed now is tried again later."""
         try:
             self.revoked(self.partitions)
-            self._unclaimed = dict.fromkeys(partitions, self._clock())
+            self._unclaimed, self._unanswered = dict.fromkeys(partitions, self._clock()), {}
             self._claim_due()
             fail_at(FailPoint.IN_ON_ASSIGN)
         except BaseException as error:  # noqa: BLE001  (raised again by the loop)
@@ -98,6 +105,7 @@ class Ownership:
             if owned is not None and owned.stopped is not None:
                 INGEST_PAUSED.dec()
             self._unclaimed.pop(key, None)
+            self._unanswered.pop(key, None)
         if partitions:
             _log.info("partitions revoked", partitions=_names(partitions))
 
@@ -186,18 +194,34 @@ class Ownership:
                 self._unclaimed[key] = self._clock()
 
     def _claim_due(self) -> None:
-        for key in [key for key, at in self._unclaimed.items() if at <= self._clock()]:
+        began = self._clock()
+        for key in list(self._unclaimed):
+            asked = self._clock()
+            if self._unclaimed[key] > asked:
+                continue
             try:
                 self._owned[key] = self._claim(key)
             except EnvironmentFault as error:
-                wait = self._backoff.next()
                 _log.warning(
                     "partition cannot be claimed yet", topic=key[0], partition=key[1], reason=str(error)
                 )
-                self._unclaimed = {k: max(at, self._clock() + wait) for k, at in self._unclaimed.items()}
-                return
-            self._backoff.reset()
-            del self._unclaimed[key]
+                # Behind the others, so that it never keeps them from being claimed.
+                self._unclaimed[key] = self._unclaimed.pop(key)
+                if not isinstance(error, Unanswered):  # Postgres: the others would fare no better
+                    self._put_off(self._unclaimed, self._backoff.next())
+                    return
+                wait = self._unanswered.setdefault(key, Backoff()).next()
+                self._put_off(self._unanswered, wait + _PATIENCE * (self._clock() - asked))
+                if self._clock() - began > _LONGEST_ROUND:
+                    return  # those that are left are due still, after the next fetch
+            else:
+                self._backoff.reset()
+                self._unanswered.pop(key, None)
+                del self._unclaimed[key]
+
+    def _put_off(self, keys: Iterable[Partition], wait: float) -> None:
+        for key in keys:
+            self._unclaimed[key] = max(self._unclaimed[key], self._clock() + wait)
 
     def _claim(self, key: Partition) -> Owned:
         assert self._consumer is not None

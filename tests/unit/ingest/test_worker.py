@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import wait
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -16,7 +17,7 @@ from analytics_pipeline.events.dead_letter_limit import DeadLetterLimit
 from analytics_pipeline.events.definitions import NO_DEFINITIONS
 from analytics_pipeline.events.limits import Limits
 from analytics_pipeline.events.messages import PlainMessage
-from analytics_pipeline.ingest.consumer import Partition, PositionLost
+from analytics_pipeline.ingest.consumer import Bounds, Partition, PositionLost
 from analytics_pipeline.ingest.freshness import Freshness
 from analytics_pipeline.ingest.landing_thread import LandingThread
 from analytics_pipeline.ingest.memory import MemoryConsumer, MemoryKafka
@@ -231,6 +232,59 @@ def test_a_claim_that_fails_is_tried_again_and_nothing_is_read_before(rig: Rig) 
     assert rig.consumer.positions == {}, "never the group's offsets, never a guess"
     rig.step(100, seconds=0.1)
     check(rig, (P0, 50), (P1, 30))
+
+
+def test_a_partition_that_kafka_is_silent_about_keeps_no_other_from_being_claimed(rig: Rig) -> None:
+    rig.kafka.silent.add(P0)
+    rig.step(3)
+    assert list(rig.consumer.positions) == [P1]
+    check(rig, (P1, 30))
+    rig.step(20, seconds=1)
+    rig.kafka.silent.clear()
+    rig.step(10, seconds=1)
+    check(rig, (P0, 50), (P1, 30))
+
+
+def test_a_row_that_cannot_be_claimed_keeps_no_other_from_being_claimed(rig: Rig) -> None:
+    claim = rig.landings.claim
+
+    def refuse(partition: Partition, *where: Any) -> Claim:
+        if partition == P0:
+            raise outage(1)[0]
+        return claim(partition, *where)
+
+    rig.landings.claim = refuse  # type: ignore[method-assign]
+    rig.step(10, seconds=1)
+    check(rig, (P1, 30))
+
+
+def test_messages_are_fetched_between_questions_that_kafka_does_not_answer() -> None:
+    kafka = MemoryKafka()
+    for number in range(6):
+        kafka.produce((TOPIC, number), messages(0, 10))
+    rig = Rig(kafka, MemoryDatabase())
+    asked: list[Partition] = []
+    bounds = MemoryConsumer.bounds
+
+    def slowly(consumer: MemoryConsumer, key: Partition) -> Bounds:
+        if key in kafka.silent:
+            asked.append(key)
+            rig.time += 5.0
+        return bounds(consumer, key)
+
+    kafka.silent |= {(TOPIC, number) for number in range(4)}
+    rig.step(1)
+    rig.consumer.bounds = partial(slowly, rig.consumer)  # type: ignore[method-assign]
+    rig.consumer.rebalance([(TOPIC, number) for number in range(6)])
+    rounds, began = [], rig.time
+    for _ in range(1000):
+        before = len(asked)
+        rig.step(1, seconds=0.1)
+        rounds.append(len(asked) - before)
+    assert max(rounds) == 1
+    assert set(asked) == kafka.silent
+    assert 5.0 * len(asked) < (rig.time - began) / 2, "it waits for answers most of its time"
+    check(rig, ((TOPIC, 4), 10), ((TOPIC, 5), 10))
 
 
 def test_a_broken_invariant_inside_a_callback_ends_the_loop(rig: Rig) -> None:
