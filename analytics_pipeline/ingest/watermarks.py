@@ -104,8 +104,14 @@ class Watermarks:
         if not owned:
             return
         now = datetime.now(UTC)
-        try:
-            for partition, answer in self._client.list_offsets(owned, request_timeout=_TIMEOUT).items():
-                self._latest[partition.topic, partition.partition] = Note(now, answer.result().offset)
-        except KafkaException as error:
-            _log.debug("Kafka did not tell its watermarks", error=error.args[0].name())
+        for partition, answer in self._client.list_offsets(owned, request_timeout=_TIMEOUT).items():
+            key = (partition.topic, partition.partition)
+            try:
+                self._latest[key] = Note(now, answer.result().offset)
+            except KafkaException as error:  # such as a partition without a leader: the others have one
+                _log.debug(
+                    "Kafka did not tell a watermark",
+                    topic=key[0],
+                    partition=key[1],
+                    error=error.args[0].name(),
+                )

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 from analytics_pipeline.ingest.consumer import Partition
 from analytics_pipeline.ingest.kafka import KafkaConsumer
+from analytics_pipeline.ingest.watermarks import Watermarks
 from analytics_pipeline.settings import Kafka
 from tests.integration.ingest_process import produce
 from tests.waiting import wait_for
@@ -55,3 +56,17 @@ def test_a_pause_does_not_outlive_a_rebalance(kafka: str, topic: Topics) -> None
     finally:
         first.consumer.close()
         second.consumer.close()
+
+
+def test_a_partition_that_kafka_is_silent_about_keeps_no_watermark_from_others(
+    kafka: str, topic: Topics
+) -> None:
+    name = topic(partitions=2)
+    produce(kafka, name, [b"{}"] * 3, partition=1)
+    missing, there = (name, 7), (name, 1)
+    watermarks = Watermarks(Kafka(brokers=[kafka], topics=[name]), lambda: [missing, there])
+    watermarks._ask()
+    assert watermarks.latest(missing) is None
+    note = watermarks.latest(there)
+    assert note is not None
+    assert note.high == 3
