@@ -1,11 +1,22 @@
 """One partition that this process owns: what waits in memory, and where everything stands. Pure."""
 
+from bisect import bisect_right
 from collections.abc import Sequence
+from itertools import accumulate
+from typing import NamedTuple
 
 from analytics_pipeline.events.dead_letter_limit import DeadLetterLimit
-from analytics_pipeline.events.messages import Message, RawBatch
+from analytics_pipeline.events.messages import Message, RawBatch, sizes
 from analytics_pipeline.ingest.watermarks import Notes
 from analytics_pipeline.storage.offsets import Claim, Partition, Span
+
+
+class Cut(NamedTuple):
+    """What a batch takes of one partition, and how many bytes that is."""
+
+    span: Span
+    batch: RawBatch
+    size: int
 
 
 class Owned:
@@ -28,6 +39,9 @@ class Owned:
         self.topic_id: str | None = None
         self._limit = limit
         self._buffer: list[Message] = []
+        self._totals: list[int] = []
+        """Bytes of the buffer up to the end of each message, on top of `_total_before`."""
+        self._total_before = 0
         self._launched = 0
         """Of the buffer: messages that are landing just now."""
         self._launched_to = claim.next_offset
@@ -60,6 +74,16 @@ class Owned:
         return len(self._buffer) - self._launched
 
     @property
+    def buffered_bytes(self) -> int:
+        """Bytes of the messages in memory."""
+        return self._total(len(self._buffer)) - self._total_before
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes of the messages in memory that are not landing yet."""
+        return self._total(len(self._buffer)) - self._total(self._launched)
+
+    @property
     def has_work(self) -> bool:
         """Whether something is landing or can land: messages, or offsets that passed without any."""
         return bool(self._buffer) or self._end > self.next_offset
@@ -79,6 +103,9 @@ class Owned:
         if messages and messages[0].offset() < self._position:
             messages = [message for message in messages if message.offset() >= self._position]
         if messages:
+            totals = accumulate(sizes(messages), initial=self._total(len(self._buffer)))
+            next(totals)
+            self._totals += totals
             self._buffer += messages
             self._position = messages[-1].offset() + 1
 
@@ -90,12 +117,19 @@ class Owned:
     def rewind(self, next_offset: int) -> None:
         """Forget what is in memory and go on at `next_offset`."""
         self.next_offset = self._position = self._end = self._launched_to = next_offset
-        self._buffer, self._launched = [], 0
+        self._buffer, self._totals, self._launched = [], [], 0
         self.is_cut_off = False
 
-    def cut(self, most: int) -> tuple[Span, RawBatch] | None:
-        """The next batch behind the one that is landing, up to `most` messages; they stay here until `landed`."""
-        messages = self._buffer[self._launched : self._launched + most]
+    def cut(self, most: int, most_bytes: int) -> Cut | None:
+        """The next batch behind the one that is landing; its messages stay here until `landed`.
+
+        Args:
+            most: messages.
+            most_bytes: of these together; one message may have more.
+        """
+        first, before = self._launched, self._total(self._launched)
+        fitting = max(bisect_right(self._totals, before + most_bytes, lo=first), first + 1)
+        messages = self._buffer[first : min(first + most, fitting)]
         end = messages[-1].offset() + 1 if messages else self._launched_to
         if len(messages) == self.waiting:
             end = max(end, self._end)
@@ -104,7 +138,7 @@ class Owned:
         span = Span(
             *self.key, self._launched_to, end, len(messages), self.epoch, caught_up_at=self.notes.reached(end)
         )
-        return span, RawBatch(*self.key, messages)
+        return Cut(span, RawBatch(*self.key, messages), self._total(first + len(messages)) - before)
 
     def launched(self, span: Span) -> None:
         """A span that `cut` returned is landing; one at a time."""
@@ -116,7 +150,8 @@ class Owned:
 
     def landed(self, span: Span) -> None:
         """A span that `cut` returned is in the database."""
-        self._buffer = self._buffer[span.read :]
+        self._total_before = self._total(span.read)
+        self._buffer, self._totals = self._buffer[span.read :], self._totals[span.read :]
         self.next_offset = span.next_offset
         self.recall()
         if span.caught_up_at is not None:
@@ -125,3 +160,7 @@ class Owned:
     def count(self, read: int, dead: int) -> str | None:
         """Add to the dead-letter limit; return why the partition has to stop, or None."""
         return self._limit.add(read, dead)
+
+    def _total(self, count: int) -> int:
+        """Bytes up to the end of the first `count` messages of the buffer."""
+        return self._totals[count - 1] if count else self._total_before

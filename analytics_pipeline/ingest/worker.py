@@ -47,11 +47,16 @@ _SHUTDOWN_FAILURES = 3
 
 @dataclass(frozen=True)
 class Pace:
-    """How much at once: rows per transaction, seconds a row may wait, rows in memory."""
+    """How much at once: rows per transaction, seconds a row may wait, rows in memory; and bytes where rows are large.
+
+    A batch has at least one message, and memory is full when it holds `capacity_bytes` or a fetch more.
+    """
 
     batch_size: int
     batch_timeout: float
     capacity: int
+    batch_bytes: int = 32 * 1024 * 1024
+    capacity_bytes: int = 128 * 1024 * 1024
 
 
 class Flight(NamedTuple):
@@ -90,6 +95,8 @@ class Worker:
         self._clock = clock
         self._consumer: Consumer | None = None
         self._rows = pace.batch_size
+        self._mean_size = 1
+        """Bytes of a message, as those in memory were when there were any."""
         self._is_paused = False
         self._waiting_since: float | None = None
         self._fetched_at = clock()
@@ -134,12 +141,12 @@ class Worker:
         consumer = self._joined()
         self._ownership.claim_missing()
         is_waiting = self._clock() < self._retry_at
-        room = self._pace.capacity - self._buffered()
+        room = self._room()
         if room <= 0:
             self._pause()
         elif self._is_paused and not is_waiting and not self._has_work():
             self._resume()  # what was waited for is gone, and no landing will do it
-        most = min(max(room, 1), self._pace.batch_size)
+        most = max(1, min(room, self._rows, self._pace.batch_bytes // self._mean_size))
         fetched = consumer.fetch(most, self._patience(room))
         # Whatever came now came after the fetch before.
         came_after, self._fetched_at = self._fetched_at, self._clock()
@@ -228,6 +235,14 @@ class Worker:
     def _buffered(self) -> int:
         return sum(owned.buffered for owned in self._ownership)
 
+    def _room(self) -> int:
+        """Messages that memory has room for, if they are as large as those before."""
+        buffered_bytes = sum(owned.buffered_bytes for owned in self._ownership)
+        return min(
+            self._pace.capacity - self._buffered(),
+            -((buffered_bytes - self._pace.capacity_bytes) // self._mean_size),
+        )
+
     def _patience(self, room: int) -> float:
         """Seconds that the next fetch may take."""
         now = self._clock()
@@ -241,14 +256,18 @@ class Worker:
         if self._waiting_since is None:
             return False
         is_old = self._clock() >= self._waiting_since + self._pace.batch_timeout
-        return is_old or sum(owned.waiting for owned in self._ownership) >= min(
-            self._rows, self._pace.capacity
+        return (
+            is_old
+            or sum(owned.waiting for owned in self._ownership) >= min(self._rows, self._pace.capacity)
+            or sum(owned.waiting_bytes for owned in self._ownership) >= self._pace.batch_bytes
         )
 
     def _take(self, fetched: Fetched) -> None:
         for key, messages in fetched.messages.items():
             if (owned := self._ownership.get(key)) is not None:
                 owned.take(messages)
+        if buffered := self._buffered():
+            self._mean_size = max(1, sum(owned.buffered_bytes for owned in self._ownership) // buffered)
         for key, offset in fetched.ends.items():
             if (owned := self._ownership.get(key)) is not None:
                 owned.reach_end(offset)
@@ -331,14 +350,17 @@ class Worker:
 
     def _cut(self) -> tuple[list[Span], list[RawBatch]]:
         """Each partition has the same share of the batch; what a small one leaves goes to the larger ones."""
-        spans, batches, left = [], [], self._rows
+        spans, batches, left, bytes_left = [], [], self._rows, self._pace.batch_bytes
         waiting = sorted(self._ownership, key=lambda owned: owned.waiting)
         for number, owned in enumerate(waiting):
-            found = owned.cut(-(-left // (len(waiting) - number)))
+            sharing = len(waiting) - number
+            share = -(-left // sharing) if bytes_left > 0 else 0
+            found = owned.cut(share, bytes_left // sharing)
             if found is not None:
-                spans.append(found[0])
-                batches.append(found[1])
-                left -= found[0].read
+                spans.append(found.span)
+                batches.append(found.batch)
+                left -= found.span.read
+                bytes_left -= found.size
         return spans, batches
 
     def _landed(self, spans: Sequence[Span], landed: Landed | None) -> None:

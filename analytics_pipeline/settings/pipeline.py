@@ -28,7 +28,8 @@ class Ingestion(Section):
     workers: int = Field(default=2, ge=1, le=64)
     """Landing connections per ingest process."""
     buffer_size: int = Field(default=100_000, ge=1)
-    """Rows in memory per ingest process."""
+    """Rows in memory per ingest process. Large ones wait in Kafka sooner: a worker holds about 128 MiB of
+    messages, and lands 32 MiB in a transaction."""
     max_future_skew: Duration = timedelta(minutes=5)
     """Further ahead an event is `too_far_in_future`."""
     strict: bool = False

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from analytics_pipeline.errors import EnvironmentFault
 from analytics_pipeline.events.dead_letter_limit import DeadLetterLimit
-from analytics_pipeline.events.messages import PlainMessage
+from analytics_pipeline.events.messages import PlainMessage, sizes
 from analytics_pipeline.ingest.backoff import Backoff
 from analytics_pipeline.ingest.owned import Owned
 from analytics_pipeline.ingest.process import run_together
@@ -131,9 +131,54 @@ def test_messages_that_are_in_memory_or_landed_are_not_taken_again() -> None:
     owned = Owned(("t", 0), Claim(5, 1), DeadLetterLimit(0.5, 100))
     owned.take([PlainMessage(b"", offset) for offset in (3, 4, 5, 6)])
     owned.take([PlainMessage(b"", offset) for offset in (5, 6, 7)])
-    cut = owned.cut(100)
+    cut = owned.cut(100, 100)
     assert cut is not None
-    assert [message.offset() for message in cut[1].messages] == [5, 6, 7]
-    owned.landed(cut[0])
+    assert [message.offset() for message in cut.batch.messages] == [5, 6, 7]
+    owned.landed(cut.span)
     owned.take([PlainMessage(b"", offset) for offset in (6, 7)])
-    assert owned.cut(100) is None
+    assert owned.cut(100, 100) is None
+
+
+def test_a_message_is_as_large_as_its_value_its_key_and_its_headers() -> None:
+    found = [
+        PlainMessage(b"four", 0),
+        PlainMessage(None, 1),
+        PlainMessage(b"", 2, name=b"key"),
+        PlainMessage(b"1", 3, name=b"2", extra=(("name", b"value"), ("empty", None))),
+    ]
+    assert list(sizes(found[:3])) == [4, 0, 3]
+    assert list(sizes(found)) == [4, 0, 3, 16]
+
+
+@given(
+    st.lists(st.lists(st.integers(0, 9), max_size=8), max_size=5),
+    st.lists(st.tuples(st.integers(0, 9), st.integers(0, 30), st.booleans()), max_size=30),
+)
+def test_a_cut_keeps_to_its_messages_and_bytes(
+    fetched: list[list[int]], cuts: list[tuple[int, int, bool]]
+) -> None:
+    owned, wanted = (
+        Owned(("t", 0), Claim(0, 1), DeadLetterLimit(0.5, 100)),
+        [n for one in fetched for n in one],
+    )
+    offsets = iter(range(len(wanted)))
+    for one in fetched:
+        owned.take([PlainMessage(bytes(size), next(offsets)) for size in one])
+    landed = 0
+    for most, most_bytes, lands in cuts:
+        assert owned.buffered_bytes == owned.waiting_bytes == sum(wanted[landed:])
+        cut = owned.cut(most, most_bytes)
+        if cut is None:
+            assert not most or landed == len(wanted)
+            continue
+        found = [len(message) for message in cut.batch.messages]
+        assert found == wanted[landed : landed + len(found)]
+        assert cut.size == sum(found)
+        assert len(found) == 1 or (len(found) <= most and cut.size <= most_bytes)
+        owned.launched(cut.span)
+        assert owned.waiting_bytes == sum(wanted[landed + len(found) :])
+        if lands:
+            owned.landed(cut.span)
+            landed += len(found)
+        else:
+            owned.recall()

@@ -1,5 +1,6 @@
 """Behind a backlog the next batch is read while one lands; whatever becomes of that one, nothing is lost or doubled."""
 
+import json
 import threading
 from collections.abc import Sequence
 
@@ -8,7 +9,7 @@ import pytest
 from analytics_pipeline.errors import EnvironmentFault, InvariantBroken
 from analytics_pipeline.events.dead_letter_limit import DeadLetterLimit
 from analytics_pipeline.events.decode import Decoded
-from analytics_pipeline.ingest.consumer import PositionLost
+from analytics_pipeline.ingest.consumer import Fetched, PositionLost
 from analytics_pipeline.ingest.landing_thread import LandingThread
 from analytics_pipeline.ingest.memory import MemoryKafka
 from analytics_pipeline.storage.landing import CommitUnknown, Deltas, Landed, TimedOut
@@ -74,6 +75,65 @@ def test_a_batch_is_decoded_while_another_lands(rig: SlowRig, monkeypatch: pytes
     check(rig, (P0, BACKLOG), (P1, BACKLOG))
     assert rig.consumer.committed == {P0: BACKLOG, P1: BACKLOG}
     assert max(rig.database.batch_sizes) <= 100
+
+
+def large(_number: int) -> bytes:
+    return json.dumps({"event_type": "a", "user_id": "b" * 100, "properties": {"c": "d" * 800}}).encode()
+
+
+SIZE = len(large(0))
+
+
+def test_memory_and_batches_are_bounded_in_bytes() -> None:
+    """A slow database and large messages: reading waits although there is room for many more rows."""
+    rig = SlowRig(capacity=1000, capacity_bytes=50 * SIZE, batch_bytes=12 * SIZE)
+    rig.kafka.logs = {P0: messages(0, BACKLOG, large)}
+    rig.kafka.high = {P0: BACKLOG}
+    rig.worker.step()
+    fetched: list[int] = []
+    fetch = rig.consumer.fetch
+
+    def counted(most: int, timeout: float) -> Fetched:
+        found = fetch(most, timeout)
+        fetched.append(sum(map(len, found.messages.values())))
+        return found
+
+    rig.consumer.fetch = counted  # type: ignore[method-assign]
+    buffered = []
+    rig.landings.may_end.set()
+    for _ in range(200):
+        rig.step(1)
+        buffered.append(sum(owned.buffered_bytes for owned in rig.ownership))
+    check(rig, (P0, BACKLOG))
+    assert max(rig.database.batch_sizes) == 12
+    assert max(fetched) == 12
+    assert max(buffered[10:]) <= 62 * SIZE, "a fetch more than fits"
+
+
+def test_a_message_larger_than_a_batch_or_memory_lands_alone() -> None:
+    rig = SlowRig(capacity_bytes=SIZE // 2, batch_bytes=SIZE // 4)
+    rig.kafka.logs = {P0: messages(0, 5, large)}
+    rig.kafka.high = {P0: 5}
+    rig.go_on(50)
+    check(rig, (P0, 5))
+    assert set(rig.database.batch_sizes) == {1}
+
+
+def test_after_a_timeout_no_more_is_fetched_than_lands_at_once(rig: SlowRig) -> None:
+    rig.landings.faults = [TimedOut("slow")] * 3
+    asked = []
+    fetch = rig.consumer.fetch
+
+    def counted(most: int, timeout: float) -> Fetched:
+        asked.append(most)
+        return fetch(most, timeout)
+
+    rig.consumer.fetch = counted  # type: ignore[method-assign]
+    rig.landings.may_end.set()
+    rig.step(60, seconds=0.1)
+    assert min(asked) <= 25
+    rig.step(400, seconds=0.1)
+    check(rig, (P0, BACKLOG), (P1, BACKLOG))
 
 
 @pytest.mark.parametrize("fault", [EnvironmentFault("away"), TimedOut("slow"), CommitUnknown("lost")])
