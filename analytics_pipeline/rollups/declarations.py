@@ -20,6 +20,10 @@ _NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z0-9_]+)+")
 _LONGEST_NAME = 100
 _LONGEST_EVENT_TYPE = 255
 _LONGEST_UNIT = 30
+_LARGEST_VALUE = 255 * 4
+"""Bytes of a dimension's value: longer ones are cut to 255 characters."""
+_LARGEST_SERIES = 2_500
+"""Bytes of the dimensions of a series: a row of an index of Postgres has 2,704, for name and time, too."""
 _AUTOMATIC = "custom."
 _MAKERS = {"dataclasses", "copy"}
 """Modules whose code stands between a declaration and what it makes, beside generated code."""
@@ -177,6 +181,12 @@ def _dimensions(metric: "Metric", known: Sequence[str]) -> Iterator[str]:
                 yield f"its dimension {name!r} is unknown: it must be one of {', '.join(known)}"
         for name in _twice(one):
             yield f"its dimension set {one} names {name} twice: once is enough"
+        # Names stand in the index twice, as a list and as keys; an entry of jsonb has 4 bytes.
+        if sum(_LARGEST_VALUE + 2 * (len(name.encode()) + 4) for name in one) > _LARGEST_SERIES:
+            yield (
+                f"its dimension set {one} fits no index with the longest values, of 255 characters each: "
+                "two dimensions are the most"
+            )
     for names in _twice([tuple(sorted(set(one))) for one in sets]):
         yield f"its dimension_sets have {names} twice: once is enough"
     if not sets:

@@ -1,5 +1,6 @@
 """Budgets of series on a real Postgres: never more places than there are, and one verdict for all, whoever asks."""
 
+import json
 import random
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pyarrow as pa
 import pytest
 
@@ -438,6 +440,27 @@ def test_rows_that_were_there_before_budgets_keep_their_places(postgres: Postgre
             connection.commit()
         found = rows(database, "SELECT day, metric_id, dimension_set, dimensions ->> 's' FROM metric_series")
         assert sorted(found) == [(NOON.date(), "m", "s", kind) for kind in "abc"]
+
+
+def test_the_longest_values_of_two_dimensions_fit_every_index(db: Connection) -> None:
+    chance = random.Random(1)
+
+    def longest(*names: str) -> str:
+        return json.dumps(
+            {name: "".join(chr(chance.randint(0x10000, 0x1FFFF)) for _ in range(255)) for name in names}
+        )
+
+    admit = "INSERT INTO metric_series VALUES (current_date, %s, %s, %s)"
+    settle = (
+        "INSERT INTO metric_aggregations (metric_name, interval, time_bucket, metric_id, dimension_set, dimensions)"
+        " VALUES (%s, '1d', date_trunc('day', now(), 'UTC'), %s, %s, %s)"
+    )
+    two, three = ("strategy_id", "account_id"), ("strategy_id", "account_id", "symbol")
+    series = ["i" * 16, ",".join(two), longest(*two)]
+    db.execute(admit, series)
+    db.execute(settle, ["a." + "n" * 98, *series])
+    with pytest.raises(psycopg.errors.ProgramLimitExceeded):
+        db.execute(admit, ["i" * 16, ",".join(three), longest(*three)])
 
 
 def test_places_go_with_the_rows_of_their_day(database: str, db: Connection) -> None:

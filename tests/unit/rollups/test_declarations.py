@@ -149,6 +149,10 @@ WRONG: list[tuple[dict[str, Any], str]] = [
         "its dimension_sets have ('strategy_id', 'symbol') twice",
     ),
     ({"dimension_sets": ((), ())}, "its dimension_sets have () twice"),
+    (
+        {"dimension_sets": ((), ("symbol", "strategy_id", "event_type"))},
+        "its dimension set ('symbol', 'strategy_id', 'event_type') fits no index with the longest values",
+    ),
     ({"dimension_sets": ()}, "it has no dimension_sets: write ((),) for the total alone"),
     (
         {"value": "price", "aggregations": (Aggregation.LAST,)},
