@@ -1,18 +1,22 @@
-"""Schema versions: the plain, ordered files of `sql/migrations`, each applied once, in one transaction.
+"""Schema versions: the plain, ordered files of `sql/migrations`, each applied once, in a transaction of its own.
 
 Belongs here: applying them, and refusing a schema this program does not know.
 Does not belong here: any DDL; that stands in the files.
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
+
+import psycopg
 
 from analytics_pipeline.errors import ConfigurationError, SchemaMismatch
 from analytics_pipeline.settings import project_file
 from analytics_pipeline.storage.connection import Connection, Lock
 from analytics_pipeline.storage.original import refuse_foreign
+from analytics_pipeline.storage.patience import ATTEMPTS, Held, pause
 
 _CREATE_REGISTER = """
 CREATE TABLE IF NOT EXISTS schema_migrations (
@@ -21,6 +25,23 @@ CREATE TABLE IF NOT EXISTS schema_migrations (
     checksum text NOT NULL,
     applied_at timestamptz NOT NULL DEFAULT now()
 )
+"""
+_LOCK = "SELECT pg_advisory_lock(%s, 0)"
+_UNLOCK = "SELECT pg_advisory_unlock(%s, 0)"
+_LOCK_TIMEOUT = "3s"
+"""For so long, those who come after a statement that waits for a table wait behind it."""
+_LONGEST_HOLDER = """
+SELECT
+    other.pid, other.application_name, to_char(other.xact_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS'),
+    string_agg(DISTINCT held.relation::regclass::text, ', ')
+FROM pg_locks AS held
+INNER JOIN pg_class AS relation ON relation.oid = held.relation AND relation.relkind IN ('r', 'p', 'm')
+INNER JOIN pg_stat_activity AS other ON other.pid = held.pid
+WHERE held.granted AND held.pid <> pg_backend_pid() AND other.datname = current_database()
+    AND relation.relnamespace = current_schema()::regnamespace
+GROUP BY other.pid, other.application_name, other.xact_start
+ORDER BY other.xact_start NULLS LAST
+LIMIT 1
 """
 _APPLIED = "SELECT version, name, checksum FROM schema_migrations ORDER BY version"
 _REGISTER = "INSERT INTO schema_migrations (version, name, checksum) VALUES (%s, %s, %s)"
@@ -53,24 +74,74 @@ def migrate(
 ) -> list[Migration]:
     """Apply what is missing and return it; several processes may call this at once.
 
+    A file that fails leaves those before it applied, and nothing of its own.
+
+    Args:
+        connection: idle.
+        folder: of other files than those of this program.
+        tell: is given what is done, and what is waited for.
+
     Raises:
         SchemaMismatch: the database is newer than this program, or an applied file was edited.
         ConfigurationError: the database holds tables of the original service, or of somebody else.
+        Held: somebody keeps a table locked that a file changes.
     """
     done = []
     connection.commit()
-    with connection.transaction():
-        connection.execute("SELECT pg_advisory_xact_lock(%s, 0)", (Lock.MIGRATION,))
-        refuse_foreign(connection)
-        connection.execute(_CREATE_REGISTER)
-        applied = _check(connection, available(folder))
+    with _alone(connection):
+        with connection.transaction():
+            refuse_foreign(connection)
+            connection.execute(_CREATE_REGISTER)
+            applied = _check(connection, available(folder))
         for migration in available(folder):
             if migration.version not in applied:
                 tell(f"applying {migration.name}")
-                connection.execute(migration.text.encode())
-                connection.execute(_REGISTER, (migration.version, migration.name, migration.checksum))
+                _apply(connection, migration, tell)
                 done.append(migration)
     return done
+
+
+@contextmanager
+def _alone(connection: Connection) -> Iterator[None]:
+    """While the block runs, no other process migrates."""
+    with connection.transaction():
+        connection.execute(_LOCK, (Lock.MIGRATION,))
+    try:
+        yield
+    finally:
+        with suppress(psycopg.OperationalError), connection.transaction():  # a lost connection holds no lock
+            connection.execute(_UNLOCK, (Lock.MIGRATION,))
+
+
+def _apply(connection: Connection, migration: Migration, tell: Callable[[str], None]) -> None:
+    """One file, which waits for a lock for a moment, again and again."""
+    holder = ""
+    for attempt in range(ATTEMPTS):
+        try:
+            with connection.transaction():
+                connection.execute(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'")
+                connection.execute(migration.text.encode())
+                connection.execute(_REGISTER, (migration.version, migration.name, migration.checksum))
+                return
+        except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
+            holder = _holder(connection)
+            tell(f"{migration.name} waits for {holder}")
+            pause(attempt)
+    raise Held(
+        f"migration {migration.name} was not applied, for a table that it changes stayed locked by {holder}: end "
+        "that transaction or wait for it, then run `analytics migrate` again"
+    )
+
+
+def _holder(connection: Connection) -> str:
+    """Whose transaction has held a lock on a table for longest."""
+    with connection.transaction():
+        found = connection.execute(_LONGEST_HOLDER).fetchone()
+    if found is None:
+        return "a transaction that has just ended"
+    pid, name, since, tables = found
+    began = f"whose transaction began at {since} UTC and" if since else "which"
+    return f"process {pid} ({name or 'without a name'}), {began} uses {tables}"
 
 
 def check_schema(connection: Connection) -> None:
