@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 from dbt.cli.main import dbtRunner
 
 from analytics_pipeline.settings import adopt, settings
@@ -32,7 +33,6 @@ def build_marts(command: str = "run", *models: str) -> bool:
     """dbt inside this process, which spares most of its start; whether it succeeded."""
     from analytics_pipeline.defs.marts.resources import PROJECT, dbt_environment
 
-    adopt(dbt_environment(settings().database.conninfo()))
     folder, target = str(PROJECT.project_dir), str(PROJECT.target_path / "tests")
     places = [
         "--project-dir",
@@ -45,8 +45,10 @@ def build_marts(command: str = "run", *models: str) -> bool:
         target,
     ]
     chosen = ["--select", *models] if models else []
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), pytest.MonkeyPatch.context() as patch:
         warnings.simplefilter("ignore")
+        patch.setenv("PGOPTIONS", "")  # put back afterwards: it is of every connection that says nothing else
+        adopt(dbt_environment(settings().database.conninfo()))
         return dbtRunner().invoke([*command.split(), "--quiet", *places, *chosen]).success
 
 

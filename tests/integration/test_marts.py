@@ -1,5 +1,6 @@
 """The marts: their tables, and what dbt makes of raw events."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,6 +15,7 @@ from tests.integration.landed import Event, land, order
 from tests.integration.marts import build_marts, document_marts, let_time_pass, merge_all
 
 HOUR = timedelta(hours=1)
+TEST = "order_analytics_misses_no_order"
 MARTS = ("order_analytics", "market_analytics", "user_behavior", "strategy_performance")
 
 # Written apart from the model, row by row instead of in sets: the two must agree.
@@ -288,3 +290,37 @@ def test_dashboard_metrics_shows_settled_and_pending_after_a_refresh(db, now):
 def test_a_mart_of_a_time_without_partition_says_so(db):
     with pytest.raises(psycopg.errors.CheckViolation):
         db.execute("INSERT INTO order_analytics (order_id, timestamp) VALUES ('x', '2001-01-01')")
+
+
+def test_a_missing_order_is_found_at_once_however_many_there_are(db, now, monkeypatch):
+    """The list of the mart's orders, read again for each event, would take minutes."""
+    land(db, order("one", now - timedelta(minutes=20)))
+    assert build_marts("run", "order_analytics")
+    db.execute(
+        "INSERT INTO order_analytics (order_id, status, timestamp)"
+        " SELECT 'many ' || number, 'placed', now() FROM generate_series(1, 50000) AS number"
+    )
+    db.execute(
+        "INSERT INTO events (event_type, properties, timestamp, created_at, source, source_partition, source_offset)"
+        " SELECT 'order.placed', jsonb_build_object('order_id', nullif('many ' || number, 'many 48000')),"
+        " now() - interval '30 minutes', now() - interval '30 minutes', 'orders', 0, 1000 + number"
+        " FROM generate_series(48000, 50000) AS number"
+    )
+    db.execute("ANALYZE order_analytics")
+    session = {"PGOPTIONS": "-c statement_timeout=3s -c work_mem=64kB"}
+    monkeypatch.setattr("analytics_pipeline.defs.marts.resources._SESSION", session)
+    assert build_marts("test", TEST)
+    db.execute("DELETE FROM order_analytics WHERE order_id = 'many 50000'")
+    assert not build_marts("test", TEST)
+    db.execute(
+        "INSERT INTO order_analytics (order_id, status, timestamp) VALUES ('many 50000', 'placed', now())"
+    )
+    session["PGOPTIONS"] = "-c statement_timeout=1ms"
+    assert not build_marts("test", TEST)  # dbt's sessions have these options
+
+
+def test_no_statement_of_dbt_runs_for_hours():
+    from analytics_pipeline.defs.marts import resources
+
+    [limit] = re.findall(r"statement_timeout=(\d+)min", resources.dbt_environment("host=x")["PGOPTIONS"])
+    assert 10 <= int(limit) <= 60

@@ -18,9 +18,13 @@ _VARIABLES = {
     "dbname": "ANALYTICS_DBT_DATABASE",
     "sslmode": "ANALYTICS_DBT_SSL_MODE",
 }
+# A filling of twenty million events takes minutes. A statement that takes this long is at fault, and would hold the
+# pool of the marts, and with its snapshot the vacuum of every table. In libpq's own variable, because a profile of dbt
+# knows no option of the session but its search path; all other connections bring options of their own.
+_SESSION = {"PGOPTIONS": "-c statement_timeout=30min"}
 
 
 def dbt_environment(conninfo: str) -> dict[str, str]:
-    """The variables of a libpq connection string; dbt masks the one with `SECRET` in its name."""
+    """The variables of a libpq connection string and of its session; dbt masks the one with `SECRET` in its name."""
     parts = conninfo_to_dict(conninfo)
-    return {variable: str(parts[key]) for key, variable in _VARIABLES.items() if parts.get(key)}
+    return {variable: str(parts[key]) for key, variable in _VARIABLES.items() if parts.get(key)} | _SESSION
