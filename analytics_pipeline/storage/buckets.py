@@ -49,9 +49,14 @@ WHERE interval = %s AND time_bucket = ANY(%s)
 # A bucket that a merge or recompute is changing at this moment, or whose day one is about to tell of, is left to the
 # next run: waiting for it, with others of its level locked in whatever order the scan found them, could end in a
 # deadlock. The day is told of, because answers that say the state of a bucket are kept for as long as its day is as it
-# was.
+# was. What is pending is looked up in a hash of it: as a list, it would be read again for each bucket once it no longer
+# fits in memory, with the days locked so long.
 _DUE = """
-WITH days AS MATERIALIZED (
+WITH pending AS MATERIALIZED (
+    SELECT DISTINCT bucket_start(%(level)s, minute) AS time_bucket
+    FROM rollup_deltas WHERE kind = 'register' AND %(state)s = 'final'
+),
+days AS MATERIALIZED (
     SELECT day FROM rollup_days
     WHERE day IN (
         SELECT (time_bucket AT TIME ZONE 'UTC')::date FROM metric_buckets
@@ -60,14 +65,12 @@ WITH days AS MATERIALIZED (
     FOR UPDATE SKIP LOCKED
 ),
 due AS MATERIALIZED (
-    SELECT time_bucket FROM metric_buckets
-    WHERE interval = %(level)s AND state = ANY(%(from)s) AND time_bucket < %(over)s
-        AND (time_bucket AT TIME ZONE 'UTC')::date NOT IN (
+    SELECT bucket.time_bucket FROM metric_buckets AS bucket
+    WHERE bucket.interval = %(level)s AND bucket.state = ANY(%(from)s) AND bucket.time_bucket < %(over)s
+        AND (bucket.time_bucket AT TIME ZONE 'UTC')::date NOT IN (
             SELECT day FROM rollup_days WHERE day NOT IN (SELECT day FROM days)
         )
-        AND time_bucket NOT IN (
-            SELECT bucket_start(%(level)s, minute) FROM rollup_deltas WHERE kind = 'register' AND %(state)s = 'final'
-        )
+        AND NOT EXISTS (SELECT FROM pending WHERE pending.time_bucket = bucket.time_bucket)
     FOR UPDATE SKIP LOCKED
 ),
 told AS (

@@ -243,3 +243,25 @@ def test_an_hour_whose_raw_events_are_going_is_not_recomputed(connection, databa
     connection.execute("UPDATE retention_state SET raw_floor = %s", (NEXT,))
     with pytest.raises(ConfigurationError, match="beyond the raw retention line"):
         recompute.recompute_hour(database, HOUR, run_id="backfill")
+
+
+def test_buckets_are_closed_at_once_however_much_is_pending(connection):
+    """A list of what is pending, read again for each bucket, would take minutes."""
+    now = datetime.now(UTC)
+    connection.execute("SET work_mem = '64kB'")
+    connection.execute("SET statement_timeout = '3s'")
+    connection.execute(
+        "INSERT INTO metric_buckets (interval, time_bucket) SELECT '1m', at"
+        " FROM generate_series(%s::timestamptz, %s, interval '1 minute') AS at",
+        (DAY, DAY + timedelta(minutes=1439)),
+    )
+    connection.execute(
+        "INSERT INTO rollup_deltas"
+        " (hour, batch_id, minute, metric_id, metric_name, dimension_set, dimensions, kind, count)"
+        " SELECT date_trunc('hour', at, 'UTC'), 1, at, '_', '_', '', '{}', 'register', 1"
+        " FROM generate_series(%s::timestamptz, %s, interval '1 minute') AS at",
+        (DAY + timedelta(minutes=1430), DAY + timedelta(minutes=101_430)),
+    )
+    connection.execute("ANALYZE rollup_deltas")
+    done = buckets.finalize_buckets(connection, now=now, grace=timedelta(0), run_id="run")
+    assert done == 1430  # the others wait for what is pending
