@@ -4,7 +4,8 @@ Runs are child processes of the code server, and end with it, however it ends. D
 that for its default launcher; the run would count as running for hours, and hold its pool: no live merge any more.
 
 Belongs here: finding and failing them. `python -m analytics_pipeline.local_stack.orphaned_runs` does the second in a
-process of its own, because Dagster takes a second to load. Does not belong here: running anything again (`defs`).
+process of its own, because Dagster takes a second to load; in containers it stands before the code server's command.
+Does not belong here: running anything again (`defs`).
 """
 
 import subprocess
