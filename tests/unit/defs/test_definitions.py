@@ -6,10 +6,12 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+import yaml
 
 from analytics_pipeline.defs import partitions
 from analytics_pipeline.defs.conventions import OWNERS
 from analytics_pipeline.rollups.catalog import BUILT_IN, STATE_VERSION
+from analytics_pipeline.settings import project_file
 
 PROGRAM = """
 from analytics_pipeline.definitions import definitions
@@ -117,6 +119,20 @@ def test_there_is_one_job_for_each_thing_that_is_done(repository):
     ]
     assert {jobs[name].tags["dagster/priority"] for name in ("maintenance", "marts", "checks")} == {"5"}
     assert jobs["backfill"].partitions_def == partitions.HOURLY
+
+
+def test_what_is_asked_for_by_itself_ends_in_time_and_a_backfill_when_it_is_done(repository):
+    """A run that hangs holds its pool; a run of an asset that a person asks for has no tags of ours."""
+    limits = {
+        job.name: float(job.tags.get("dagster/max_runtime", 0))
+        for job in repository.get_all_jobs()
+        if not job.name.startswith("__")
+    }
+    assert limits.pop("backfill") == 0
+    assert 60 < limits.pop("merge_live") <= 15 * 60
+    assert all(0 < limit <= 6 * 3600 for limit in limits.values())
+    monitoring = yaml.safe_load(project_file("dagster.yaml").read_text())["run_monitoring"]
+    assert monitoring["max_runtime_seconds"] >= 5 * 24 * 3600
 
 
 def test_all_automation_runs_by_default(repository):
