@@ -10,16 +10,17 @@ from typing import NamedTuple
 from analytics_pipeline.storage.backends import PREFIX
 from analytics_pipeline.storage.connection import Connection
 
+# By the register, which has no versions: of a metric that was edited, rows of several definitions stand side by side.
 _LEVELS_AGAINST_RAW = """
 WITH hour AS (SELECT %(hour)s::timestamptz AS first, %(hour)s::timestamptz + interval '1 hour' AS last),
 live AS (
     SELECT level.name AS level, (
-        SELECT coalesce(sum(settled.count), 0) FROM metric_aggregations AS settled, hour
-        WHERE settled.interval = level.name AND settled.metric_name = 'events.count' AND settled.dimension_set = ''
+        SELECT coalesce(sum(settled.event_count), 0) FROM metric_buckets AS settled, hour
+        WHERE settled.interval = level.name
             AND settled.time_bucket >= hour.first AND settled.time_bucket < hour.last
     ) + (
         SELECT coalesce(sum(pending.count), 0) FROM rollup_deltas AS pending, hour
-        WHERE pending.hour = hour.first AND pending.metric_name = 'events.count' AND pending.dimension_set = ''
+        WHERE pending.hour = hour.first AND pending.kind = 'register'
     ) AS counted
     FROM unnest(ARRAY['1m', '5m', '15m', '1h']) AS level (name)
 )

@@ -298,6 +298,20 @@ def test_the_books_balance_and_each_check_sees_its_own_damage(db, definitions, i
     }
 
 
+def test_events_count_once_after_their_metric_was_edited(db, definitions, instance, now):
+    """Its rows of both definitions stand side by side."""
+    land(db, trade(now))
+    merge(definitions, instance)
+    names = "metric_name, interval, time_bucket, count, dimensions, dimension_set"
+    db.execute(
+        f"INSERT INTO metric_aggregations ({names}, metric_id) SELECT {names}, 'before' FROM metric_aggregations"
+        " WHERE metric_name = 'events.count' AND dimension_set = ''"
+    )
+    found = judged(definitions, instance)["equals_raw"]
+    assert found.passed
+    assert found.metadata["raw events"].value == 10
+
+
 def count_as_other(db: Connection, at: datetime) -> str:
     """Five of the events of a day, of a metric whose name is returned."""
     metric = BUILT_IN.by_name["trading.orders_filled"]

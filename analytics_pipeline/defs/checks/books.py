@@ -69,7 +69,7 @@ def books_of_landing(pipeline: Pipeline) -> Iterator[dg.AssetCheckResult]:
         dg.AssetCheckSpec(
             "equals_raw",
             asset=KEYS["1h"],
-            description="Event counts of the last closed hour, settled and pending, are raw's at four levels.",
+            description="The register counts, settled and pending, as many events of the last closed hour as raw has.",
         ),
         dg.AssetCheckSpec(
             "is_fresh",
