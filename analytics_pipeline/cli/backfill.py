@@ -6,7 +6,7 @@ Belongs here: arguments, progress and words. Does not belong here: the work (`st
 import json
 import secrets
 from collections import Counter
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from types import TracebackType
 from typing import TYPE_CHECKING, Annotated, Any
@@ -99,12 +99,13 @@ def backfill(
             live_first = work.LiveFirst(opened, progress.wait)
             run_id = f"backfill-{secrets.token_hex(4)}"
             conninfo = found.database.conninfo()
+            common: dict[str, Any] = {
+                "run_id": run_id, "before_hour": live_first, "skipped": shown.skip,
+            }  # fmt: skip
             results = (
-                work.recompute(conninfo, planned, run_id=run_id, before_hour=live_first, write=False)
+                work.recompute(conninfo, planned, write=False, **common)
                 if dry_run
-                else work.carry_out(
-                    opened, conninfo, planned, run_id=run_id, before_hour=live_first, switched=shown.switch
-                )
+                else work.carry_out(opened, conninfo, planned, switched=shown.switch, **common)
             )
             for result in results:
                 shown.add(result)
@@ -204,6 +205,7 @@ class _Shown:
         self._counts: Counter[str] = Counter()
         self._hours = self._events = 0
         self._switched: list[str] = []
+        self._skipped: list[datetime] = []
 
     def add(self, result: "RecomputeResult") -> None:
         """Take one hour."""
@@ -221,8 +223,18 @@ class _Shown:
         """Which metrics are answered anew for the whole range."""
         self._switched = names
 
+    def skip(self, hour: datetime) -> None:
+        """An hour that could not be done any more."""
+        self._skipped.append(hour)
+
     def finish(self) -> None:
-        """The table, and one sentence."""
+        """The table, and one sentence; on stderr, which hours were left out."""
+        if self._skipped:
+            Console(stderr=True, highlight=False).print(
+                f"left out {len(self._skipped):,} hours, {self._skipped[0]:%Y-%m-%dT%H:%MZ} to "
+                f"{self._skipped[-1]:%Y-%m-%dT%H:%MZ}: retention has let their raw events go since this began",
+                soft_wrap=True,
+            )
         if self._as_json:
             return
         console = Console(highlight=False)
@@ -244,9 +256,14 @@ class _Shown:
         )
         if self._switched:
             console.print(
-                f"from the beginning of the range on, the present definition answers for {', '.join(self._switched)}",
+                f"from {self._beginning()} on, the present definition answers for {', '.join(self._switched)}",
                 soft_wrap=True,
             )
+
+    def _beginning(self) -> str:
+        if not self._skipped:
+            return "the beginning of the range"
+        return f"{self._skipped[-1] + timedelta(hours=1):%Y-%m-%dT%H:%MZ}"
 
 
 def _named(result: "RecomputeResult") -> str:

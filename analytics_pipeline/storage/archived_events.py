@@ -39,6 +39,10 @@ SELECT parent FROM time_partitions WHERE lower_bound <= %(at)s AND upper_bound >
 """
 
 
+class RawEventsGone(ConfigurationError):
+    """Retention has let an hour's raw events go, and nothing is left that it can be recomputed from."""
+
+
 class ArchivedDay(NamedTuple):
     """The archive of one UTC day of events: the address of its files, and what was proved to be in them."""
 
@@ -83,12 +87,12 @@ class Archives:
         """Find the archive of an hour's day, and see by count and set hash that it holds what was archived.
 
         Raises:
-            ConfigurationError: there is no verified archive.
+            RawEventsGone: there is no verified archive.
             ArchiveFault: it holds something else, or cannot be read.
         """
         day = archived_day(connection, hour)
         if day is None:
-            raise ConfigurationError(
+            raise RawEventsGone(
                 f"{hour:%Y-%m-%dT%H}:00Z cannot be recomputed: its raw events are beyond the raw retention line, and "
                 "no verified archive holds them"
             )

@@ -15,7 +15,7 @@ from typing import Any
 from analytics_pipeline.errors import ConfigurationError
 from analytics_pipeline.rollups.catalog import BUILT_IN, REGISTER_ID, Catalog
 from analytics_pipeline.storage import metric_versions
-from analytics_pipeline.storage.archived_events import Archives, archived_day, kept
+from analytics_pipeline.storage.archived_events import Archives, RawEventsGone, archived_day, kept
 from analytics_pipeline.storage.books import Freshness, freshness, waiting
 from analytics_pipeline.storage.connection import Connection
 from analytics_pipeline.storage.recompute import RecomputeResult, recompute_hour
@@ -237,12 +237,15 @@ def carry_out(
     run_id: str,
     before_hour: Callable[[], None],
     switched: Callable[[list[str]], None] = lambda _names: None,
+    skipped: Callable[[datetime], None] = lambda _hour: None,
 ) -> Iterator[RecomputeResult]:
     """Recompute the hours one by one; each is done or not done, with its progress, in one transaction.
 
     Interrupted at any moment, `plan` leaves out what was done. The transaction that ends it forgets its progress and
     lets the metrics answer for the whole range that did not yet, unless landings have left out some of it meanwhile:
     those hours are recomputed before, twice at most.
+
+    Hours that retention lets go while it runs are left out: the metrics answer from the first hour after them on.
 
     Args:
         connection: an autocommit connection, to forget with.
@@ -251,12 +254,21 @@ def carry_out(
         run_id: noted in the register, the feed and the progress.
         before_hour: called before each hour; may wait (`LiveFirst`).
         switched: told at the end which names are answered by another version, or from another time on.
+        skipped: told of each hour that is left out.
     """
+    first = planned.first
+
+    def skip(hour: datetime) -> None:
+        nonlocal first
+        if hour >= first:
+            first = hour + timedelta(hours=1)
+            skipped(hour)
+
     connection.execute(_PLANNED, (planned.metric_set, planned.hours))
     to_do = _hours_to_do(connection, planned)
-    yield from _recompute(conninfo, planned, to_do, run_id, before_hour, write=True, is_noted=True)
+    yield from _recompute(conninfo, planned, to_do, run_id, before_hour, skip, write=True, is_noted=True)
     with connection.transaction():
-        names = metric_versions.switch(connection, planned.metric_ids, planned.first, planned.end)
+        names = metric_versions.switch(connection, planned.metric_ids, first, planned.end)
         connection.execute(_FORGET, (planned.metric_set, planned.first, planned.end))
         span = {"metrics": planned.metric_set, "first": planned.first, "end": planned.end}
         connection.execute(_FORGET_PLAN, span)
@@ -270,10 +282,18 @@ def _hours_to_do(connection: Connection, planned: Plan) -> Iterator[datetime]:
 
 
 def recompute(
-    conninfo: str, planned: Plan, *, run_id: str, before_hour: Callable[[], None], write: bool
+    conninfo: str,
+    planned: Plan,
+    *,
+    run_id: str,
+    before_hour: Callable[[], None],
+    write: bool,
+    skipped: Callable[[datetime], None] = lambda _hour: None,
 ) -> Iterator[RecomputeResult]:
     """The same without noting progress; where `write` is False, compare the hours and write nothing."""
-    return _recompute(conninfo, planned, planned.hours, run_id, before_hour, write=write, is_noted=False)
+    return _recompute(
+        conninfo, planned, planned.hours, run_id, before_hour, skipped, write=write, is_noted=False
+    )
 
 
 def _recompute(
@@ -282,6 +302,7 @@ def _recompute(
     to_do: Iterable[datetime],
     run_id: str,
     before_hour: Callable[[], None],
+    skip: Callable[[datetime], None],
     *,
     write: bool,
     is_noted: bool,
@@ -305,7 +326,12 @@ def _recompute(
             yield recompute_day(conninfo, hour, before_hour=before_hour, **common)
         else:
             before_hour()
-            yield recompute_hour(conninfo, hour, **common)
+            try:
+                result = recompute_hour(conninfo, hour, **common)
+            except RawEventsGone:  # since `plan`, which saw to it that they were there
+                skip(hour)
+                continue
+            yield result
 
 
 def live_work_behind(found: Freshness, *, is_landing: bool) -> str | None:

@@ -15,7 +15,6 @@ from functools import lru_cache
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from analytics_pipeline.errors import ConfigurationError
 from analytics_pipeline.failpoints import RunPoint, fail_at
 from analytics_pipeline.rollups import levels, states
 from analytics_pipeline.rollups.catalog import BUILT_IN, REGISTER_ID, REGISTER_NAME, Catalog, Kind
@@ -24,7 +23,7 @@ from analytics_pipeline.rollups.compare import Difference, compare_rows
 from analytics_pipeline.rollups.minutes import minute_rows
 from analytics_pipeline.rollups.schema import DELTAS_SCHEMA, LEVELS
 from analytics_pipeline.storage import buckets, metric_versions, predecessors, rollups
-from analytics_pipeline.storage.archived_events import Archives, kept
+from analytics_pipeline.storage.archived_events import Archives, RawEventsGone, kept
 from analytics_pipeline.storage.connection import Connection, connection
 from analytics_pipeline.storage.metric_versions import Gap
 from analytics_pipeline.storage.predecessors import Predecessors
@@ -169,7 +168,7 @@ def recompute_hour(
         archives: those of the same run, so that each archived day is proved once.
 
     Raises:
-        ConfigurationError: the hour's raw events are gone (retention) and no verified archive holds them, or its rows
+        RawEventsGone: the hour's raw events are gone (retention) and no verified archive holds them, or its rows
             at 1h are gone, so that only its whole day can be recomputed (`storage.recompute_day`).
         EnvironmentFault: Postgres or the archive cannot be reached, stopped answering, or holds something else.
         InvariantBroken: the computed rows contradict themselves.
@@ -188,7 +187,7 @@ def recompute_hour(
             archived = archives.events(archives.prove(main, hour), hour)
             left = kept(main, hour)
             if not left.has_hours:
-                raise ConfigurationError(
+                raise RawEventsGone(
                     f"{hour:%Y-%m-%dT%H}:00Z cannot be recomputed: its day has no rows at 1h any more (retention), so "
                     "only the whole day can be"
                 )

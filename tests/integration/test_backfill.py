@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -312,6 +313,52 @@ def test_a_range_before_the_raw_floor_is_refused_and_changes_nothing(connection,
     assert code == ConfigurationError.exit_code
     assert f"raw events from before {HOURS[1]:%Y-%m-%dT%H:%MZ} are gone" in err
     assert state(connection) == before
+
+
+def test_hours_whose_raw_events_go_while_it_runs_are_left_out(connection, damaged, run, monkeypatch):
+    def rise(_: LiveFirst) -> None:
+        connection.execute("UPDATE retention_state SET raw_floor = %s", (HOURS[1],))
+
+    monkeypatch.setattr(LiveFirst, "__call__", rise)
+    code, out, err = run(*RANGE)
+    assert code == 0
+    assert "2 hours recomputed from 130 raw events" in out
+    assert f"left out 1 hours, {HOURS[0]:%Y-%m-%dT%H:%MZ} to {HOURS[0]:%Y-%m-%dT%H:%MZ}" in err
+    assert progress(connection) == []
+
+
+def test_a_metric_answers_from_the_first_hour_on_that_retention_left(connection, database, damaged):
+    """Of the second the raw events go too, but after it was done."""
+    volume = BUILT_IN.by_name["trading.total_volume"]
+    before = replace(volume, value="quantity")
+    register(connection, [before])
+    register(connection, [volume])
+    connection.execute(
+        "UPDATE metric_versions SET available_from = %s WHERE metric_id = %s",
+        (HOURS[-1] + timedelta(hours=1), volume.metric_id),
+    )
+    planned = plan(connection, HOURS, metric_ids=[volume.metric_id])
+    floors = [HOURS[1], HOURS[1], HOURS[2]]
+    names: list[str] = []
+    skipped: list[datetime] = []
+
+    def rise() -> None:
+        connection.execute("UPDATE retention_state SET raw_floor = %s", (floors.pop(0),))
+
+    done = backfill.carry_out(
+        connection,
+        database,
+        planned,
+        run_id="run",
+        before_hour=rise,
+        switched=names.extend,
+        skipped=skipped.append,
+    )
+    assert [result.hour for result in done] == HOURS[1:]
+    assert (names, skipped) == ([volume.name], HOURS[:1])
+    assert connection.execute(
+        "SELECT available_from FROM metric_versions WHERE metric_id = %s", (volume.metric_id,)
+    ).fetchone() == (HOURS[1],)
 
 
 def test_it_waits_until_landing_has_caught_up(connection, database):

@@ -12,6 +12,7 @@ from analytics_pipeline.defs.partitions import day_key, hour_key
 from analytics_pipeline.defs.ranges import Range
 from analytics_pipeline.rollups.catalog import BUILT_IN
 from analytics_pipeline.settings import settings
+from analytics_pipeline.storage.backfill import LiveFirst
 from analytics_pipeline.storage.connection import Connection
 from analytics_pipeline.storage.metric_versions import register
 from tests.integration.landed import Event, land, order
@@ -168,6 +169,22 @@ def test_materializing_mends_what_was_damaged_and_tells_the_difference(db, defin
     assert int(materialized(instance, "metric_rollups_1m")[keys[1]]["differences"]) > 0
     recompute(definitions, instance, HOUR_ASSETS, *keys)
     assert materialized(instance, "metric_rollups_1m")[keys[1]]["differences"] == 0
+
+
+def test_an_hour_whose_raw_events_go_during_the_run_is_left_out(db, definitions, instance, now, monkeypatch):
+    land(db, trade(now))
+    merge(definitions, instance)
+
+    def rise(_: LiveFirst) -> None:
+        db.execute("UPDATE retention_state SET raw_floor = date_trunc('hour', %s, 'UTC')", (now,))
+
+    monkeypatch.setattr(LiveFirst, "__call__", rise)
+    before = materialized(instance, "metric_rollups_1h")
+    done = definitions.resolve_job_def("backfill").execute_in_process(
+        instance=instance, partition_key=hour_key(now - HOUR)
+    )
+    assert done.success
+    assert materialized(instance, "metric_rollups_1h") == before
 
 
 def test_materializing_a_day_recomputes_its_hours(db, definitions, instance, now):

@@ -104,8 +104,17 @@ def _results(
     planned: Plan,
     asked: Asked,
 ) -> Iterator[RecomputeResult]:
+    first = planned.first
+
+    def skipped(hour: datetime) -> None:
+        nonlocal first
+        first = hour + timedelta(hours=1)
+        context.log.warning(
+            f"left out {hour:%Y-%m-%dT%H:00Z}: retention has let its raw events go since this run began"
+        )
+
     def switched(names: list[str]) -> None:
-        answers = f"from {planned.first:%Y-%m-%dT%H:00Z} on: {', '.join(names)}"
+        answers = f"from {first:%Y-%m-%dT%H:00Z} on: {', '.join(names)}"
         context.log.info(
             f"answered by their present definition {answers}" if names else "no metric is answered anew"
         )
@@ -115,7 +124,12 @@ def _results(
     )
     if asked.is_preview:
         return recompute(
-            pipeline.conninfo, planned, run_id=context.run.run_id, before_hour=live_first, write=False
+            pipeline.conninfo,
+            planned,
+            run_id=context.run.run_id,
+            before_hour=live_first,
+            write=False,
+            skipped=skipped,
         )
     return carry_out(
         connection,
@@ -124,4 +138,5 @@ def _results(
         run_id=context.run.run_id,
         before_hour=live_first,
         switched=switched,
+        skipped=skipped,
     )
