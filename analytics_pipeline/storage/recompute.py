@@ -21,7 +21,7 @@ from analytics_pipeline.rollups.catalog import BUILT_IN, REGISTER_ID, REGISTER_N
 from analytics_pipeline.rollups.checks import check_rows
 from analytics_pipeline.rollups.compare import Difference, compare_rows
 from analytics_pipeline.rollups.minutes import minute_rows
-from analytics_pipeline.rollups.schema import DELTAS_SCHEMA, LEVELS
+from analytics_pipeline.rollups.schema import LEVELS
 from analytics_pipeline.storage import buckets, metric_versions, predecessors, rollups
 from analytics_pipeline.storage.archived_events import Archives, RawEventsGone, kept
 from analytics_pipeline.storage.connection import Connection, connection
@@ -50,10 +50,6 @@ WHERE interval = %(level)s AND time_bucket >= %(first)s AND time_bucket < %(last
 _CLEAR_BUCKETS = """
 UPDATE metric_buckets SET event_count = 0, late_count = 0, set_hash = 0
 WHERE interval = %(level)s AND time_bucket >= %(first)s AND time_bucket < %(last)s
-"""
-_PENDING_DELTAS = """
-SELECT hour, minute, metric_id, metric_name, dimension_set, dimensions::text, kind, count, sum, min, max, state
-FROM rollup_deltas WHERE hour = %s AND metric_id = ANY(%s)
 """
 _DELETE_DELTAS = "DELETE FROM rollup_deltas WHERE hour = %s AND batch_id = ANY(%s) AND metric_id = ANY(%s)"
 _DELETE_BATCHES = """
@@ -254,7 +250,7 @@ def _read(
     with snapshot_of(main) as exported:
         batches = [row[0] for row in main.execute(_VISIBLE_BATCHES, (hour,))]
         gaps = metric_versions.gaps(main, hour, ids)
-        pending = pending_deltas(main, hour, ids)
+        pending = rollups.pending_minutes(main, hour, ids)
         settled = {
             level: settled_rows(main, level, hour, hour + timedelta(hours=1), ids) for level in HOUR_LEVELS
         }
@@ -273,7 +269,7 @@ def _read(
 
 def _served_instead(main: Connection, hour: datetime, before: Predecessors) -> dict[str, pa.Table]:
     """What is served of predecessors, settled and pending, at each level."""
-    pending = pending_deltas(main, hour, list(before))
+    pending = rollups.pending_minutes(main, hour, list(before))
     return {
         level: pa.concat_tables(
             [
@@ -310,11 +306,6 @@ def snapshot_of(main: Connection) -> Iterator[str]:
         exported = main.execute("SELECT pg_export_snapshot()").fetchone()
         assert exported is not None
         yield str(exported[0])
-
-
-def pending_deltas(main: Connection, hour: datetime, ids: Sequence[str]) -> pa.Table:
-    """What landings left pending for an hour, as `DELTAS_SCHEMA`."""
-    return rollups.fetch(main, _PENDING_DELTAS, (hour, list(ids)), DELTAS_SCHEMA)
 
 
 def change_of(

@@ -15,7 +15,6 @@ from analytics_pipeline.errors import ConfigurationError
 from analytics_pipeline.rollups import levels
 from analytics_pipeline.rollups.catalog import BUILT_IN, Catalog
 from analytics_pipeline.rollups.checks import check_rows
-from analytics_pipeline.rollups.schema import DELTAS_SCHEMA
 from analytics_pipeline.storage import metric_versions, rollups
 from analytics_pipeline.storage.archived_events import Archives, kept
 from analytics_pipeline.storage.connection import Connection, connection
@@ -99,7 +98,7 @@ def recompute_day(
             _LEVEL,
             catalog,
             settled_rows(main, _LEVEL, day, end, ids),
-            DELTAS_SCHEMA.empty_table(),
+            levels.LEVEL_SCHEMA.empty_table(),
             rows,
             has_states=_LEVEL in left.with_states,
             before=before,

@@ -32,14 +32,16 @@ GROUP BY pending.hour ORDER BY pending.hour DESC
 """
 _BATCHES = "SELECT batch_id FROM pending_batches WHERE hour = %s ORDER BY batch_id LIMIT %s"
 # By minute and series; a state of several is all of theirs, each behind its size.
-_ADD_UP_DELTAS = """
+_ADD_UP = """
 SELECT
     minute, metric_id, metric_name, dimension_set, dimensions::text, kind,
     sum(count)::bigint, sum(sum), min(min), max(max),
     string_agg(int4send(octet_length(state)) || state, ''), count(*)
-FROM rollup_deltas WHERE hour = %s AND batch_id = ANY(%s)
+FROM rollup_deltas WHERE hour = %s AND {these} = ANY(%s)
 GROUP BY minute, metric_id, metric_name, dimension_set, rollup_deltas.dimensions, kind
 """
+_ADD_UP_DELTAS = _ADD_UP.format(these="batch_id")
+_ADD_UP_METRICS = _ADD_UP.format(these="metric_id")
 _DELETE_DELTAS = "DELETE FROM rollup_deltas WHERE hour = %s AND batch_id = ANY(%s)"
 _TAKE_BATCHES = "DELETE FROM pending_batches WHERE hour = %s AND batch_id = ANY(%s)"
 _CREATE_STAGE = """
@@ -207,10 +209,21 @@ def _take_deltas(connection: Connection, hour: datetime, batches: list[int]) -> 
     Raises:
         InvariantBroken: they did not.
     """
-    found = fetch(connection, _ADD_UP_DELTAS, (hour, batches), _ADDED_UP_SCHEMA)
+    minutes, deltas = _added_up(connection, _ADD_UP_DELTAS, (hour, batches))
     deleted = connection.execute(_DELETE_DELTAS, (hour, batches)).rowcount
-    if deleted != (pc.sum(found.column("deltas")).as_py() or 0):
+    if deleted != deltas:
         raise InvariantBroken(f"deltas of {hour:%Y-%m-%dT%H}:00Z came or went while they were merged")
+    return minutes, deltas
+
+
+def pending_minutes(connection: Connection, hour: datetime, metric_ids: Sequence[str]) -> pa.Table:
+    """What landings left pending of some metrics in an hour, added up at 1m (`LEVEL_SCHEMA`)."""
+    return _added_up(connection, _ADD_UP_METRICS, (hour, list(metric_ids)))[0]
+
+
+def _added_up(connection: Connection, query: str, parameters: Sequence[object]) -> tuple[pa.Table, int]:
+    """Deltas added up in Postgres, which has up to hundreds for each minute and series; and how many they were."""
+    found = fetch(connection, query, parameters, _ADDED_UP_SCHEMA)
     added_up = found.select(levels.LEVEL_SCHEMA.names)
     blobs = added_up.column("state").to_pylist()
     merged = levels.merged_states(
@@ -218,7 +231,7 @@ def _take_deltas(connection: Connection, hour: datetime, batches: list[int]) -> 
         added_up.column("state").combine_chunks().is_valid(),
         lambda places: gathered.of_prefixed([blobs[place] for place in places.tolist()]),
     )
-    return _with_state(added_up, merged), deleted
+    return _with_state(added_up, merged), pc.sum(found.column("deltas")).as_py() or 0
 
 
 def add_rows(connection: Connection, level: str, rows: pa.Table) -> None:

@@ -25,7 +25,6 @@ from analytics_pipeline.storage.recompute import (
     buckets_in,
     is_frozen,
     minutes_of,
-    pending_deltas,
     settled_rows,
     snapshot_of,
 )
@@ -59,7 +58,7 @@ def compare_minutes(
             raise ConfigurationError(
                 f"raw events of {hour:%Y-%m-%dT%H:00Z} are going (retention): compare a later hour"
             )
-        pending = pending_deltas(main, hour, metric_ids)
+        pending = rollups.pending_minutes(main, hour, metric_ids)
         settled = {
             level: settled_rows(main, level, hour, hour + timedelta(hours=1), metric_ids)
             for level in HOUR_LEVELS

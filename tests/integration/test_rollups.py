@@ -6,9 +6,13 @@ import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
+import pyarrow as pa
 import pytest
 
 from analytics_pipeline.errors import ConfigurationError, InvariantBroken
+from analytics_pipeline.rollups import levels
+from analytics_pipeline.rollups.catalog import BUILT_IN, REGISTER_ID
+from analytics_pipeline.rollups.deltas import compute_deltas
 from analytics_pipeline.rollups.schema import LEVELS
 from analytics_pipeline.storage import buckets, recompute, rollups
 from analytics_pipeline.storage.connection import Connection, connect
@@ -265,3 +269,22 @@ def test_buckets_are_closed_at_once_however_much_is_pending(connection):
     connection.execute("ANALYZE rollup_deltas")
     done = buckets.finalize_buckets(connection, now=now, grace=timedelta(0), run_id="run")
     assert done == 1430  # the others wait for what is pending
+
+
+def test_pending_minutes_are_the_sum_of_all_landings_to_the_byte(connection):
+    batches = [batch(200, seed=number, start=HOUR, minutes=2) for number in range(3)]
+    for number, events_of in enumerate(batches):
+        land(connection, events_of, number)
+    deltas = pa.concat_tables([compute_deltas(events_of, BUILT_IN) for events_of in batches])
+    ids = [*BUILT_IN.by_id, REGISTER_ID]
+    found = rollups.pending_minutes(connection, HOUR, ids)
+    assert in_order(found) == in_order(levels.roll_up(deltas, "1m"))
+    assert found.num_rows < deltas.num_rows
+    some = rollups.pending_minutes(connection, HOUR, ids[:2])
+    assert in_order(some) == [row for row in in_order(found) if row["metric_id"] in ids[:2]]
+    assert rollups.pending_minutes(connection, NEXT, ids).num_rows == 0
+
+
+def in_order(rows: pa.Table) -> list[dict[str, object]]:
+    key = ("time_bucket", "metric_id", "dimension_set", "dimensions")
+    return sorted(rows.to_pylist(), key=lambda row: tuple(str(row[name]) for name in key))
