@@ -4,9 +4,11 @@ Belongs here: reading both sides of a balance in one statement, so that landings
 Does not belong here: the ledger's own balances (`storage.audit`), judging (`defs.checks`).
 """
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
+from analytics_pipeline.rollups.schema import LEVELS
 from analytics_pipeline.storage.backends import PREFIX
 from analytics_pipeline.storage.connection import Connection
 
@@ -59,10 +61,14 @@ _DEAD = """
 SELECT coalesce(sum(read), 0)::bigint, coalesce(sum(dead), 0)::bigint FROM ingest_batches WHERE committed_at >= %s
 """
 _BUCKETS_OF_RUN = """
-SELECT interval, time_bucket FROM metric_buckets WHERE run_id = %s AND time_bucket >= %s
+SELECT DISTINCT register.interval, register.time_bucket
+FROM unnest(%(hours)s::timestamptz[]) AS merged (hour)
+CROSS JOIN unnest(%(levels)s::text[]) AS level (name)
+INNER JOIN metric_buckets AS register
+    ON register.interval = level.name AND register.time_bucket >= bucket_start(level.name, merged.hour)
+    AND register.time_bucket < merged.hour + interval '1 hour'
+WHERE register.run_id = %(run_id)s
 """
-
-
 _CLOSED_HOURS = """
 SELECT time_bucket, event_count FROM metric_buckets
 WHERE interval = '1h' AND time_bucket >= %(first)s AND time_bucket < %(last)s
@@ -146,6 +152,9 @@ def read_and_dead(connection: Connection, *, now: datetime, window: timedelta) -
     return int(row[0]), int(row[1])
 
 
-def buckets_of_run(connection: Connection, run_id: str, *, since: datetime) -> list[tuple[str, datetime]]:
-    """Level and start of the buckets that a run was the last to write, from `since` on."""
-    return [(level, at) for level, at in connection.execute(_BUCKETS_OF_RUN, (run_id, since))]
+def buckets_of_run(
+    connection: Connection, run_id: str, hours: Collection[datetime]
+) -> list[tuple[str, datetime]]:
+    """Level and start of the buckets that hold some of these hours and that a run was the last to write."""
+    asked = {"run_id": run_id, "hours": list(hours), "levels": list(LEVELS)}
+    return [(level, at) for level, at in connection.execute(_BUCKETS_OF_RUN, asked)]

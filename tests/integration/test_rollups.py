@@ -14,7 +14,7 @@ from analytics_pipeline.rollups import levels
 from analytics_pipeline.rollups.catalog import BUILT_IN, REGISTER_ID
 from analytics_pipeline.rollups.deltas import compute_deltas
 from analytics_pipeline.rollups.schema import LEVELS
-from analytics_pipeline.storage import buckets, recompute, rollups
+from analytics_pipeline.storage import books, buckets, recompute, rollups
 from analytics_pipeline.storage.connection import Connection, connect
 from tests.integration.rollup_data import land, live, settled
 from tests.unit.rollups import events
@@ -288,3 +288,21 @@ def test_pending_minutes_are_the_sum_of_all_landings_to_the_byte(connection):
 def in_order(rows: pa.Table) -> list[dict[str, object]]:
     key = ("time_bucket", "metric_id", "dimension_set", "dimensions")
     return sorted(rows.to_pylist(), key=lambda row: tuple(str(row[name]) for name in key))
+
+
+def test_buckets_of_a_run_are_those_that_hold_its_hours(connection):
+    for number, hour in enumerate((DAY, HOUR, NEXT)):
+        land(connection, batch(50, seed=number, start=hour), number)
+        rollups.merge_hour(connection, hour, run_id="other" if hour == NEXT else "run")
+    found = books.buckets_of_run(connection, "run", [HOUR, NEXT])
+    expected = connection.execute(
+        "SELECT interval, time_bucket FROM metric_buckets"
+        " WHERE run_id = 'run' AND interval <> '1d' AND time_bucket >= %s",
+        (HOUR,),
+    ).fetchall()
+    assert sorted(found) == sorted(expected)
+    land(connection, batch(1, seed=9, start=HOUR), 9)
+    rollups.merge_hour(connection, HOUR, run_id="last")
+    assert {level for level, _ in books.buckets_of_run(connection, "last", [HOUR])} == set(LEVELS)
+    assert ("1d", DAY) in books.buckets_of_run(connection, "last", [HOUR])
+    assert books.buckets_of_run(connection, "last", []) == []

@@ -10,7 +10,7 @@ import dagster as dg
 
 from analytics_pipeline.defs.conventions import LIVE_POOL, LIVE_TAGS, OWNERS
 from analytics_pipeline.defs.events.assets import EVENTS
-from analytics_pipeline.defs.partitions import DAILY, HOURLY, START, day_key, hour_key
+from analytics_pipeline.defs.partitions import DAILY, HOURLY, day_key, hour_key
 from analytics_pipeline.defs.resources import Pipeline
 from analytics_pipeline.defs.rollups.merging import Touched, merge_pending, touched_partitions
 from analytics_pipeline.defs.rollups.reports import describe_landed, describe_merge
@@ -34,7 +34,7 @@ def merge_pending_deltas(context: dg.OpExecutionContext, pipeline: Pipeline) -> 
             connection, run_id=context.run_id, max_batches=aggregation.merge_batches, budget=BUDGET
         )
         merges = list(traced(merging, pipeline.settings, run_id=context.run_id))
-        buckets = buckets_of_run(connection, context.run_id, since=START)
+        buckets = buckets_of_run(connection, context.run_id, {merge.hour for merge, _ in merges})
         closed = finalize_buckets(
             connection, now=pipeline.now(), grace=aggregation.grace, run_id=context.run_id
         )
