@@ -204,6 +204,29 @@ def evaluate(definitions: dg.Definitions, instance: dg.DagsterInstance) -> list[
     return [str(request.run_key) for request in sensor.evaluate_tick(context).run_requests or []]
 
 
+def test_an_hour_that_cannot_be_merged_keeps_no_other_from_it_and_fails_the_run(
+    db, definitions, instance, now
+):
+    land(db, trade(now))
+    newest = db.execute("SELECT max(hour) FROM pending_batches").fetchone()[0]
+    db.execute(
+        "ALTER TABLE metric_aggregations_1h ADD CONSTRAINT broken"
+        f" CHECK (time_bucket <> '{newest.isoformat()}') NOT VALID"
+    )
+    job = definitions.resolve_job_def("merge_live")
+    done = job.execute_in_process(instance=instance, raise_on_error=False)
+    assert not done.success
+    assert db.execute("SELECT DISTINCT hour FROM rollup_deltas").fetchall() == [(newest,)]
+    final = "SELECT count(*) FROM metric_buckets WHERE state = 'final' AND run_id = %s"
+    assert db.execute(final, (done.run_id,)).fetchone()[0] > 0
+    assert set(materialized(instance, "metric_rollups_1h")) == {
+        hour_key(event.timestamp) for event in trade(now) if event.timestamp < newest
+    }
+    db.execute("ALTER TABLE metric_aggregations_1h DROP CONSTRAINT broken")
+    merge(definitions, instance)
+    assert pending(db) == 0
+
+
 def test_the_sensor_asks_for_a_run_when_a_closed_minute_is_pending(db, definitions, instance, now):
     assert evaluate(definitions, instance) == []
     land(db, trade(now))

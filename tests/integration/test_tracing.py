@@ -177,7 +177,8 @@ def test_a_merge_links_to_the_landings_it_settled(pipeline):
         }
     )
     with connect(pipeline.database, name="merge", autocommit=True) as opened:
-        merging = merge_pending(opened, run_id="r", max_batches=500, budget=timedelta(seconds=30))
+        budget = timedelta(seconds=30)
+        merging = merge_pending(opened, run_id="r", max_batches=500, budget=budget, failures={})
         assert list(traced(merging, settings, run_id="r"))
     landed = wait_for(
         lambda: [

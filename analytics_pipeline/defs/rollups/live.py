@@ -4,7 +4,7 @@ Belongs here: its op and job. One run cannot select assets with different partit
 that reports a materialization of every partition it changed, on all five assets.
 """
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import dagster as dg
 
@@ -27,11 +27,19 @@ BUDGET = timedelta(seconds=40)
 
 @dg.op(pool=LIVE_POOL, tags={"kind": "postgres"})
 def merge_pending_deltas(context: dg.OpExecutionContext, pipeline: Pipeline) -> None:
-    """Merge every pending hour, newest first, close what is over, and report the partitions that changed."""
+    """Merge every pending hour, newest first, close what is over, and report the partitions that changed.
+
+    Fails at the end, when all else is done, if an hour could not be merged.
+    """
     aggregation = pipeline.settings.analytics.aggregation
+    failures: dict[datetime, Exception] = {}
     with pipeline.connection("merge") as connection:
         merging = merge_pending(
-            connection, run_id=context.run_id, max_batches=aggregation.merge_batches, budget=BUDGET
+            connection,
+            run_id=context.run_id,
+            max_batches=aggregation.merge_batches,
+            budget=BUDGET,
+            failures=failures,
         )
         merges = list(traced(merging, pipeline.settings, run_id=context.run_id))
         buckets = buckets_of_run(connection, context.run_id, {merge.hour for merge, _ in merges})
@@ -49,6 +57,10 @@ def merge_pending_deltas(context: dg.OpExecutionContext, pipeline: Pipeline) -> 
         context.log_event(dg.AssetObservation(EVENTS, metadata=landed))
     context.log.info(f"{len(merges)} merges, {len(buckets)} buckets written, {closed} closed")
     context.log.info(f"source statistics: {folded.taken} rows folded into {folded.written}")
+    for hour, error in failures.items():
+        context.log.error(f"{hour:%Y-%m-%dT%H:00Z} could not be merged: {error}")
+    if failures:
+        raise next(iter(failures.values()))
 
 
 def _materialization(connection: Connection, touched: Touched) -> dg.AssetMaterialization | None:

@@ -9,6 +9,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+import psycopg
+import pyarrow as pa
+
+from analytics_pipeline.errors import AnalyticsError
 from analytics_pipeline.rollups.schema import LEVELS
 from analytics_pipeline.storage.connection import Connection
 from analytics_pipeline.storage.rollups import MergeResult, merge_hour, pending_hours
@@ -30,11 +34,20 @@ class Touched:
 
 
 def merge_pending(
-    connection: Connection, *, run_id: str, max_batches: int, budget: timedelta
+    connection: Connection,
+    *,
+    run_id: str,
+    max_batches: int,
+    budget: timedelta,
+    failures: dict[datetime, Exception],
 ) -> Iterator[tuple[MergeResult, float]]:
     """Merge until nothing is pending, all that is pending is held by others, or the budget is spent.
 
-    Yields what each transaction did, and its seconds. A busy hour is left to the next run.
+    Yields what each transaction did, and its seconds. A busy hour is left to the next run; so is one that fails, and
+    `failures` gets its error, so that the others do not wait for it.
+
+    Raises:
+        psycopg.Error: the connection is lost.
     """
     deadline = time.monotonic() + budget.total_seconds()
     moved = True
@@ -43,8 +56,16 @@ def merge_pending(
         for pending in pending_hours(connection):
             if time.monotonic() > deadline:
                 return
+            if pending.hour in failures:
+                continue
             began = time.monotonic()
-            merged = merge_hour(connection, pending.hour, run_id=run_id, max_batches=max_batches)
+            try:
+                merged = merge_hour(connection, pending.hour, run_id=run_id, max_batches=max_batches)
+            except (AnalyticsError, psycopg.Error, pa.ArrowException) as error:
+                if connection.closed:
+                    raise
+                failures[pending.hour] = error
+                continue
             if merged is not None and merged.batches:
                 moved = merged.has_more or moved
                 yield merged, time.monotonic() - began
