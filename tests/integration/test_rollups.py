@@ -306,3 +306,15 @@ def test_buckets_of_a_run_are_those_that_hold_its_hours(connection):
     assert {level for level, _ in books.buckets_of_run(connection, "last", [HOUR])} == set(LEVELS)
     assert ("1d", DAY) in books.buckets_of_run(connection, "last", [HOUR])
     assert books.buckets_of_run(connection, "last", []) == []
+
+
+def test_days_ahead_end_at_the_first_hole(connection):
+    now = datetime.now(UTC)
+    assert 2 < books.days_ahead(connection, now=now) <= 3
+    partition = "SELECT partition FROM time_partitions WHERE parent = 'events' AND lower_bound = %s"
+    for ahead, left in ((1, 1), (0, 0)):
+        day = DAY + timedelta(days=1 + ahead)
+        [name] = connection.execute(partition, (day,)).fetchone()
+        connection.execute(f"DROP TABLE {name}")
+        assert 0 <= books.days_ahead(connection, now=now) <= left
+    assert books.days_ahead(connection, now=now) == 0

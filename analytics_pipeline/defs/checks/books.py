@@ -38,7 +38,7 @@ _LEDGER_WINDOW = timedelta(days=1)
         dg.AssetCheckSpec(
             "partitions_are_ahead",
             asset=EVENTS,
-            description="Events of the next two days have a partition to land in.",
+            description="Events of the next two days have a partition to land in, without a hole.",
         ),
         dg.AssetCheckSpec(
             "dead_letter_ratio",
