@@ -52,9 +52,13 @@ CREATE TEMP TABLE IF NOT EXISTS rollup_stage (
     first double precision, last double precision
 ) ON COMMIT DELETE ROWS
 """
+# The buckets and metrics once more, as lists, so that no plan reads more than these of the level.
 _STATES = """
-SELECT time_bucket, metric_id, dimension_set, dimensions::text, state FROM metric_states
-WHERE interval = %s AND time_bucket = ANY(%s) AND metric_id = ANY(%s)
+SELECT time_bucket, metric_id, dimension_set, dimensions::text, state
+FROM unnest(%s::timestamptz[], %s::text[], %s::text[], %s::jsonb[])
+    AS wanted (time_bucket, metric_id, dimension_set, dimensions)
+INNER JOIN metric_states USING (time_bucket, metric_id, dimension_set, dimensions)
+WHERE metric_states.interval = %s AND metric_states.time_bucket = ANY(%s) AND metric_states.metric_id = ANY(%s)
 """
 _UPSERT_ROWS = """
 INSERT INTO metric_aggregations AS settled (
@@ -286,8 +290,9 @@ def _with_settled_states(connection: Connection, level: str, rows: pa.Table) -> 
     has_state = rows.column("state").combine_chunks().is_valid()
     is_added = pc.and_(has_state, pc.not_equal(rows.column("kind"), Kind.REGISTER.value).combine_chunks())
     added = rows.filter(is_added)
+    wanted = [added.column(name).to_pylist() for name in _STATES_SCHEMA.names[:-1]]
     starts, metric_ids = (pc.unique(added.column(name)).to_pylist() for name in ("time_bucket", "metric_id"))
-    settled = fetch(connection, _STATES, (level, starts, metric_ids), _STATES_SCHEMA)
+    settled = fetch(connection, _STATES, (*wanted, level, starts, metric_ids), _STATES_SCHEMA)
     before = dict(zip(_keys(settled), settled.column("state").to_pylist(), strict=True))
     new = [
         [state] if (known := before.get(key)) is None else [known, state]

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from analytics_pipeline.errors import ConfigurationError, InvariantBroken
@@ -269,6 +270,29 @@ def test_buckets_are_closed_at_once_however_much_is_pending(connection):
     connection.execute("ANALYZE rollup_deltas")
     done = buckets.finalize_buckets(connection, now=now, grace=timedelta(0), run_id="run")
     assert done == 1430  # the others wait for what is pending
+
+
+def test_a_merge_reads_the_states_of_the_series_it_touches_alone(connection, monkeypatch):
+    land(connection, batch(400, seed=1, start=HOUR, minutes=1), 1)
+    rollups.merge_hour(connection, HOUR, run_id="run")
+    some = batch(100, seed=2, start=HOUR, minutes=1)
+    land(connection, some.filter(pc.equal(some.column("event_type"), "order.filled")).slice(0, 1), 2)
+    [there] = connection.execute(
+        "SELECT count(*) FROM metric_states WHERE interval = '1m'"
+        " AND metric_id IN (SELECT metric_id FROM rollup_deltas WHERE state IS NOT NULL)"
+    ).fetchone()
+    fetch, read = rollups.fetch, []
+
+    def counting(*arguments):
+        found = fetch(*arguments)
+        if "metric_states" in arguments[1]:
+            read.append(found.num_rows)
+        return found
+
+    monkeypatch.setattr(rollups, "fetch", counting)
+    rollups.merge_hour(connection, HOUR, run_id="run")
+    assert len(read) == len(LEVELS)
+    assert 0 < max(read) < there / 2
 
 
 def test_pending_minutes_are_the_sum_of_all_landings_to_the_byte(connection):
