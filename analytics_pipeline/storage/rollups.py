@@ -30,7 +30,18 @@ _PENDING = """
 SELECT pending.hour, count(*), min(pending.batch_id) FROM pending_batches AS pending
 GROUP BY pending.hour ORDER BY pending.hour DESC
 """
-_BATCHES = "SELECT batch_id FROM pending_batches WHERE hour = %s ORDER BY batch_id LIMIT %s"
+_BATCHES = """
+WITH oldest AS (
+    SELECT batch_id FROM pending_batches WHERE hour = %(hour)s ORDER BY batch_id LIMIT %(most)s
+),
+counted AS (
+    SELECT batch_id, count(*) AS deltas FROM rollup_deltas
+    WHERE hour = %(hour)s AND batch_id = ANY(ARRAY(SELECT batch_id FROM oldest)) GROUP BY batch_id
+)
+SELECT batch_id, coalesce(counted.deltas, 0) FROM oldest LEFT JOIN counted USING (batch_id) ORDER BY batch_id
+"""
+MOST_DELTAS = 500_000
+"""That one transaction merges, unless a single batch has more: it holds the day so long, and needs memory for them."""
 # By minute and series; a state of several is all of theirs, each behind its size.
 _ADD_UP = """
 SELECT
@@ -160,7 +171,12 @@ def lock_day(connection: Connection, at: datetime) -> None:
 
 
 def merge_hour(
-    connection: Connection, hour: datetime, *, run_id: str, max_batches: int = 500
+    connection: Connection,
+    hour: datetime,
+    *,
+    run_id: str,
+    max_batches: int = 500,
+    max_deltas: int = MOST_DELTAS,
 ) -> MergeResult | None:
     """Add the pending deltas of one hour to all five levels and remove them, in one transaction.
 
@@ -169,6 +185,7 @@ def merge_hour(
         hour: start of a UTC hour.
         run_id: noted in the bucket register.
         max_batches: at most this many batches in the transaction; `has_more` says whether to call again.
+        max_deltas: at most this many deltas, unless the first batch alone has more.
 
     Returns:
         None when another merge or a recompute holds the hour.
@@ -178,7 +195,8 @@ def merge_hour(
             return None
         with connection.transaction():
             lock_day(connection, hour)
-            batches = [row[0] for row in connection.execute(_BATCHES, (hour, max_batches))]
+            oldest = connection.execute(_BATCHES, {"hour": hour, "most": max_batches}).fetchall()
+            batches = _within(oldest, max_deltas)
             minutes, deltas = _take_deltas(connection, hour, batches)
             connection.execute(_TAKE_BATCHES, (hour, batches))
             fail_at(RunPoint.DELTAS_TAKEN)
@@ -200,9 +218,21 @@ def merge_hour(
                 events,
                 late_events,
                 written,
-                has_more=len(batches) == max_batches,
+                has_more=len(batches) < len(oldest) or len(oldest) == max_batches,
                 batch_ids=batches,
             )
+
+
+def _within(batches: Iterable[tuple[int, int]], max_deltas: int) -> list[int]:
+    """The first batches, of (batch_id, deltas), that have so many deltas at most; one at least."""
+    taken: list[int] = []
+    total = 0
+    for batch_id, deltas in batches:
+        total += deltas
+        if taken and total > max_deltas:
+            break
+        taken.append(batch_id)
+    return taken
 
 
 def _take_deltas(connection: Connection, hour: datetime, batches: list[int]) -> tuple[pa.Table, int]:

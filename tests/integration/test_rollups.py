@@ -272,6 +272,24 @@ def test_buckets_are_closed_at_once_however_much_is_pending(connection):
     assert done == 1430  # the others wait for what is pending
 
 
+def test_a_merge_takes_as_many_batches_as_have_so_many_deltas(connection):
+    for number in range(1, 5):
+        land(connection, batch(100, seed=number, start=HOUR), number)
+    counts = dict(connection.execute("SELECT batch_id, count(*) FROM rollup_deltas GROUP BY 1").fetchall())
+    before = live(connection)
+
+    def merged(max_deltas: int) -> tuple[list[int], bool]:
+        result = rollups.merge_hour(connection, HOUR, run_id="run", max_deltas=max_deltas)
+        assert result is not None
+        assert result.deltas == sum(counts[each] for each in result.batch_ids)
+        return list(result.batch_ids), result.has_more
+
+    assert merged(1) == ([1], True)  # one at least
+    assert merged(counts[2] + counts[3]) == ([2, 3], True)
+    assert merged(counts[4]) == ([4], False)
+    assert live(connection) == before
+
+
 def test_a_merge_reads_the_states_of_the_series_it_touches_alone(connection, monkeypatch):
     land(connection, batch(400, seed=1, start=HOUR, minutes=1), 1)
     rollups.merge_hour(connection, HOUR, run_id="run")
