@@ -36,11 +36,11 @@ class Shot(NamedTuple):
 
 
 SHOTS = (
-    Shot("dashboard.png", "api", "/dashboard/overview", (_CHART, 4), height=1_400),
+    Shot("dashboard.png", "api", "/dashboard/overview?last=15m", (_CHART, 4), height=1_400),
     Shot(
         "explorer.png",
         "api",
-        "/dashboard/explorer?metric_name=trading.total_volume&group_by=symbol&top=6&interval=1m&last=1h&chart=area",
+        "/dashboard/explorer?metric_name=trading.total_volume&group_by=symbol&top=6&interval=1m&last=15m&chart=area",
         (_CHART, 1),
     ),
     Shot(
