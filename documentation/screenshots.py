@@ -36,7 +36,7 @@ class Shot(NamedTuple):
 
 
 SHOTS = (
-    Shot("dashboard.png", "api", "/dashboard/overview?last=15m", (_CHART, 4), height=1_400),
+    Shot("dashboard.png", "api", "/dashboard/overview?range=15m", (_CHART, 4), height=1_400),
     Shot(
         "explorer.png",
         "api",
@@ -47,10 +47,9 @@ SHOTS = (
         "dagster-assets.png",
         "dagster",
         "/asset-groups",
-        ("svg", 20),
-        width=1_800,
-        height=1_000,
-        settle=4_000,
+        ("text=rollups", 2),  # in the list of groups and in the graph
+        height=720,
+        settle=6_000,
     ),
 )
 
