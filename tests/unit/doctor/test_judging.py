@@ -195,7 +195,7 @@ TOPIC = Topic(4, 3, 0, 0, timedelta(days=7), None, False, True)
         ({"under_replicated": 2}, 3, Level.REMARK, "behind"),
         ({"leaderless": 1}, 3, Level.PROBLEM, "no leader"),
         ({"is_compacted": True}, 3, Level.REMARK, "compacted"),
-        ({"has_id": False}, 3, Level.REMARK, "ids of topics"),
+        ({"has_id": False}, 3, Level.REMARK, "topic ids"),
     ],
 )
 def test_a_topic_that_may_lose_messages(
