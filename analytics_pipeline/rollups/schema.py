@@ -6,6 +6,8 @@ import pyarrow as pa
 
 LEVELS: dict[str, int] = {"1m": 60, "5m": 300, "15m": 900, "1h": 3600, "1d": 86400}
 """Interval name and width in seconds, finest first."""
+HOUR_LEVELS = [level for level, seconds in LEVELS.items() if seconds <= 3600]
+"""Those whose buckets lie within one hour."""
 
 DECIMAL = pa.decimal128(38, 9)
 TIMESTAMP = pa.timestamp("us", tz="UTC")

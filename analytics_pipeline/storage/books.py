@@ -54,19 +54,6 @@ SELECT
         WHERE other.datname = current_database() AND starts_with(other.application_name, %s)
     )
 """
-# Without a hole: up to the first end of a partition that no other one covers.
-_AHEAD = """
-WITH kept AS MATERIALIZED (
-    SELECT lower_bound, upper_bound FROM time_partitions
-    WHERE parent = 'events' AND NOT is_detaching AND upper_bound > %(now)s
-)
-SELECT extract(EPOCH FROM min(kept.upper_bound) - %(now)s)::double precision / 86400
-FROM kept
-WHERE EXISTS (SELECT FROM kept AS first WHERE first.lower_bound <= %(now)s)
-    AND NOT EXISTS (
-        SELECT FROM kept AS next WHERE next.lower_bound <= kept.upper_bound AND next.upper_bound > kept.upper_bound
-    )
-"""
 _DEAD = """
 SELECT coalesce(sum(read), 0)::bigint, coalesce(sum(dead), 0)::bigint FROM ingest_batches WHERE committed_at >= %s
 """
@@ -147,12 +134,6 @@ def waiting(connection: Connection) -> Waiting:
     row = connection.execute(_WAITING, (PREFIX,)).fetchone()
     assert row is not None
     return Waiting(behind, *row)
-
-
-def days_ahead(connection: Connection, *, now: datetime) -> float:
-    """For how many more days from now on events have a partition, up to the first hole."""
-    row = connection.execute(_AHEAD, {"now": now}).fetchone()
-    return float(row[0]) if row and row[0] is not None else 0.0
 
 
 def read_and_dead(connection: Connection, *, now: datetime, window: timedelta) -> tuple[int, int]:

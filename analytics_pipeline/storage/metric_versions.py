@@ -8,19 +8,17 @@ true: it committed before, and its events lie before `available_from`; or it beg
 noted the hours in which it did not.
 """
 
-import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
 from typing import NamedTuple, TypeVar
 
-import psycopg
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from analytics_pipeline.errors import EnvironmentFault
 from analytics_pipeline.rollups.catalog import Catalog, Metric
 from analytics_pipeline.storage.connection import Connection, Lock
 from analytics_pipeline.storage.copying import Cursor
+from analytics_pipeline.storage.patience import patiently
 
 _IN_FORCE = "SELECT metric_id FROM metric_versions WHERE superseded_at IS NULL"
 _HOLD_FLOOR = "SELECT pg_advisory_xact_lock(%s, 0)"
@@ -98,9 +96,6 @@ FROM metric_versions AS known WHERE superseded_at IS NULL ORDER BY metric_name
 """
 Done = TypeVar("Done")
 
-_ATTEMPTS = 25
-_PAUSE_SECONDS = 0.05
-
 
 class Gap(NamedTuple):
     """An hour of a metric that some landing left out; `batch_id` is the last that did."""
@@ -145,7 +140,7 @@ def register(connection: Connection, metrics: Iterable[Metric]) -> list[str]:
     never an event for it. The version before stays what it was for earlier buckets.
 
     Raises:
-        EnvironmentFault: landings held the floor all the time; try again.
+        Held: landings held the floor all the time; try again.
     """
     wanted = list(metrics)
     if not _missing(connection, wanted):
@@ -157,20 +152,14 @@ def between_landings(connection: Connection, work: Callable[[], Done]) -> Done:
     """Do something to versions in a transaction during which no landing is in flight.
 
     Raises:
-        EnvironmentFault: landings held the floor all the time; try again.
+        Held: landings held the floor all the time; try again.
     """
-    for attempt in range(_ATTEMPTS):
-        try:
-            with connection.transaction():
-                # So long do landings wait behind us, no more.
-                connection.execute("SET LOCAL lock_timeout = '200ms'")
-                connection.execute(_HOLD_FLOOR, (Lock.FLOOR,))
-                return work()
-        except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
-            time.sleep(_PAUSE_SECONDS * attempt)
-    raise EnvironmentFault(
-        "landings held the floor all the time, so versions of metrics could not be changed"
-    )
+
+    def held() -> Done:
+        connection.execute(_HOLD_FLOOR, (Lock.FLOOR,))
+        return work()
+
+    return patiently(connection, held, "versions of metrics, which landings use,")
 
 
 def _missing(connection: Connection, metrics: Sequence[Metric]) -> list[Metric]:

@@ -1,18 +1,15 @@
 """Partitions ahead of time: every UTC day of events and every month or year of rollups that may be written.
 
-Belongs here: creating partitions. Does not belong here: dropping them (`storage.retention`).
+Belongs here: creating partitions, and how far ahead they reach. Does not belong here: dropping them
+(`storage.retention`).
 """
 
-import time
 from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
 
-import psycopg
-
-from analytics_pipeline.errors import EnvironmentFault
+from analytics_pipeline.rollups.schema import LEVELS
 from analytics_pipeline.storage.connection import Connection, Lock
-
-LEVELS = ("1m", "5m", "15m", "1h", "1d")
+from analytics_pipeline.storage.patience import patiently
 
 _CREATE_DAYS = """
 SELECT count(*) FILTER (WHERE create_event_partition(days.day::date))
@@ -42,7 +39,27 @@ WHERE NOT EXISTS (
         AND known.lower_bound <= days.day AT TIME ZONE 'UTC' AND known.upper_bound > days.day AT TIME ZONE 'UTC'
 )
 """
-_ATTEMPTS = 20
+# Without a hole: up to the first end of a partition that no other one covers.
+_DAYS_AHEAD = """
+WITH kept AS MATERIALIZED (
+    SELECT parent, lower_bound, upper_bound FROM time_partitions
+    WHERE NOT is_detaching AND upper_bound > %(now)s
+), ends AS (
+    SELECT one.parent, min(one.upper_bound) AS upper_bound
+    FROM kept AS one
+    WHERE EXISTS (SELECT FROM kept AS first WHERE first.parent = one.parent AND first.lower_bound <= %(now)s)
+        AND NOT EXISTS (
+            SELECT FROM kept AS next
+            WHERE next.parent = one.parent
+                AND next.lower_bound <= one.upper_bound AND next.upper_bound > one.upper_bound
+        )
+    GROUP BY one.parent
+)
+SELECT known.parent, coalesce(extract(EPOCH FROM ends.upper_bound - %(now)s)::double precision / 86400, 0)
+FROM (SELECT DISTINCT parent FROM time_partitions) AS known
+LEFT JOIN ends ON ends.parent = known.parent
+ORDER BY known.parent
+"""
 
 
 class Sizes(NamedTuple):
@@ -60,7 +77,7 @@ def ensure_partitions(connection: Connection, *, now: datetime, keep: timedelta,
     behind it are never held up, and is repeated.
 
     Raises:
-        EnvironmentFault: the lock could not be had in 20 tries.
+        Held: the lock could not be had.
     """
     first = (now - keep).astimezone(UTC)
     last = (now + timedelta(days=ahead_days)).astimezone(UTC)
@@ -69,22 +86,18 @@ def ensure_partitions(connection: Connection, *, now: datetime, keep: timedelta,
 
 def ensure_range(connection: Connection, first: datetime, last: datetime) -> int:
     """Create the partitions that hold the times `first` to `last`, both included; return how many."""
-    for attempt in range(_ATTEMPTS):
-        try:
-            with connection.transaction():
-                connection.execute("SET LOCAL lock_timeout = '200ms'")
-                connection.execute("SET LOCAL timezone = 'UTC'")
-                connection.execute("SELECT pg_advisory_xact_lock(%s, 0)", (Lock.MAINTENANCE,))
-                span = {"first": first, "last": last, "levels": list(LEVELS)}
-                days = connection.execute(_CREATE_DAYS, span).fetchone()
-                rollups = connection.execute(_CREATE_ROLLUPS, span).fetchone()
-                marts = connection.execute(_CREATE_MARTS, span).fetchone()
-            return sum(int(created[0]) for created in (days, rollups, marts) if created)
-        except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
-            time.sleep(0.05 * (attempt + 1))
-    raise EnvironmentFault(
-        "partitions could not be created: the events table stayed locked; find the long query that holds it"
-    )
+
+    def create() -> int:
+        connection.execute("SET LOCAL timezone = 'UTC'")
+        connection.execute("SELECT pg_advisory_xact_lock(%s, 0)", (Lock.MAINTENANCE,))
+        span = {"first": first, "last": last, "levels": list(LEVELS)}
+        made = [
+            connection.execute(statement, span).fetchone()
+            for statement in (_CREATE_DAYS, _CREATE_ROLLUPS, _CREATE_MARTS)
+        ]
+        return sum(int(count[0]) for count in made if count)
+
+    return patiently(connection, create, "tables that partitions are attached to")
 
 
 def missing_days(connection: Connection, *, now: datetime, ahead_days: int) -> list[date]:
@@ -92,6 +105,11 @@ def missing_days(connection: Connection, *, now: datetime, ahead_days: int) -> l
     today = now.astimezone(UTC).date()
     span = {"first": today, "last": today + timedelta(days=ahead_days)}
     return [day for (day,) in connection.execute(_MISSING, span)]
+
+
+def days_ahead(connection: Connection, *, now: datetime) -> dict[str, float]:
+    """For how many more days from now on each partitioned table has partitions, up to the first hole."""
+    return {parent: float(days) for parent, days in connection.execute(_DAYS_AHEAD, {"now": now})}
 
 
 def sizes(connection: Connection) -> list[Sizes]:

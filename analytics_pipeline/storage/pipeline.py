@@ -15,6 +15,7 @@ from analytics_pipeline.storage import books, dead_letters, due, offsets, sizes
 from analytics_pipeline.storage.audit import snapshot
 from analytics_pipeline.storage.connection import Connection
 from analytics_pipeline.storage.offsets import Standing
+from analytics_pipeline.storage.partitions import days_ahead
 from analytics_pipeline.storage.tolerances import DEAD_WINDOW
 
 RATE_WINDOW = timedelta(minutes=1)
@@ -171,7 +172,7 @@ def read_pipeline(
             settled_at=_one(connection, _SETTLED_AT),
             run_id=_one(connection, _LAST_RUN, values),
             restated=_one(connection, _RESTATED, values),
-            days_ahead=books.days_ahead(connection, now=now),
+            days_ahead=days_ahead(connection, now=now).get("events", 0.0),
             overdue=sizes.overdue(connection),
             read=books.read_and_dead(connection, now=now, window=DEAD_WINDOW)[0],
             dead=Counter(dict(connection.execute(_REASONS, values).fetchall())),

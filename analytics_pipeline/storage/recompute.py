@@ -21,7 +21,7 @@ from analytics_pipeline.rollups.catalog import BUILT_IN, REGISTER_ID, REGISTER_N
 from analytics_pipeline.rollups.checks import check_rows
 from analytics_pipeline.rollups.compare import Difference, compare_rows
 from analytics_pipeline.rollups.minutes import minute_rows
-from analytics_pipeline.rollups.schema import LEVELS
+from analytics_pipeline.rollups.schema import HOUR_LEVELS
 from analytics_pipeline.storage import buckets, metric_versions, predecessors, rollups
 from analytics_pipeline.storage.archived_events import Archives, RawEventsGone, kept
 from analytics_pipeline.storage.connection import Connection, connection
@@ -31,8 +31,6 @@ from analytics_pipeline.storage.raw_events import raw_events
 from analytics_pipeline.storage.read_ahead import ahead
 from analytics_pipeline.storage.restatements import Reason, restating
 from analytics_pipeline.storage.series import Admission
-
-HOUR_LEVELS = [level for level, seconds in LEVELS.items() if seconds <= 3600]
 
 _VISIBLE_BATCHES = "SELECT batch_id FROM pending_batches WHERE hour = %s"
 _IS_FROZEN = """

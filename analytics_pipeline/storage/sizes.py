@@ -8,9 +8,11 @@ into the archive is still one of `events`. All of Dagster's tables are one famil
 whatever the data; beyond `MOST`, which only somebody's own tables can bring about, the small ones are one more.
 """
 
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from analytics_pipeline.storage.connection import Connection
+from analytics_pipeline.storage.partitions import days_ahead
 
 MOST = 80
 DAGSTER, OTHER = "dagster", "other"
@@ -32,10 +34,6 @@ LEFT JOIN pg_stat_all_tables AS rows ON rows.relid = class.oid
 LEFT JOIN retention_removals AS removal ON removal.partition = class.relname AND inherits.inhrelid IS NULL
 WHERE class.relkind IN ('r', 'm') AND namespace.nspname IN (current_schema(), %(dagster_schema)s)
 GROUP BY family ORDER BY 2 DESC, 1
-"""
-_AHEAD = """
-SELECT parent, extract(EPOCH FROM max(upper_bound) - now())::double precision / 86400
-FROM time_partitions GROUP BY parent ORDER BY parent
 """
 _OVERDUE = """
 SELECT coalesce(max(greatest(0, extract(EPOCH FROM now() - known.upper_bound - policy.keep))), 0)::double precision
@@ -78,8 +76,7 @@ def sizes(connection: Connection, *, dagster_schema: str) -> Sizes:
     if rest := [numbers for _, *numbers in rows[MOST:]]:
         known = families.get(OTHER, Family(0, 0, 0))
         families[OTHER] = Family(*map(sum, zip(known, *rest, strict=True)))
-    ahead = dict(connection.execute(_AHEAD).fetchall())
-    return Sizes(families, ahead, overdue(connection))
+    return Sizes(families, days_ahead(connection, now=datetime.now(UTC)), overdue(connection))
 
 
 def overdue(connection: Connection) -> float:

@@ -16,11 +16,11 @@ from analytics_pipeline.rollups import levels
 from analytics_pipeline.rollups.catalog import Catalog
 from analytics_pipeline.rollups.checks import check_rows
 from analytics_pipeline.rollups.compare import compare_rows
+from analytics_pipeline.rollups.schema import HOUR_LEVELS
 from analytics_pipeline.storage import rollups
 from analytics_pipeline.storage.connection import connection
 from analytics_pipeline.storage.raw_events import raw_events
 from analytics_pipeline.storage.recompute import (
-    HOUR_LEVELS,
     RecomputeResult,
     buckets_in,
     is_frozen,

@@ -15,7 +15,7 @@ from analytics_pipeline.rollups import levels
 from analytics_pipeline.rollups.catalog import BUILT_IN, REGISTER_ID
 from analytics_pipeline.rollups.deltas import compute_deltas
 from analytics_pipeline.rollups.schema import LEVELS
-from analytics_pipeline.storage import books, buckets, recompute, rollups
+from analytics_pipeline.storage import books, buckets, partitions, recompute, rollups
 from analytics_pipeline.storage.connection import Connection, connect
 from tests.integration.rollup_data import land, live, settled
 from tests.unit.rollups import events
@@ -352,11 +352,11 @@ def test_buckets_of_a_run_are_those_that_hold_its_hours(connection):
 
 def test_days_ahead_end_at_the_first_hole(connection):
     now = datetime.now(UTC)
-    assert 2 < books.days_ahead(connection, now=now) <= 3
+    assert 2 < partitions.days_ahead(connection, now=now).get("events", 0.0) <= 3
     partition = "SELECT partition FROM time_partitions WHERE parent = 'events' AND lower_bound = %s"
     for ahead, left in ((1, 1), (0, 0)):
         day = DAY + timedelta(days=1 + ahead)
         [name] = connection.execute(partition, (day,)).fetchone()
         connection.execute(f"DROP TABLE {name}")
-        assert 0 <= books.days_ahead(connection, now=now) <= left
-    assert books.days_ahead(connection, now=now) == 0
+        assert 0 <= partitions.days_ahead(connection, now=now).get("events", 0.0) <= left
+    assert partitions.days_ahead(connection, now=now).get("events", 0.0) == 0

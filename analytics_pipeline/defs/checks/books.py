@@ -13,7 +13,7 @@ from analytics_pipeline.defs.events.assets import EVENTS
 from analytics_pipeline.defs.resources import Pipeline
 from analytics_pipeline.defs.rollups.reports import Record, table
 from analytics_pipeline.defs.rollups.specs import KEYS
-from analytics_pipeline.storage import audit, books
+from analytics_pipeline.storage import audit, books, partitions
 from analytics_pipeline.storage.tolerances import DAYS_AHEAD, DEAD_RATIO, DEAD_WINDOW, LATE_SECONDS
 from analytics_pipeline.storage.verdicts import Check
 
@@ -52,7 +52,7 @@ def books_of_landing(pipeline: Pipeline) -> Iterator[dg.AssetCheckResult]:
     now = pipeline.now()
     with pipeline.connection("checks") as connection:
         ledger = audit.verify_ledger(connection, since=now - _LEDGER_WINDOW)
-        ahead = books.days_ahead(connection, now=now)
+        ahead = partitions.days_ahead(connection, now=now).get("events", 0.0)
         read, dead = books.read_and_dead(connection, now=now, window=DEAD_WINDOW)
     ratio = dead / read if read else 0.0
     is_conserved = all(check.holds for check in ledger)

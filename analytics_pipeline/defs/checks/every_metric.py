@@ -13,9 +13,10 @@ from analytics_pipeline.defs.mistakes import not_retried
 from analytics_pipeline.defs.ranges import Range, hours_of
 from analytics_pipeline.defs.resources import Pipeline
 from analytics_pipeline.defs.rollups.reports import Preview
-from analytics_pipeline.defs.rollups.specs import HOUR_LEVELS, KEYS
+from analytics_pipeline.defs.rollups.specs import KEYS
 from analytics_pipeline.errors import ConfigurationError
 from analytics_pipeline.rollups.catalog import REGISTER_ID
+from analytics_pipeline.rollups.schema import HOUR_LEVELS
 from analytics_pipeline.storage import books
 from analytics_pipeline.storage.backfill import raw_begin
 from analytics_pipeline.storage.connection import Connection

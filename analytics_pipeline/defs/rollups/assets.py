@@ -16,7 +16,8 @@ from analytics_pipeline.defs.partitions import DAILY, HOURLY, chosen_hours, day_
 from analytics_pipeline.defs.resources import Pipeline
 from analytics_pipeline.defs.rollups.recomputing import Asked, recomputed
 from analytics_pipeline.defs.rollups.reports import PREVIEWED, Preview, describe_recompute
-from analytics_pipeline.defs.rollups.specs import HOUR_LEVELS, KEYS, level_spec, level_tags
+from analytics_pipeline.defs.rollups.specs import KEYS, level_spec, level_tags
+from analytics_pipeline.rollups.schema import HOUR_LEVELS
 from analytics_pipeline.storage.recompute import RecomputeResult
 
 SINGLE_RUN = dg.BackfillPolicy.single_run()

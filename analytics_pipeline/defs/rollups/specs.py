@@ -11,7 +11,6 @@ from analytics_pipeline.defs.provenance import made_by
 from analytics_pipeline.rollups.catalog import STATE_VERSION
 from analytics_pipeline.rollups.schema import LEVELS
 
-HOUR_LEVELS = [level for level in LEVELS if level != "1d"]
 KEYS = {level: dg.AssetKey(f"metric_rollups_{level}") for level in LEVELS}
 
 CODE_VERSION = f"states-{STATE_VERSION}"
