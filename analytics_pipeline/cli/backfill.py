@@ -19,8 +19,8 @@ from rich.text import Text
 
 from analytics_pipeline.cli.completion import metric_names
 from analytics_pipeline.cli.dead_letter_display import printable
-from analytics_pipeline.cli.ledger import moment
 from analytics_pipeline.cli.options import app, everywhere
+from analytics_pipeline.cli.times import moment
 from analytics_pipeline.cli.workers import DATABASE, database, joined
 from analytics_pipeline.errors import ConfigurationError
 
@@ -115,7 +115,7 @@ def backfill(
 
 def _range(start: str, end: str | None) -> tuple[datetime, datetime]:
     now = datetime.now(UTC)
-    first, last = _time(start, "--from"), min(_time(end, "--to") if end is not None else now, now)
+    first, last = moment(start, "--from"), min(moment(end, "--to") or now, now)
     if first >= now:
         raise ConfigurationError(
             f"--from {first:%Y-%m-%dT%H:%MZ} lies in the future: nothing has happened there yet"
@@ -132,14 +132,6 @@ def _interval(text: str) -> str:
         days = "; days follow from their hours" if text == _DAY else ""
         raise ConfigurationError(f"--interval: {text!r} is not one of {', '.join(Interval)}{days}")
     return text
-
-
-def _time(text: str, option: str) -> datetime:
-    found = moment(text, option)
-    try:
-        return (found or datetime.now(UTC)).astimezone(UTC)
-    except OverflowError:
-        raise ConfigurationError(f"{option}: {text!r} is outside the calendar") from None
 
 
 class _Progress:

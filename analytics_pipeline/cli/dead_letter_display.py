@@ -4,7 +4,6 @@ Belongs here: words, and making bytes and names of producers harmless to print. 
 (`cli.dead_letters`).
 """
 
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 import typer
@@ -13,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from analytics_pipeline.cli.options import print_json
+from analytics_pipeline.cli.times import to_second
 from analytics_pipeline.events.reasons import Reason
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def show_list(letters: "list[Letter]") -> None:
     for letter in letters:
         table.add_row(
             str(letter.id),
-            _time(letter.created_at),
+            to_second(letter.created_at),
             *map(
                 Text, map(printable, (_where(letter), letter.reason, letter.event_type or "–", letter.status))
             ),
@@ -59,8 +59,8 @@ def show_groups(counted: "list[Group]") -> None:
             f"{group.open:,}",
             Text(printable(group.reason)),
             Text(printable(group.event_type or "–")),
-            _time(group.first_seen),
-            _time(group.last_seen),
+            to_second(group.first_seen),
+            to_second(group.last_seen),
             str(group.sample),
             Text(words),
         )
@@ -72,8 +72,8 @@ def show_one(letter: "Letter", content: "Content", most: int) -> None:
     known = letter.reason in set(Reason)
     rows = [
         ("dead letter", str(letter.id)),
-        ("message", f"{_where(letter)}, {_time(letter.message_timestamp)}"),
-        ("written", f"{_time(letter.created_at)}, group {letter.group}"),
+        ("message", f"{_where(letter)}, {to_second(letter.message_timestamp, 'no time')}"),
+        ("written", f"{to_second(letter.created_at)}, group {letter.group}"),
         ("event type", letter.event_type or "not known"),
         ("reason", letter.reason),
         ("detail", letter.detail),
@@ -117,18 +117,14 @@ def _where(letter: "Letter") -> str:
 
 def _status(letter: "Letter") -> str:
     tries = (
-        f"{letter.attempts} replays, the last {_time(letter.attempted_at)}"
+        f"{letter.attempts} replays, the last {to_second(letter.attempted_at, 'no time')}"
         if letter.attempts
         else "never replayed"
     )
     batch = f"; landed by batch {letter.replay_batch_id}" if letter.replay_batch_id is not None else ""
     note = f"; {letter.note}" if letter.note else ""
-    settled = f" since {_time(letter.settled_at)}" if letter.settled_at is not None else ""
+    settled = f" since {to_second(letter.settled_at)}" if letter.settled_at is not None else ""
     return f"{letter.status}{settled}; {tries}{batch}{note}"
-
-
-def _time(at: datetime | None) -> str:
-    return "no time" if at is None else f"{at:%Y-%m-%d %H:%M:%S}Z"
 
 
 def _shown(value: bytes | None, most: int) -> str:

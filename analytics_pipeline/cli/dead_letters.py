@@ -24,9 +24,9 @@ from analytics_pipeline.cli.dead_letter_display import (
     show_one,
     show_replayed,
 )
-from analytics_pipeline.cli.ledger import moment
 from analytics_pipeline.cli.options import AsJson, app, everywhere, print_json
 from analytics_pipeline.cli.progress import Tell, working
+from analytics_pipeline.cli.times import moment
 from analytics_pipeline.cli.workers import DATABASE, database, joined
 from analytics_pipeline.errors import AnalyticsError, ConfigurationError, DataError, EnvironmentFault
 from analytics_pipeline.events.reasons import Reason

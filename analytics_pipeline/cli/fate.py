@@ -9,8 +9,8 @@ from uuid import UUID
 
 import typer
 
-from analytics_pipeline.cli.ledger import moment
 from analytics_pipeline.cli.options import AsJson, app, everywhere
+from analytics_pipeline.cli.times import moment
 from analytics_pipeline.cli.workers import DATABASE, database, joined
 from analytics_pipeline.errors import ConfigurationError
 

@@ -17,8 +17,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from analytics_pipeline.cli.dead_letter_display import printable
-from analytics_pipeline.cli.ledger import moment
 from analytics_pipeline.cli.options import app, everywhere
+from analytics_pipeline.cli.times import moment
 from analytics_pipeline.cli.workers import DATABASE, database, joined
 from analytics_pipeline.errors import ConfigurationError
 
@@ -102,8 +102,7 @@ def _day(text: str | None, option: str) -> date | None:
         return date.fromisoformat(text)
     except ValueError:
         pass
-    found = moment(text, option)
-    return found.astimezone(UTC).date() if found else None
+    return moment(text, option).date()
 
 
 def _ask(planned: "Plan") -> None:

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from analytics_pipeline.cli.options import AsJson, app, everywhere, print_json
+from analytics_pipeline.cli.times import to_second
 from analytics_pipeline.cli.workers import DATABASE, database, joined
 from analytics_pipeline.errors import ConfigurationError
 from analytics_pipeline.settings import parse_duration
@@ -88,7 +89,7 @@ def list_(as_json: AsJson = False) -> None:
     for row in rows:
         words = (
             row.id, row.name, row.state(now), ", ".join(row.scopes), _sees(row),
-            _time(row.expires_at), _time(row.last_used_at),
+            to_second(row.expires_at), to_second(row.last_used_at),
         )  # fmt: skip
         table.add_row(*map(Text, words))
     Console(highlight=False).print(table if rows else "no keys")
@@ -111,7 +112,7 @@ def revoke(
     if as_json:
         print_json({**stored._asdict(), "state": stored.state(datetime.now(UTC))})
     else:
-        typer.echo(f"key {stored.id} is revoked since {_time(stored.revoked_at)}")
+        typer.echo(f"key {stored.id} is revoked since {to_second(stored.revoked_at)}")
 
 
 def _after(now: datetime, text: str) -> datetime:
@@ -135,7 +136,3 @@ def _sees(row: "ApiKey") -> str:
     parts = [", ".join(row.event_types)] if row.event_types else []
     parts += [f"{name}={','.join(values)}" for name, values in row.dimensions.items()]
     return "; ".join(parts) or "everything"
-
-
-def _time(at: datetime | None) -> str:
-    return "–" if at is None else f"{at:%Y-%m-%d %H:%M:%SZ}"

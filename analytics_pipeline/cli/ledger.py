@@ -5,7 +5,6 @@ Belongs here: arguments and words. Does not belong here: the questions (`storage
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,9 +14,8 @@ from rich.text import Text
 
 from analytics_pipeline.cli.options import AsJson, app, everywhere, print_json
 from analytics_pipeline.cli.progress import working
+from analytics_pipeline.cli.times import moment
 from analytics_pipeline.cli.workers import DATABASE, database, joined
-from analytics_pipeline.errors import ConfigurationError
-from analytics_pipeline.settings import parse_duration
 
 if TYPE_CHECKING:
     from analytics_pipeline.storage.batches import Batch
@@ -90,32 +88,6 @@ def show(
         print_json([asdict(line) for line in lines])
     else:
         _show_batches(lines)
-
-
-def moment(text: str | None, option: str) -> datetime | None:
-    """A time with its zone, or an age before now.
-
-    Raises:
-        ConfigurationError: neither.
-    """
-    if text is None:
-        return None
-    try:
-        return datetime.now(UTC) - parse_duration(text)
-    except OverflowError:
-        raise ConfigurationError(f"{option}: {text!r} is outside the calendar") from None
-    except ValueError:
-        pass
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        raise ConfigurationError(
-            f"{option}: {text!r} is no time and no age: give a time with its zone, like 2026-05-15T12:00Z, or an age, "
-            "like 24h or 7d"
-        ) from None
-    if found.tzinfo is None:
-        raise ConfigurationError(f"{option}: {text!r} has no zone: give it one, like 2026-05-15T12:00Z")
-    return found
 
 
 def _show_checks(checks: "Sequence[Check]") -> None:

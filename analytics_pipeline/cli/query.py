@@ -3,7 +3,6 @@
 Belongs here: arguments. Does not belong here: asking (`asking`), how answers look (`query_display`).
 """
 
-from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -13,11 +12,11 @@ import typer
 from analytics_pipeline.cli import query_display
 from analytics_pipeline.cli.asking import EVENTS, METRICS, UNKNOWN_METRIC, Asking
 from analytics_pipeline.cli.completion import event_types, metric_names
-from analytics_pipeline.cli.ledger import moment
 from analytics_pipeline.cli.options import app, everywhere
+from analytics_pipeline.cli.times import ago, moment
 from analytics_pipeline.cli.workers import DATABASE
 from analytics_pipeline.errors import ConfigurationError
-from analytics_pipeline.settings import parse_duration
+from api.times import format_time
 
 query = typer.Typer(help="Metrics and events, as the API answers them.", no_args_is_help=True)
 app.add_typer(query, name="query", rich_help_panel=DATABASE)
@@ -203,15 +202,9 @@ def events(
 def _range(last: str | None, start: str | None, end: str | None) -> list[tuple[str, object]]:
     if last is not None and (start is not None or end is not None):
         raise ConfigurationError("--last stands instead of --from and --to")
-    first = _ago(last) if last is not None else moment(start, "--from")
-    return [("start_time", query_display.time(first)), ("end_time", query_display.time(moment(end, "--to")))]
-
-
-def _ago(age: str) -> datetime:
-    try:
-        return datetime.now(UTC).replace(microsecond=0) - parse_duration(age)
-    except (ValueError, OverflowError):
-        raise ConfigurationError("--last: write a duration with its unit, like 15m, 24h or 7d") from None
+    first = ago(last, "--last") if last is not None else moment(start, "--from")
+    until = moment(end, "--to")
+    return [("start_time", first and format_time(first)), ("end_time", until and format_time(until))]
 
 
 def _asking(api: str | None, key_file: Path | None, key: str | None) -> Asking:

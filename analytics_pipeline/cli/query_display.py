@@ -7,7 +7,7 @@ import csv
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -32,11 +32,6 @@ _LEGEND = 58
 _LEAST_SPARK, _MOST_SPARK = 20, 120
 
 Point = dict[str, Any]
-
-
-def time(at: datetime | None) -> str | None:
-    """RFC 3339 in UTC, as the API reads it."""
-    return None if at is None else at.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def condition(text: str) -> str:

@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from analytics_pipeline.cli.ledger import moment
 from analytics_pipeline.cli.options import AsJson, app, everywhere
+from analytics_pipeline.cli.times import moment
 from analytics_pipeline.cli.workers import DATABASE, database, joined
 
 if TYPE_CHECKING:
