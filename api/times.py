@@ -7,7 +7,8 @@ Does not belong here: which range a request asks for (`parameters`), or the cloc
 import re
 from datetime import UTC, date, datetime, timedelta, timezone
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+from analytics_pipeline.events.times import EPOCH
+
 LATEST = datetime(2200, 1, 1, tzinfo=UTC)
 """Times outside [EPOCH, LATEST] are refused: no event can have them, and arithmetic near year 9999 overflows."""
 

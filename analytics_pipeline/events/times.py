@@ -12,7 +12,7 @@ from analytics_pipeline.events.errors import Rejected
 from analytics_pipeline.events.reasons import Reason
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
+MICROSECOND = timedelta(microseconds=1)
 _EXTENDED = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d)(:\d\d)?(?:[.,](\d+))?([Zz]|[+-]\d\d(?::?\d\d)?)", re.ASCII
 )
@@ -44,7 +44,7 @@ def parse_time(text: object) -> datetime:
 
 def micros(time: datetime) -> int:
     """Microseconds since 1970; exact, also where UTC would leave the years 1 to 9999."""
-    return (time - EPOCH) // _MICROSECOND
+    return (time - EPOCH) // MICROSECOND
 
 
 def from_micros(value: int) -> datetime:

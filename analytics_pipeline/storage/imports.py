@@ -10,7 +10,7 @@ content (`events.imported.content`) from elsewhere.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +20,7 @@ from analytics_pipeline.events.definitions import Definitions
 from analytics_pipeline.events.imported import content, message
 from analytics_pipeline.events.limits import Limits
 from analytics_pipeline.events.messages import IMPORT_SOURCE, DeadLetter, RawBatch
+from analytics_pipeline.events.times import MICROSECOND
 from analytics_pipeline.storage import import_progress, ledger, source_statistics
 from analytics_pipeline.storage.connection import Connection, Lock
 from analytics_pipeline.storage.copying import Cursor
@@ -56,7 +57,6 @@ CROSS JOIN LATERAL (
 ) AS known
 """
 _FLOOR = "SELECT raw_floor FROM retention_state"
-_MICROSECOND = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True)
@@ -199,7 +199,7 @@ def _twins(cursor: Cursor, rows: Sequence[Row]) -> set[int]:
     """Positions of rows that ingest has stored from elsewhere, under another id."""
     times = sorted({row.timestamp for row in rows})
     found = cursor.execute(
-        _SAME_TIME, {"times": times, "first": times[0], "last": times[-1] + _MICROSECOND}
+        _SAME_TIME, {"times": times, "first": times[0], "last": times[-1] + MICROSECOND}
     ).fetchall()
     if not found:
         return set()
@@ -207,7 +207,7 @@ def _twins(cursor: Cursor, rows: Sequence[Row]) -> set[int]:
     moments = {at for at, _ in there}
     twins = set()
     for position, row in enumerate(rows):
-        near = [at for at in (row.timestamp, row.timestamp + _MICROSECOND) if at in moments]
+        near = [at for at in (row.timestamp, row.timestamp + MICROSECOND) if at in moments]
         if near:
             what = content(row.event_type, row.user_id, row.session_id, row.properties)
             if any((at, what) in there for at in near):

@@ -8,20 +8,19 @@ A tag changes with every change; a version only with the schema.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
+from analytics_pipeline.events.times import micros
 from api.errors import Conflict, HttpProblem, Problem
-from api.times import EPOCH
 
 _ANY = "*"
 _TAGS = re.compile(r'[ \t]*(?:W/)?"[^"]*"[ \t]*(?:,[ \t]*(?:W/)?"[^"]*"[ \t]*)*')
 _STRONG = re.compile(r'(?<!W/)("[^"]*")')
-_MICROSECOND = timedelta(microseconds=1)
 
 
 def tag_of(version: int, updated_at: datetime) -> str:
     """The entity tag of a definition as it is now."""
-    return f'"{version}-{(updated_at - EPOCH) // _MICROSECOND:x}"'
+    return f'"{version}-{micros(updated_at):x}"'
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,17 +9,17 @@ same 24 hours from page to page.
 
 import struct
 from binascii import Error
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
+from analytics_pipeline.events.times import from_micros, micros
 from api.opaque import from_text, to_text
-from api.times import EPOCH, LATEST
+from api.times import LATEST
 
 _LAYOUT = struct.Struct(">BBqqq16s")
 _FORMAT = 1
-_MICROSECOND = timedelta(microseconds=1)
-_LATEST = (LATEST - EPOCH) // _MICROSECOND
+_LATEST = micros(LATEST)
 
 
 class Row(NamedTuple):
@@ -39,7 +39,7 @@ class Cursor(NamedTuple):
 
     def text(self) -> str:
         """As it is given to a client."""
-        times = (_micros(at) for at in (self.start, self.end, self.row.timestamp))
+        times = (micros(at) for at in (self.start, self.end, self.row.timestamp))
         packed = _LAYOUT.pack(_FORMAT, self.is_back, *times, self.row.id.bytes)
         return to_text(packed)
 
@@ -57,12 +57,6 @@ def read_cursor(text: str) -> Cursor:
         raise ValueError("is not a cursor of this API") from None
     if layout != _FORMAT or back > 1 or not all(0 <= moment <= _LATEST for moment in (start, end, at)):
         raise ValueError("is not a cursor of this API")
-    return Cursor(Row(_time(at), UUID(bytes=identity)), _time(start), _time(end), bool(back))
-
-
-def _micros(at: datetime) -> int:
-    return (at - EPOCH) // _MICROSECOND
-
-
-def _time(micros: int) -> datetime:
-    return EPOCH + micros * _MICROSECOND
+    return Cursor(
+        Row(from_micros(at), UUID(bytes=identity)), from_micros(start), from_micros(end), bool(back)
+    )

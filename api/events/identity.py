@@ -8,8 +8,9 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from analytics_pipeline.events.ids import time_of
+from analytics_pipeline.events.times import EPOCH
 from api.errors import invalid_parameter
-from api.times import EPOCH, LATEST
+from api.times import LATEST
 
 _AROUND = timedelta(seconds=1)
 """How far an event's timestamp may lie from the time inside its id, to be found by the id alone."""

@@ -5,13 +5,14 @@ writing rows (`rows`).
 """
 
 from contextlib import nullcontext
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, LiteralString, NamedTuple
 from uuid import UUID
 
 from psycopg import AsyncCursor
 from psycopg.sql import SQL, Composable, Composed
 
+from analytics_pipeline.events.times import MICROSECOND
 from api.database import Reader
 from api.events.cursors import Row
 from api.events.listing import EventList, Filters, Order
@@ -62,7 +63,6 @@ _OF_PREFIX: LiteralString = (
     " WHERE starts_with(event_type, wanted.prefix))"
 )
 _OWNERS = {"user_id": SQL("user_id = %(user_id)s"), "session_id": SQL("session_id = %(session_id)s")}
-_MICROSECOND = timedelta(microseconds=1)
 
 
 class Event(NamedTuple):
@@ -209,7 +209,7 @@ async def _spans(cursor: AsyncCursor[Any], wanted: EventList, *, is_down: bool) 
     if after is not None:
         # The bound on the time alone leaves out partitions, which a comparison of rows does not.
         if is_down:
-            end = min(end, after.timestamp + _MICROSECOND)
+            end = min(end, after.timestamp + MICROSECOND)
         else:
             start = max(start, after.timestamp)
     if not wanted.filters.owners:

@@ -3,9 +3,8 @@
 Belongs here: what is asked for. Does not belong here: ids in lists of events (`listing`), SQL (`pages`).
 """
 
-from datetime import timedelta
-
 from analytics_pipeline.events.reach import Reach
+from analytics_pipeline.events.times import MICROSECOND
 from api.errors import invalid_parameter
 from api.events.identity import range_near, read_id
 from api.events.listing import EventList, Filters
@@ -19,7 +18,6 @@ TIMESTAMP = Parameter(
     (("type", "string"), ("format", "date-time")),
 )
 PARAMETERS = (TIMESTAMP,)
-_MICROSECOND = timedelta(microseconds=1)
 
 
 def read_single(text: str, query_string: bytes, *, reach: Reach) -> EventList:
@@ -30,7 +28,7 @@ def read_single(text: str, query_string: bytes, *, reach: Reach) -> EventList:
     """
     identity = read_id(text)
     at = Query(query_string, PARAMETERS).time(TIMESTAMP)
-    near = (at, at + _MICROSECOND) if at is not None else range_near(identity)
+    near = (at, at + MICROSECOND) if at is not None else range_near(identity)
     if near is None:
         raise invalid_parameter(
             TIMESTAMP.name, "is needed, because an id of this kind does not hold the time of its event"

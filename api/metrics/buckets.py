@@ -15,11 +15,12 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import numpy.typing as npt
 
+from analytics_pipeline.events.times import EPOCH, from_micros, micros
 from analytics_pipeline.rollups.schema import LEVELS
 from analytics_pipeline.settings import Retention
 from api.errors import invalid_parameter
 from api.metrics.service import Served
-from api.times import EPOCH, ceil_time, floor_time
+from api.times import ceil_time, floor_time
 
 Times = npt.NDArray[np.int64]
 Kept = Mapping[str, datetime]
@@ -28,7 +29,6 @@ Kept = Mapping[str, datetime]
 DAY = "1d"
 UTC_ZONE = ZoneInfo("UTC")
 _SECOND = 1_000_000
-_MICROSECOND = timedelta(microseconds=1)
 _COMPOSED_OF = ("1h", "15m")
 """Levels of which buckets of other zones are made, the one with fewer rows first."""
 _LONGEST_SHIFT = timedelta(days=2)
@@ -121,14 +121,9 @@ def kept_since(retention: Retention, now: datetime) -> dict[str, datetime]:
     return {level: floor_time(now - age, LEVELS[DAY]) for level, age in zip(LEVELS, kept, strict=True)}
 
 
-def micros(at: datetime) -> int:
-    """µs since 1970."""
-    return (at - EPOCH) // _MICROSECOND
-
-
 def moment(at: np.int64 | int) -> datetime:
-    """The opposite of `micros`."""
-    return EPOCH + timedelta(microseconds=int(at))
+    """The opposite of `micros`, also of an element of `Times`."""
+    return from_micros(int(at))
 
 
 def buckets_of(start: datetime, end: datetime, interval: str, zone: ZoneInfo, kept: Kept) -> Buckets:

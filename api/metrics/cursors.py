@@ -10,7 +10,8 @@ from binascii import Error
 from datetime import datetime
 from typing import NamedTuple
 
-from api.metrics.buckets import micros, moment
+from analytics_pipeline.events.times import micros
+from api.metrics.buckets import moment
 from api.opaque import from_text, to_text
 from api.times import LATEST
 

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from analytics_pipeline.events.reach import EVERYTHING, Reach
+from analytics_pipeline.events.times import EPOCH, micros
 from analytics_pipeline.rollups.catalog import Aggregation, Catalog, Metric
 from analytics_pipeline.rollups.schema import LEVELS
 from api.errors import invalid_parameter
@@ -27,7 +28,6 @@ from api.metrics.buckets import (
     Part,
     buckets_of,
     compared_with,
-    micros,
     parts_of,
 )
 from api.metrics.cursors import Cursor, Place, read_cursor
@@ -57,7 +57,7 @@ from api.metrics.parameters import (
 from api.metrics.selection import Series, choose, read_group_by
 from api.metrics.service import Served, always
 from api.parameters import END_TIME, START_TIME, Query
-from api.times import EPOCH, format_time
+from api.times import format_time
 
 _LONGEST_NAME = 520
 _LAST = re.compile(r"([1-9][0-9]{0,6})([smhdw])", re.ASCII)

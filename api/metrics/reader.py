@@ -9,10 +9,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from analytics_pipeline.events.times import micros
 from analytics_pipeline.rollups.catalog import Aggregation
 from analytics_pipeline.rollups.schema import LEVELS
 from api.metrics import folding, measures, repository
-from api.metrics.buckets import DAY, UTC_ZONE, Buckets, Part, micros
+from api.metrics.buckets import DAY, UTC_ZONE, Buckets, Part
 from api.metrics.carried import LastValues, carried
 from api.metrics.parameters import Fill
 from api.metrics.points import Points, too_many

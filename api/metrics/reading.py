@@ -11,10 +11,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from analytics_pipeline.events.times import micros
 from analytics_pipeline.rollups.schema import LEVELS
 from api.database import Connection, Reader
 from api.metrics import measures
-from api.metrics.buckets import DAY, UTC_ZONE, Buckets, Part, micros
+from api.metrics.buckets import DAY, UTC_ZONE, Buckets, Part
 from api.metrics.points import Points, points_of, with_counts, with_earlier
 from api.metrics.query import MetricQuery
 from api.metrics.reader import CellReader

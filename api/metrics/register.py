@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from psycopg.sql import SQL
 
+from analytics_pipeline.events.times import micros
 from api.database import Connection
-from api.metrics.buckets import Buckets, Part, micros, moment
+from api.metrics.buckets import Buckets, Part, moment
 from api.metrics.repository import Cursor, positions, times_of
 
 _GAPS = """

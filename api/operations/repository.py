@@ -9,8 +9,9 @@ import asyncio
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
+from analytics_pipeline.events.times import EPOCH
 from api.database import Connection, Database
-from api.times import EPOCH, floor_time
+from api.times import floor_time
 
 _SUMS = """
 SELECT

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.metrics.buckets import micros
+from analytics_pipeline.events.times import micros
 from api.metrics.carried import LastValues, carried
 
 START = datetime(2026, 1, 31, tzinfo=UTC)

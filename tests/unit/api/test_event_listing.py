@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 
 from analytics_pipeline.events.ids import uuid7
 from analytics_pipeline.events.reach import EVERYTHING
+from analytics_pipeline.events.times import EPOCH
 from api.errors import BadRequest
 from api.events.cursors import Cursor, Row, read_cursor
 from api.events.listing import EventList, Field, Format, Order, read_event_list
 from api.events.property_filters import Operator, PropertyFilter, read_filter
 from api.events.single import read_single
-from api.times import EPOCH, LATEST
+from api.times import LATEST
 
 NOW = datetime(2026, 5, 17, 12, tzinfo=UTC)
 _TIMES = st.datetimes(EPOCH.replace(tzinfo=None), LATEST.replace(tzinfo=None), timezones=st.just(UTC))

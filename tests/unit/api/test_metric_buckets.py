@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from analytics_pipeline.events.times import EPOCH, micros
 from analytics_pipeline.rollups.schema import LEVELS
 from api.errors import BadRequest
-from api.metrics.buckets import Compare, buckets_of, compared_with, micros, moment
-from api.times import EPOCH
+from api.metrics.buckets import Compare, buckets_of, compared_with, moment
 
 KEPT = dict.fromkeys(LEVELS, EPOCH)
 BERLIN = ZoneInfo("Europe/Berlin")

@@ -5,14 +5,14 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
+from analytics_pipeline.events.times import EPOCH, micros
 from analytics_pipeline.rollups.catalog import BUILT_IN
 from analytics_pipeline.rollups.schema import LEVELS
 from api.errors import BadRequest
-from api.metrics.buckets import micros, moment
+from api.metrics.buckets import moment
 from api.metrics.points import points_of, with_earlier
 from api.metrics.query import MetricQuery, read_queries
 from api.metrics.values import NO_CELLS
-from api.times import EPOCH
 
 NOW = datetime(2026, 1, 31, 12, 34, 56, tzinfo=UTC)
 

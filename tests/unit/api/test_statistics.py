@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from analytics_pipeline.events.times import EPOCH
 from analytics_pipeline.rollups.schema import LEVELS
 from api.errors import BadRequest
 from api.events.statistics import Statistics, read_statistics, tiles
-from api.times import EPOCH
 
 START = st.integers(0, 4 * 86_400 * 1_000_000)
 LENGTH = st.one_of(st.integers(0, 200_000_000), st.integers(0, 3 * 86_400 * 1_000_000))

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from analytics_pipeline.events.times import EPOCH
 from api.times import (
-    EPOCH,
     LATEST,
     ceil_time,
     days_of,
