@@ -1,6 +1,7 @@
 // A request as a line of curl, as Python with b25_client, and as SQL where the database answers the same.
 
 import { address } from "./api.js";
+import { literal } from "./sql_text.js";
 
 const TABLES = { count: "count", sum: "sum", avg: "avg", min: "min", max: "max", first: "first", last: "last" };
 const CLIENT_METHODS = { "/api/v1/events": "events", "/api/v1/stream/events": "stream_events" };
@@ -14,7 +15,6 @@ export function forms(request, sql) {
 }
 
 const shell = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
-const sqlText = (text) => `'${String(text).replaceAll("'", "''")}'`;
 
 function curl(request) {
   const stream = request.path.startsWith("/api/v1/stream/") ? " -N" : "";
@@ -26,33 +26,33 @@ function curl(request) {
 
 function python(request) {
   const { path, params = {} } = request;
-  const begin = `with Client(${literal(location.origin)}) as client:\n`;
+  const begin = `with Client(${pythonText(location.origin)}) as client:\n`;
   const head = "from b25_client import Client\n\n# The key, if one is needed, is read from ANALYTICS_API_KEY.\n";
   if (path === "/api/v1/metrics" || path === "/api/v1/stream/metrics") {
     const { metric_name: name, ...more } = params;
     const names = Array.isArray(name) ? name : String(name).split(",");
     if (path === "/api/v1/stream/metrics") {
-      return `${head}${begin}    for message in client.stream_metrics(${call(literal(name), more, 8)}):\n        print(message)\n`;
+      return `${head}${begin}    for message in client.stream_metrics(${call(pythonText(name), more, 8)}):\n        print(message)\n`;
     }
     if (names.length > 1) {
-      return `${head}${begin}    for found in client.several_metrics(${call(literal(names), more, 8)}):\n        print(found.metric_name, found.points)\n`;
+      return `${head}${begin}    for found in client.several_metrics(${call(pythonText(names), more, 8)}):\n        print(found.metric_name, found.points)\n`;
     }
-    return `${head}${begin}    found = client.metrics(${call(literal(names[0]), more, 8)})\nfor point in found.points:\n    print(point.timestamp, point.dimensions, point.value, point.state)\n`;
+    return `${head}${begin}    found = client.metrics(${call(pythonText(names[0]), more, 8)})\nfor point in found.points:\n    print(point.timestamp, point.dimensions, point.value, point.state)\n`;
   }
   if (path === "/api/v1/dashboard/metrics") return `${head}${begin}    print(client.dashboard())\n`;
   if (path === "/api/v1/stream/dashboard") return `${head}${begin}    for message in client.stream_dashboard():\n        print(message)\n`;
   const single = /^\/api\/v1\/events\/([^/]+)$/.exec(path);
-  if (single && single[1] !== "stats") return `${head}${begin}    print(client.event(${call(literal(decodeURIComponent(single[1])), params, 8)}))\n`;
+  if (single && single[1] !== "stats") return `${head}${begin}    print(client.event(${call(pythonText(decodeURIComponent(single[1])), params, 8)}))\n`;
   if (path in CLIENT_METHODS) {
     return `${head}${begin}    for event in client.${CLIENT_METHODS[path]}(${call(null, params, 8)}):\n        print(event)\n`;
   }
-  const body = request.body === undefined ? "" : `, json=${literal(request.body)}`;
-  const query = Object.keys(params).length ? `, params=${literal(params)}` : "";
+  const body = request.body === undefined ? "" : `, json=${pythonText(request.body)}`;
+  const query = Object.keys(params).length ? `, params=${pythonText(params)}` : "";
   return [
     "import os", "", "import httpx", "",
     "key = os.environ.get(\"ANALYTICS_API_KEY\")",
     "headers = {\"X-API-Key\": key} if key else {}",
-    `answer = httpx.request(${literal(request.method)}, ${literal(location.origin + path)}${query}${body}, headers=headers)`,
+    `answer = httpx.request(${pythonText(request.method)}, ${pythonText(location.origin + path)}${query}${body}, headers=headers)`,
     "print(answer.raise_for_status().json())", "",
   ].join("\n");
 }
@@ -60,7 +60,7 @@ function python(request) {
 function call(first, params, indent) {
   const given = Object.entries(params)
     .filter(([, value]) => value !== null && value !== undefined && value !== "")
-    .map(([name, value]) => `${name}=${literal(value)}`);
+    .map(([name, value]) => `${name}=${pythonText(value)}`);
   const parts = first === null ? given : [first, ...given];
   const line = parts.join(", ");
   if (line.length < 70) return line;
@@ -68,14 +68,14 @@ function call(first, params, indent) {
   return `\n${parts.map((part) => `${space}${part},\n`).join("")}${" ".repeat(indent - 4)}`;
 }
 
-function literal(value) {
+function pythonText(value) {
   if (value === null || value === undefined) return "None";
   if (value === true) return "True";
   if (value === false) return "False";
   if (typeof value === "number") return String(value);
-  if (Array.isArray(value)) return `[${value.map(literal).join(", ")}]`;
+  if (Array.isArray(value)) return `[${value.map(pythonText).join(", ")}]`;
   if (typeof value === "object") {
-    return `{${Object.entries(value).map(([name, one]) => `${literal(name)}: ${literal(one)}`).join(", ")}}`;
+    return `{${Object.entries(value).map(([name, one]) => `${pythonText(name)}: ${pythonText(one)}`).join(", ")}}`;
   }
   return JSON.stringify(value);
 }
@@ -85,21 +85,21 @@ function metricSql(params) {
   const column = TABLES[params.aggregation ?? ""] ?? (params.aggregation ? null : "count, sum, avg, min, max");
   if (!column || Array.isArray(params.metric_name) || params.interval === "auto" || params.time_zone) return null;
   const where = [
-    `metric_name = ${sqlText(params.metric_name)}`,
-    `interval = ${sqlText(params.interval ?? "1h")}`,
-    `dimension_set = ${sqlText(params.group_by ?? "")}`,
+    `metric_name = ${literal(params.metric_name)}`,
+    `interval = ${literal(params.interval ?? "1h")}`,
+    `dimension_set = ${literal(params.group_by ?? "")}`,
     ...range(params),
   ];
   for (const one of [params.dimension ?? []].flat()) {
     const [name, operator, ...rest] = one.split(":");
     if (operator !== "eq") return null;
-    where.push(`dimensions ->> ${sqlText(name)} = ${sqlText(rest.join(":"))}`);
+    where.push(`dimensions ->> ${literal(name)} = ${literal(rest.join(":"))}`);
   }
   return `SELECT time_bucket, dimensions, ${column}\nFROM metrics_live\nWHERE ${where.join("\n  AND ")}\nORDER BY time_bucket, dimensions;`;
 }
 
 function range({ start_time: start, end_time: end, last }) {
-  if (start) return [`time_bucket >= ${sqlText(start)}`, ...(end ? [`time_bucket < ${sqlText(end)}`] : [])];
+  if (start) return [`time_bucket >= ${literal(start)}`, ...(end ? [`time_bucket < ${literal(end)}`] : [])];
   const units = { s: "seconds", m: "minutes", h: "hours", d: "days", w: "weeks" };
   const [, count, unit] = /^(\d+)([smhdw])$/.exec(last ?? "24h") ?? [null, "24", "h"];
   return [`time_bucket >= now() - interval '${count} ${units[unit]}'`];

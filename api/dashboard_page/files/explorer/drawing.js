@@ -2,13 +2,14 @@
 //
 // Belongs here: putting these together, and keeping colours while answers change. Does not belong here: each of them.
 
+import { widthOf } from "../buckets.js";
 import { seriesColour } from "../charts.js";
 import { h } from "../dom.js";
 import { colour, onChange } from "../theme.js";
 import { isStacked, layoutOf, tracesOf } from "./figure.js";
 import { unitOf } from "./catalog.js";
 import { Panel } from "./panel.js";
-import { bucketsOf, isRest, widthOf } from "./series.js";
+import { bucketsOf, isRest } from "./series.js";
 import { markSign } from "./signs.js";
 import { columnsOf, tableOf } from "./table.js";
 import { COMPARED, MARKS, markOf, summaryOf, toldOf } from "./words.js";

@@ -4,6 +4,7 @@
 //
 // Times are UTC in ms; what a clock shows is written at the ticks. What is open is dashed, or hatched where it is a bar.
 
+import { faded } from "../colours.js";
 import { addsUp } from "./catalog.js";
 import { splitOpen } from "./series.js";
 import { ticksOf } from "./ticks.js";
@@ -141,10 +142,4 @@ function comparedTrace(one, { chart, width }) {
   const x = times(points.map((point) => ({ ...point, at: point.at + middle })));
   return [{ ...quiet, type: "scatter", name: one.label, meta: "compared", x, y: values(points), mode: "lines",
     connectgaps: false, line: { color: faded(one.colour, 0.42), width: 1.5, ...(chart === "bar" ? { shape: "hvh" } : {}) } }];
-}
-
-/** A colour of the style sheet, `#rrggbb`, let through. */
-function faded(colour, opacity) {
-  const [red, green, blue] = [1, 3, 5].map((place) => Number.parseInt(colour.slice(place, place + 2), 16));
-  return `rgba(${red},${green},${blue},${opacity})`;
 }

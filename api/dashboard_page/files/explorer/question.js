@@ -10,7 +10,6 @@ export const RANGES = ["15m", "1h", "24h", "7d", "30d"];
 export const INTERVALS = ["auto", "1m", "5m", "15m", "1h", "1d"];
 export const COMPARISONS = ["previous", "1d", "7d"];
 export const CHARTS = ["line", "area", "bar"];
-export const OTHER = "__other__";
 
 const SECONDS = { s: 1, m: 60, h: 3600, d: 86400, w: 604800 };
 const DEFAULTS = { interval: "auto", fill: "none", chart: "line", last: "24h", live: "1" };

@@ -2,14 +2,12 @@
 //
 // Belongs here: pure arrangement of what the API answered. Does not belong here: drawing (`figure`), words (`words`).
 
-const WIDTHS = { "1m": 60, "5m": 300, "15m": 900, "1h": 3600, "1d": 86400 };
+import { OTHER } from "../others.js";
+
 const MUCH = 3;
 
 /** The results of an answer, one or several. */
 export const resultsOf = (answer) => answer.results ?? [answer.result];
-
-/** The width of buckets in ms; of days the usual one. */
-export const widthOf = (interval) => WIDTHS[interval] * 1000;
 
 /** One text for one set of dimensions. */
 export function keyOf(dimensions) {
@@ -42,7 +40,7 @@ export function seriesOf(answer) {
 }
 
 /** Whether it is what is left of the top, or beyond the budget. */
-export const isRest = (series) => Number(Object.values(series.dimensions).includes("__other__"));
+export const isRest = (series) => Number(Object.values(series.dimensions).includes(OTHER));
 
 /** Every bucket in which some series has a point, ascending, with what the answer says of it. */
 export function bucketsOf(series) {

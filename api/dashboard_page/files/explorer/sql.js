@@ -3,10 +3,12 @@
 // Belongs here: what the API computes, said in SQL, or said that SQL has not got it. Does not belong here: the question
 // (`question`), other languages (`request_forms`).
 
+import { widthOf } from "../buckets.js";
+import { OTHER } from "../others.js";
+import { literal } from "../sql_text.js";
 import { isRateOfSum } from "./catalog.js";
-import { isoOf, OTHER } from "./question.js";
+import { isoOf } from "./question.js";
 
-const WIDTHS = { "1m": 60, "5m": 300, "15m": 900, "1h": 3600, "1d": 86400 };
 const STORED_QUANTILES = ["p50", "p95", "p99"];
 const SETTLED_ONLY = "-- Settled rows only: what has landed since the last merge is in the API's answer alone.";
 
@@ -184,7 +186,7 @@ function sumsOf(aggregation) {
 }
 
 function secondsText(plan) {
-  if (plan.interval !== "1d" || plan.zone === "UTC") return `${WIDTHS[plan.interval]}.0`;
+  if (plan.interval !== "1d" || plan.zone === "UTC") return `${widthOf(plan.interval) / 1000}.0`;
   const zone = literal(plan.zone);
   const local = `(date_trunc('day', min(time_bucket) AT TIME ZONE ${zone}))`;
   return `extract(epoch FROM (${local} + interval '1 day') AT TIME ZONE ${zone} - ${local} AT TIME ZONE ${zone})`;
@@ -221,7 +223,7 @@ function rangeConditions(plan, column) {
 /** The bucket that one is compared with. */
 function earlierOf(plan, at) {
   if (plan.compare !== "previous") return shifted(plan, at, plan.compare === "7d" ? 7 : 1);
-  const width = WIDTHS[plan.interval] * 1000;
+  const width = widthOf(plan.interval);
   if (plan.interval === "1d" && plan.zone !== "UTC") {
     return shifted(plan, at, daysBetween(plan));
   }
@@ -279,11 +281,6 @@ function intervalText(last) {
 
 function identifier(name) {
   return /^[a-z_]+$/.test(name) ? name : `"${name.replaceAll('"', '""')}"`;
-}
-
-function literal(text) {
-  const quoted = `'${text.replaceAll("'", "''")}'`;
-  return text.includes("\\") ? `E${quoted.replaceAll("\\", "\\\\")}` : quoted;
 }
 
 function indented(text) {

@@ -2,7 +2,8 @@
 
 import { h } from "../dom.js";
 import * as format from "../format.js";
-import { badge, literal, moment, panel, segments, table } from "./parts.js";
+import { literal } from "../sql_text.js";
+import { badge, moment, panel, segments, table } from "./parts.js";
 
 const ONLY = [["", "all"], ["dead", "with dead letters"], ["duplicates", "with duplicates"], ["skipped", "with skipped offsets"], ["notes", "moved by a person"]];
 

@@ -84,9 +84,6 @@ export function interval(period) {
   return `interval '${count} ${unit === "d" ? "days" : "hours"}'`;
 }
 
-/** A text as SQL's literal. */
-export const literal = (text) => `'${String(text).replaceAll("'", "''")}'`;
-
 /** A number of things in words: `1 gap`, `2 gaps`. */
 export const counted = (count, one, several = `${one}s`) => `${format.exact(count)} ${count === 1 ? one : several}`;
 

@@ -1,9 +1,10 @@
 // The charts of the overview on one board: their cards, what they ask for, what is kept, and when each is drawn.
 
 import { h, setText } from "../dom.js";
+import { widthOf } from "../buckets.js";
 import { seriesColour } from "../charts.js";
 import { colour } from "../theme.js";
-import { Kept, WIDTHS } from "./kept.js";
+import { Kept } from "./kept.js";
 import { PANELS, SQL } from "./panels.js";
 
 const SPELLED = { m: "minutes", h: "hours", d: "days" };
@@ -13,7 +14,7 @@ export class Board {
   constructor(context, settings) {
     this.context = context;
     this.settings = settings;
-    this.width = WIDTHS[settings.interval];
+    this.width = widthOf(settings.interval);
     this.panels = PANELS.map((panel) => this.panel(panel));
     this.element = h("div", { class: "grid charts" }, this.panels.map((one) => one.card));
   }

@@ -1,9 +1,6 @@
 // Points that are kept between reads: the whole range once, then its last buckets again and again.
 
-const OTHER = "__other__";
-
-/** Milliseconds of a bucket. */
-export const WIDTHS = { "1m": 60_000, "5m": 300_000, "15m": 900_000, "1h": 3_600_000, "1d": 86_400_000 };
+import { OTHER } from "../others.js";
 
 /** The series of one query, each a map from the start of a bucket (ms) to its point. Bounded by the range. */
 export class Kept {

@@ -5,6 +5,7 @@
 // {now, width, zone, colour}; times are milliseconds, `width` is that of a bucket.
 
 import * as format from "../format.js";
+import { literal } from "../sql_text.js";
 import { bars, candles, cumulated, line, told } from "./traces.js";
 
 const TOP = 8;
@@ -86,5 +87,5 @@ export const SQL = {
     `  AND interval = '${interval}'\n  AND time_bucket >= now() - interval '${range}'\nORDER BY time_bucket;`,
   candles: (interval, range, symbol) =>
     "SELECT time_bucket, open, high, low, close, volume\nFROM market_analytics\n" +
-    `WHERE symbol = '${(symbol ?? "").replaceAll("'", "''")}' AND interval = '${interval}'\n  AND time_bucket >= now() - interval '${range}'\nORDER BY time_bucket;`,
+    `WHERE symbol = ${literal(symbol ?? "")} AND interval = '${interval}'\n  AND time_bucket >= now() - interval '${range}'\nORDER BY time_bucket;`,
 };

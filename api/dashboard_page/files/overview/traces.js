@@ -1,5 +1,6 @@
 // Traces of Plotly from kept points. The bucket that is not over is drawn apart: dashed, or hatched.
 
+import { faded } from "../colours.js";
 import * as format from "../format.js";
 import { titleOf } from "./kept.js";
 
@@ -64,7 +65,7 @@ function pieces({ x, values, times, isOpen, title, colour, fills = false }) {
   const settled = {
     ...look, x: isWhole ? x : x.slice(0, begin), y: isWhole ? values : values.slice(0, begin),
     line: { color: colour, width: 2 },
-    ...(fills ? { fill: "tozeroy", fillcolor: transparent(colour) } : {}),
+    ...(fills ? { fill: "tozeroy", fillcolor: faded(colour, 0.12) } : {}),
   };
   if (isWhole) return [settled];
   const from = Math.max(0, begin - 1);
@@ -105,11 +106,6 @@ export function candles(prices, volume, view) {
       yaxis2: { domain: [0, 0.2], nticks: 3, rangemode: "tozero" },
     },
   };
-}
-
-function transparent(colour) {
-  const [red, green, blue] = [1, 3, 5].map((at) => Number.parseInt(colour.slice(at, at + 2), 16));
-  return `rgba(${red},${green},${blue},0.12)`;
 }
 
 /** What the last whole bucket says, for people who listen. */

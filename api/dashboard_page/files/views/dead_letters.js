@@ -4,8 +4,9 @@ import { emptyState, errorState, h, textField } from "../dom.js";
 import { actionButtons, notice } from "../operations/decisions.js";
 import { groupsTable, lettersTable } from "../operations/letter_tables.js";
 import { letterPage } from "../operations/letter.js";
-import { counted, interval, literal, panel, segments, since, swap, troubles } from "../operations/parts.js";
+import { counted, interval, panel, segments, since, swap, troubles } from "../operations/parts.js";
 import { poll } from "../polling.js";
+import { literal } from "../sql_text.js";
 
 const PATH = "/api/v1/dead-letters";
 const STATES = [["open", "open"], ["replayed", "replayed"], ["discarded", "discarded"], ["all", "all"]];

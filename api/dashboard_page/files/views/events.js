@@ -3,6 +3,7 @@
 import { emptyState, errorState, h, setText, textField } from "../dom.js";
 import { openEvent } from "../events/event_dialog.js";
 import { Rows } from "../events/rows.js";
+import { literal } from "../sql_text.js";
 
 const FIRST = 100;
 const WAITING = 300;
@@ -159,17 +160,16 @@ function filtersOf(params) {
 }
 
 function sqlOf(filters) {
-  const quoted = (text) => `'${text.replaceAll("'", "''")}'`;
   const where = ["timestamp >= now() - interval '1 hour'"];
-  const types = (filters.event_type ?? []).map((type) => (type.endsWith("*") ? `event_type LIKE ${quoted(`${type.slice(0, -1).replace(/[%_\\]/g, "\\$&")}%`)}` : `event_type = ${quoted(type)}`));
+  const types = (filters.event_type ?? []).map((type) => (type.endsWith("*") ? `event_type LIKE ${literal(`${type.slice(0, -1).replace(/[%_\\]/g, "\\$&")}%`)}` : `event_type = ${literal(type)}`));
   if (types.length) where.push(types.length > 1 ? `(${types.join(" OR ")})` : types[0]);
-  for (const name of ["user_id", "session_id"]) if (filters[name]) where.push(`${name} = ${quoted(filters[name])}`);
+  for (const name of ["user_id", "session_id"]) if (filters[name]) where.push(`${name} = ${literal(filters[name])}`);
   const signs = { gt: ">", gte: ">=", lt: "<", lte: "<=" };
   for (const filter of filters.property ?? []) {
     const [name, operator, ...rest] = filter.split(":");
     const value = rest.join(":");
-    if (operator === "eq") where.push(`properties ->> ${quoted(name)} = ${quoted(value)}`);
-    else if (operator in signs) where.push(`(properties ->> ${quoted(name)})::numeric ${signs[operator]} ${Number(value) || 0}`);
+    if (operator === "eq") where.push(`properties ->> ${literal(name)} = ${literal(value)}`);
+    else if (operator in signs) where.push(`(properties ->> ${literal(name)})::numeric ${signs[operator]} ${Number(value) || 0}`);
     else return null;
   }
   return `SELECT timestamp, event_type, user_id, session_id, properties\nFROM events\nWHERE ${where.join("\n  AND ")}\nORDER BY timestamp DESC\nLIMIT 100;`;

@@ -4,8 +4,9 @@ import { errorState, h, textField } from "../dom.js";
 import { equation, gapsPanel, topicsTable } from "../operations/conservation.js";
 import { batchesPanel } from "../operations/batches.js";
 import { proof } from "../operations/proof.js";
-import { PERIODS, announcer, interval, literal, panel, segments, since, swap, troubles } from "../operations/parts.js";
+import { PERIODS, announcer, interval, panel, segments, since, swap, troubles } from "../operations/parts.js";
 import { poll } from "../polling.js";
+import { literal } from "../sql_text.js";
 
 const PATH = "/api/v1/ledger";
 

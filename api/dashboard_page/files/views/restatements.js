@@ -2,8 +2,9 @@
 
 import { choiceField, emptyState, errorState, h, textField } from "../dom.js";
 import * as format from "../format.js";
-import { ago, badge, literal, moment, panel, swap, table, troubles } from "../operations/parts.js";
+import { ago, badge, moment, panel, swap, table, troubles } from "../operations/parts.js";
 import { poll } from "../polling.js";
+import { literal } from "../sql_text.js";
 
 const PATH = "/api/v1/restatements";
 const PAGE = 50;

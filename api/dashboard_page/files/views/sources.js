@@ -2,8 +2,10 @@
 
 import { emptyState, errorState, h, textField } from "../dom.js";
 import * as format from "../format.js";
-import { PERIODS, ago, badge, counted, interval, literal, panel, rate, segments, since, swap, table, troubles } from "../operations/parts.js";
+import { OTHER } from "../others.js";
+import { PERIODS, ago, badge, counted, interval, panel, rate, segments, since, swap, table, troubles } from "../operations/parts.js";
 import { poll } from "../polling.js";
+import { literal } from "../sql_text.js";
 
 const PATH = "/api/v1/sources";
 const LATE_MS = 60_000;
@@ -56,7 +58,7 @@ function topic(source, producers, place, context) {
 function columns(context) {
   const now = Date.now();
   return [
-    { title: "Producer", isHeader: true, cell: (one) => (one.producer === "__other__" ? "others, beyond 200 names" : one.producer ?? h("span", { class: "quiet" }, "gives no name")) },
+    { title: "Producer", isHeader: true, cell: (one) => (one.producer === OTHER ? "others, beyond 200 names" : one.producer ?? h("span", { class: "quiet" }, "gives no name")) },
     { title: "Messages/s", end: true, cell: (one) => rate(one.rate) },
     { title: "Read", end: true, cell: (one) => format.exact(one.read) },
     { title: "Late, p50", end: true, cell: (one) => late(one.lateness_p50_ms) },
