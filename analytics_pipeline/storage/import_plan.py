@@ -14,12 +14,12 @@ from analytics_pipeline.settings import Settings
 from analytics_pipeline.storage.connection import Connection
 from analytics_pipeline.storage.import_definitions import Verdict, judge
 from analytics_pipeline.storage.original import Original
+from analytics_pipeline.storage.retention import raw_floor
 
 SKEW = timedelta(minutes=1)
 """How far the original's clock may be from ours."""
 _DAY = timedelta(days=1)
 
-_FLOOR = "SELECT raw_floor FROM retention_state"
 _CAUGHT_UP = """
 SELECT count(*), count(*) FILTER (WHERE caught_up_at IS NULL), min(caught_up_at)
 FROM ingest_offsets WHERE NOT is_retired
@@ -132,10 +132,7 @@ def _horizon(connection: Connection, settings: Settings, now: datetime) -> datet
 
 def _line(connection: Connection, settings: Settings, now: datetime) -> datetime:
     """The start of the first UTC day that may still land."""
-    row = connection.execute(_FLOOR).fetchone()
-    assert row is not None
-    floor: datetime = row[0]
-    return max(Limits.of(settings).oldest(now), floor)
+    return max(Limits.of(settings).oldest(now), raw_floor(connection))
 
 
 def _refuse_old(begin: datetime | str | None, line: datetime, settings: Settings, now: datetime) -> None:

@@ -29,6 +29,7 @@ from analytics_pipeline.storage.landing import Lander
 from analytics_pipeline.storage.offsets import Span
 from analytics_pipeline.storage.original import Row
 from analytics_pipeline.storage.refusals import split_at_floor
+from analytics_pipeline.storage.retention import raw_floor
 
 _ALONE = "SELECT pg_advisory_xact_lock(%s, 1)"
 _NEXT_OFFSET = "SELECT coalesce(max(next_offset), 0) FROM ingest_batches WHERE source = %s AND partition = %s"
@@ -56,7 +57,6 @@ CROSS JOIN LATERAL (
     OFFSET 0
 ) AS known
 """
-_FLOOR = "SELECT raw_floor FROM retention_state"
 
 
 @dataclass(frozen=True)
@@ -151,9 +151,7 @@ def preview(
     """
     with connection.transaction(), connection.cursor() as cursor:
         decoded = _judged(cursor, progress, rows, 0, rules)
-        floor = cursor.execute(_FLOOR).fetchone()
-        assert floor is not None
-        events, dead = split_at_floor(decoded, floor[0])
+        events, dead = split_at_floor(decoded, raw_floor(cursor))
         known = 0
         if events.num_rows:
             ids = [rows[at].id for at in events["source_offset"].to_pylist()]

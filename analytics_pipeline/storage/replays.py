@@ -34,6 +34,7 @@ from analytics_pipeline.storage.copying import Cursor
 from analytics_pipeline.storage.dead_letters import MATCHING, Filter
 from analytics_pipeline.storage.landing import CommitUnknown, Lander, TimedOut
 from analytics_pipeline.storage.refusals import split_at_floor
+from analytics_pipeline.storage.retention import raw_floor
 
 BATCH_SIZE = 2_000
 _MOST_BYTES = 32 * 2**20
@@ -50,7 +51,6 @@ SELECT id, source, partition, source_offset, key, value, headers, coalesce(messa
 FROM dead_letter_events WHERE id = ANY(%s) AND status = 'open' ORDER BY id FOR UPDATE SKIP LOCKED
 """
 _LAST = "SELECT coalesce(max(id), 0) FROM dead_letter_events"
-_FLOOR = "SELECT raw_floor FROM retention_state"
 _SETTLE = """
 UPDATE dead_letter_events SET
     status = 'replayed', replay_batch_id = %s, settled_at = clock_timestamp(), attempts = attempts + 1,
@@ -245,11 +245,11 @@ def preview(
         connection = lander.connection
         with connection.cursor() as cursor:
             found = search.take(cursor, min(batch_size, left or batch_size))
-            floor = cursor.execute(_FLOOR).fetchone()
+            floor = raw_floor(cursor)
         connection.rollback()
         search.go_on()
-        if found is not None and floor is not None:
-            _, dead = split_at_floor(found.decoded, floor[0])
+        if found is not None:
+            _, dead = split_at_floor(found.decoded, floor)
             left = None if left is None else left - search.tried
             yield Replayed(
                 tried=search.tried,

@@ -16,6 +16,7 @@ from analytics_pipeline.retention.plan import Kind, Partition, Plan, Policy, pla
 from analytics_pipeline.settings import Retention
 from analytics_pipeline.storage.archive import Archive, ArchiveFault
 from analytics_pipeline.storage.connection import Connection, Lock
+from analytics_pipeline.storage.copying import Cursor
 from analytics_pipeline.storage.patience import Held as Held
 from analytics_pipeline.storage.patience import patiently
 from analytics_pipeline.storage.removal import Outcome, remove
@@ -106,9 +107,15 @@ def read_plan(connection: Connection, *, now: datetime, rules: list[Policy] | No
     known = [Partition(*row) for row in connection.execute(_PARTITIONS)]
     if rules is None:
         rules = _policies_in_force(connection)
-    row = connection.execute(_FLOOR).fetchone()
+    return plan(known, rules, now=now, floor=raw_floor(connection))
+
+
+def raw_floor(asked: Connection | Cursor) -> datetime:
+    """Before when events are refused, as this transaction sees it."""
+    row = asked.execute(_FLOOR).fetchone()
     assert row is not None
-    return plan(known, rules, now=now, floor=row[0])
+    floor: datetime = row[0]
+    return floor
 
 
 def preview(connection: Connection, settings: Retention, *, now: datetime) -> list[Outcome]:
