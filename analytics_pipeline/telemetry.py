@@ -148,7 +148,7 @@ INGEST_LAG = Gauge(
     ["topic", "partition"],
     multiprocess_mode="livemostrecent",
 )
-INGEST_PAUSED = Gauge(
+INGEST_STOPPED = Gauge(
     "analytics_ingest_partitions_stopped",
     "Partitions stopped by an error a person must look at",
     multiprocess_mode="livesum",

@@ -17,7 +17,7 @@ from analytics_pipeline.ingest.consumer import Bounds, Consumer, Partition, Unan
 from analytics_pipeline.ingest.landings import Landings
 from analytics_pipeline.ingest.owned import Owned
 from analytics_pipeline.ingest.topic_ids import NoTopicIds, TopicIdSource
-from analytics_pipeline.telemetry import INGEST_PAUSED
+from analytics_pipeline.telemetry import INGEST_STOPPED
 
 _log = structlog.get_logger(__name__)
 
@@ -103,7 +103,7 @@ class Ownership:
         for key in partitions:
             owned = self._owned.pop(key, None)
             if owned is not None and owned.stopped is not None:
-                INGEST_PAUSED.dec()
+                INGEST_STOPPED.dec()
             self._unclaimed.pop(key, None)
             self._unanswered.pop(key, None)
         if partitions:
@@ -132,7 +132,7 @@ class Ownership:
             return
         owned.rewind(owned.next_offset)
         owned.stopped = why
-        INGEST_PAUSED.inc()
+        INGEST_STOPPED.inc()
         _log.error(
             "partition stopped", topic=key[0], partition=key[1], next_offset=owned.next_offset, reason=why
         )
@@ -190,7 +190,7 @@ class Ownership:
                 self.lose(key)
             else:
                 del self._owned[key]
-                INGEST_PAUSED.dec()
+                INGEST_STOPPED.dec()
                 self._unclaimed[key] = self._clock()
 
     def _claim_due(self) -> None:
