@@ -17,6 +17,8 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, multiprocess, values
 from prometheus_client.metrics import MetricWrapperBase
 
+from analytics_pipeline.settings import SHARED_FOLDER
+
 _IS_SHARED = values.ValueClass.__name__ == "MmapedValue"
 _HOST = socket.gethostname().replace("_", "-")
 _LIVE_GAUGES = "gauge_live*_*.db"
@@ -35,7 +37,7 @@ class _Presence:
     """
 
     def __init__(self) -> None:
-        self._folder = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])  # noqa: TID251 - prometheus_client's own
+        self._folder = Path(os.environ[SHARED_FOLDER])  # noqa: TID251 - prometheus_client's own
         self._file = -1
         self.announce()
         os.register_at_fork(after_in_child=self.announce)
@@ -100,7 +102,7 @@ def newest_values(gauge: Gauge, *labels: str) -> dict[tuple[str, ...], float]:
     """
     families = list(gauge.collect())
     if _IS_SHARED:
-        folder = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])  # noqa: TID251 - prometheus_client's own
+        folder = Path(os.environ[SHARED_FOLDER])  # noqa: TID251 - prometheus_client's own
         _forget_the_dead(folder)
         files = [str(path) for path in folder.glob(_NEWEST_GAUGES)]
         names = {family.name for family in families}

@@ -18,7 +18,7 @@ from granian.server.mp import MPServer
 
 from analytics_pipeline import logs, tracing
 from analytics_pipeline.errors import AnalyticsError, EnvironmentFault
-from analytics_pipeline.settings import Settings, environment, load_settings, project_file
+from analytics_pipeline.settings import SHARED_FOLDER, Settings, environment, load_settings, project_file
 from api.side_servers import health_app, metrics_app, serve_beside
 from api.worker import load
 
@@ -37,7 +37,7 @@ def run(settings: Settings, *, reload: bool = False) -> int:
     # Spawned, not forked: this process has threads.
     multiprocessing.set_start_method("spawn", force=True)
     with tempfile.TemporaryDirectory(prefix="b25-metrics-") as own_folder:
-        shared = settings.metrics.folder or environment().get("PROMETHEUS_MULTIPROC_DIR") or own_folder
+        shared = settings.metrics.folder or environment().get(SHARED_FOLDER) or own_folder
         folder = Path(shared)
         folder.mkdir(parents=True, exist_ok=True)
         if settings.metrics.enabled:

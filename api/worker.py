@@ -11,12 +11,12 @@ from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
-from analytics_pipeline.settings import Settings
+from analytics_pipeline.settings import SHARED_FOLDER, Settings
 
 
 def load(settings: Settings, metrics_folder: Path, stopping: Event) -> Any:
     """Make the ASGI application of this process; `stopping` is set when the server was asked to stop."""
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(metrics_folder)  # noqa: TID251 - prometheus_client reads it
+    os.environ[SHARED_FOLDER] = str(metrics_folder)  # noqa: TID251 - prometheus_client reads it
     from analytics_pipeline import logs
     from api.app import create_app
 
