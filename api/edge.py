@@ -24,9 +24,9 @@ from analytics_pipeline.settings import Settings
 from api.access import Rules, public_prefixes
 from api.audit import SUBJECT, AuditTrail
 from api.bodies import Bodies
+from api.deadline import Deadline, TimeIsUp
 from api.errors import MEDIA_TYPE, HttpProblem, Problem, Unavailable, internal_problem
 from api.gate import Admission, Gate, Headers, caller_of
-from api.patience import Patience, TimeIsUp
 from api.principal import PRINCIPAL, Principal
 from api.reads import CACHE_CONTROL, CachedReads
 from api.timing import HEADER as TIMING
@@ -180,7 +180,7 @@ class _Exchange:
         self._started_at = time.perf_counter()
         self._request_id = edge.request_id(self._headers.get(b"x-request-id"))
         self._own_headers: Headers = []
-        self._patience: Patience | None = None
+        self._deadline: Deadline | None = None
         self._timing: Timing | None = None
         scope[REQUEST_ID] = self._request_id
 
@@ -225,8 +225,8 @@ class _Exchange:
 
     async def _deliver(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            if self._patience is not None:  # what streams now is bounded by how quickly it is taken
-                self._patience.let_go()
+            if self._deadline is not None:  # what streams now is bounded by how quickly it is taken
+                self._deadline.let_go()
             if self._scope["method"] not in _HARMLESS and not self._edge.only_reads(
                 self._scope["method"], self._matched
             ):
@@ -279,7 +279,7 @@ class _Exchange:
     async def _in_time(self, work: Awaitable[None]) -> None:
         """Do it, as long as its answer begins in time."""
         try:
-            with Patience(asyncio.get_running_loop().time() + self._edge.request_timeout) as self._patience:
+            with Deadline(asyncio.get_running_loop().time() + self._edge.request_timeout) as self._deadline:
                 await work
         except TimeIsUp:
             _log.warning("request_timeout", request_id=self._request_id, route=self._matched)
@@ -299,7 +299,7 @@ class _Exchange:
         if self._waited_since is None:
             self._waited_since = asyncio.get_running_loop().time()
         try:
-            with Patience(self._waited_since + self._edge.read_timeout):
+            with Deadline(self._waited_since + self._edge.read_timeout):
                 message = await self._receive()
         except TimeIsUp:
             raise _body_too_slow("server.read_timeout") from None

@@ -4,18 +4,18 @@ import asyncio
 
 import pytest
 
-from api.patience import Patience, TimeIsUp
+from api.deadline import Deadline, TimeIsUp
 
 
 @pytest.mark.parametrize(("is_cancelled", "raised"), [(False, TimeIsUp), (True, asyncio.CancelledError)])
 def test_the_end_of_time_is_told_from_being_cancelled(
     is_cancelled: bool, raised: type[BaseException]
 ) -> None:
-    begun: list[Patience] = []
+    begun: list[Deadline] = []
 
     async def work() -> None:
-        with Patience(asyncio.get_running_loop().time() + 60) as patience:
-            begun.append(patience)
+        with Deadline(asyncio.get_running_loop().time() + 60) as deadline:
+            begun.append(deadline)
             await asyncio.Event().wait()
 
     async def run() -> None:

@@ -13,7 +13,7 @@ class TimeIsUp(Exception):
     """The block took too long; raised in its place."""
 
 
-class Patience:
+class Deadline:
     """A block of the current task that is cancelled at a time of the loop's clock, unless it ends or is let go first.
 
     Raises:
