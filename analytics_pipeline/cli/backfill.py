@@ -90,8 +90,8 @@ def backfill(
         metric_ids = work.ids_of(metric or [], catalog)
         if not dry_run:
             work.check_registered(opened, metric_ids or [], catalog)
-        if end is None and (reach := work.reach_of(opened, catalog, metric_ids)) is not None:
-            last = max(last, reach)
+        if end is None and (needed := work.needed_until(opened, catalog, metric_ids)) is not None:
+            last = max(last, needed)
         hours = work.whole_hours(first, last)
         planned = work.plan(opened, hours, catalog=catalog, metric_ids=metric_ids, restart=restart or dry_run)
         shown = _Shown(shown_at, limit, as_json=as_json, is_preview=dry_run)

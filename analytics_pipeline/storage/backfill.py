@@ -141,9 +141,11 @@ def check_registered(connection: Connection, metric_ids: Sequence[str], catalog:
         )
 
 
-def reach_of(connection: Connection, catalog: Catalog, metric_ids: Collection[str] | None) -> datetime | None:
+def needed_until(
+    connection: Connection, catalog: Catalog, metric_ids: Collection[str] | None
+) -> datetime | None:
     """How far a backfill of these metrics, or of all, has to go to leave no hole before what they answer already."""
-    return metric_versions.reach(connection, catalog.by_id if metric_ids is None else metric_ids)
+    return metric_versions.available_from(connection, catalog.by_id if metric_ids is None else metric_ids)
 
 
 def raw_begin(connection: Connection) -> datetime:

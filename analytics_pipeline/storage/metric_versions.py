@@ -68,7 +68,7 @@ _INCOMPLETE = """
 SELECT metric_id FROM metric_versions WHERE superseded_at IS NULL AND available_from > %(hour)s
 UNION SELECT metric_id FROM metric_gaps WHERE hour = %(hour)s
 """
-_REACH = """
+_AVAILABLE_FROM = """
 SELECT max(available_from) FROM metric_versions WHERE metric_id = ANY(%s) AND superseded_at IS NULL
 """
 _CLOSE = """
@@ -228,9 +228,9 @@ def complete_in(connection: Connection, metric_ids: Collection[str], hour: datet
     return [metric_id for metric_id in metric_ids if metric_id not in incomplete]
 
 
-def reach(connection: Connection, metric_ids: Collection[str]) -> datetime | None:
+def available_from(connection: Connection, metric_ids: Collection[str]) -> datetime | None:
     """From when on all of these metrics answer: a backfill that goes so far leaves no hole."""
-    row = connection.execute(_REACH, (list(metric_ids),)).fetchone()
+    row = connection.execute(_AVAILABLE_FROM, (list(metric_ids),)).fetchone()
     return row[0] if row else None
 
 

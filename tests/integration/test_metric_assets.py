@@ -147,7 +147,7 @@ def test_a_backfill_from_the_command_line_makes_the_metric_fresh_too(
     ids = [BUILT_IN.by_name[NAME].metric_id]
 
     def carry_out(first: datetime) -> None:
-        hours = backfill.whole_hours(first, max(now, backfill.reach_of(db, BUILT_IN, ids)))
+        hours = backfill.whole_hours(first, max(now, backfill.needed_until(db, BUILT_IN, ids)))
         planned = backfill.plan(db, hours, metric_ids=ids)
         for _ in backfill.carry_out(db, database, planned, run_id="cli", before_hour=lambda: None):
             pass

@@ -127,7 +127,7 @@ def test_an_edited_metric_before_during_and_after_its_backfill(
     fleet.land(OLD, PAST + timedelta(hours=1))
     settle(db)
     assert register(db, NEW) == [NAME]
-    following = metric_versions.reach(db, [AFTER])
+    following = metric_versions.available_from(db, [AFTER])
     assert following is not None
     fleet.land(NEW, following)
     before = {PAST: [("old", 20.0)], PAST + timedelta(hours=1): [("old", 20.0)]}
@@ -178,7 +178,7 @@ def test_an_old_ingest_beside_a_new_one(database: str, db: Connection, fleet: Fl
     register(db, OLD)
     fleet.land(OLD, PAST)
     register(db, NEW)
-    now = metric_versions.reach(db, [AFTER])
+    now = metric_versions.available_from(db, [AFTER])
     assert now is not None
     hour = now.replace(minute=0)
     fleet.land(NEW, now)
@@ -263,7 +263,7 @@ def test_a_deployment_that_is_rolled_back(database: str, db: Connection, fleet: 
     fleet.land(NEW, PAST)
     assert gaps(database) == {(BEFORE, PAST)}  # the old one answers for that time, and did not see it
     assert register(db, OLD) == [NAME]
-    again = metric_versions.reach(db, [BEFORE])
+    again = metric_versions.available_from(db, [BEFORE])
     assert again is not None
     fleet.land(OLD, again)
     assert served(database, "1m")[again] == [("old", 20.0)]
@@ -313,7 +313,7 @@ def test_the_api_says_which_definition_a_point_is_from(database: str, db: Connec
         api.soon(lambda: points("1h", PAST), [{"value": 20.0}])
         register(db, NEW)
         api.soon(lambda: points("1h", PAST), [{"value": 20.0, "predecessor": True}])
-        following = metric_versions.reach(db, [AFTER])
+        following = metric_versions.available_from(db, [AFTER])
         assert following is not None
         fleet.land(NEW, following)
         api.soon(lambda: points("1m", following), [{"value": 2.0}])

@@ -156,7 +156,7 @@ def test_a_rollback_brings_it_back_and_its_history_is_not_touched(
     assert metric_versions.register(db, OLD.metrics) == [NAME]
     assert declare(db, OLD.by_id) == []
     assert in_force(db)
-    following = metric_versions.reach(db, [REMOVED])
+    following = metric_versions.available_from(db, [REMOVED])
     assert following is not None
     landings.land(OLD, following)
     assert volume(database) == {BEFORE: 20.0, following: 20.0}

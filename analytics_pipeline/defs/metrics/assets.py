@@ -20,7 +20,7 @@ from analytics_pipeline.defs.rollups.reports import PREVIEWED, Preview
 from analytics_pipeline.errors import ConfigurationError
 from analytics_pipeline.rollups.catalog import BUILT_IN, Metric
 from analytics_pipeline.rollups.schema import LEVELS
-from analytics_pipeline.storage.backfill import raw_begin, reach_of
+from analytics_pipeline.storage.backfill import needed_until, raw_begin
 from analytics_pipeline.storage.connection import Connection
 from analytics_pipeline.storage.metric_versions import in_service
 
@@ -64,7 +64,7 @@ def _asked(pipeline: Pipeline, config: MetricBackfill, chosen: Sequence[Metric])
         _see_in_force(connection, chosen)
         now, catalog = pipeline.now(), pipeline.catalog(connection)
         if not config.end:
-            now = max(now, reach_of(connection, catalog, [metric.metric_id for metric in chosen]) or now)
+            now = max(now, needed_until(connection, catalog, [metric.metric_id for metric in chosen]) or now)
         return hours_of(config, now, begin=raw_begin(connection))
 
     return Asked(hours, [metric.name for metric in chosen], is_preview=config.dry_run)
