@@ -25,6 +25,7 @@ from analytics_pipeline.local_stack.redis import Redis
 from analytics_pipeline.local_stack.service import Service
 from analytics_pipeline.settings import settings
 from analytics_pipeline.storage.connection import Connection, connect
+from analytics_pipeline.storage.landing import Lander
 from analytics_pipeline.storage.migrations import migrate
 from analytics_pipeline.storage.partitions import ensure_partitions
 from analytics_pipeline.storage.retention import write_policies
@@ -162,6 +163,27 @@ def redis_server(state_folder: Path) -> Iterator[Redis]:
     server = Redis(state_folder / "redis", port=free_port())
     for _ in running(server.service(), state_folder):
         yield server
+
+
+@pytest.fixture
+def now() -> datetime:
+    """The present, the same throughout a test."""
+    return datetime.now(UTC)
+
+
+@pytest.fixture
+def connection(database: str) -> Iterator[Connection]:
+    """A connection to the test's database, and nothing else."""
+    with connect(database, name="test", autocommit=True) as opened:
+        yield opened
+
+
+@pytest.fixture
+def lander(database: str) -> Iterator[Lander]:
+    """What lands batches in the test's database."""
+    made = Lander(database, name="landing-test")
+    yield made
+    made.close()
 
 
 @pytest.fixture

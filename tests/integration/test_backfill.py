@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -64,12 +64,6 @@ def command(config: Path, *arguments: str) -> list[str]:
         "analytics", "backfill", *arguments,
         "--config", str(config), "--state-folder", str(config.parent / "none"),
     ]  # fmt: skip
-
-
-@pytest.fixture
-def connection(database: str) -> Iterator[Connection]:
-    with connect(database, name="test", autocommit=True) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -50,13 +50,6 @@ LATER = Definitions({"order.placed": compile_definition("order.placed", 4, {})})
 
 
 @pytest.fixture
-def lander(database: str) -> Iterator[Lander]:
-    made = Lander(database, name="landing-test")
-    yield made
-    made.close()
-
-
-@pytest.fixture
 def opened(database: str) -> Iterator[Connection]:
     with psycopg.connect(database, autocommit=True) as connection:
         yield connection

@@ -34,11 +34,6 @@ def definitions(db: Connection) -> dg.Definitions:
     return definitions
 
 
-@pytest.fixture
-def now() -> datetime:
-    return datetime.now(UTC)
-
-
 def trade(now: datetime, hours: int = 3, orders: int = 5) -> list[Event]:
     found = []
     for hour in range(hours):

@@ -1,7 +1,7 @@
 """Rows about rollups that nobody asks for any more, and those that are still asked for."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -14,11 +14,6 @@ from analytics_pipeline.storage.partitions import ensure_range
 DAY = timedelta(days=1)
 KEEP = Retention(restatements="10d")
 NOTHING = ForgottenRows(0, 0, 0, 0)
-
-
-@pytest.fixture
-def now() -> datetime:
-    return datetime.now(UTC)
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """The landing transaction on a real Postgres."""
 
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -28,13 +27,6 @@ from tests.integration.landing_rig import (
 )
 from tests.integration.test_landing_inbox import break_commit
 from tests.waiting import wait_for
-
-
-@pytest.fixture
-def lander(database: str) -> Iterator[Lander]:
-    made = Lander(database, name="landing-test")
-    yield made
-    made.close()
 
 
 def test_a_batch_lands_with_its_books(database: str, lander: Lander) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import json
 import threading
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import psycopg
@@ -18,13 +18,6 @@ from tests.integration.landing_rig import check_books, decode_inbox, event, exec
 from tests.waiting import wait_for
 
 PROCESS = uuid.UUID(int=7)
-
-
-@pytest.fixture
-def lander(database: str) -> Iterator[Lander]:
-    made = Lander(database, name="landing-test")
-    yield made
-    made.close()
 
 
 def post(conninfo: str, payloads: Sequence[bytes], process: uuid.UUID = PROCESS, each: int = 2) -> list[int]:

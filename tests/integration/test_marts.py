@@ -1,7 +1,7 @@
 """The marts: their tables, and what dbt makes of raw events."""
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import dagster as dg
@@ -53,11 +53,6 @@ ACTUAL = """
 SELECT order_id, user_id, quantity, price, filled_quantity, latency_ms, commission, timestamp, status
 FROM order_analytics ORDER BY order_id
 """
-
-
-@pytest.fixture
-def now() -> datetime:
-    return datetime.now(UTC)
 
 
 def fill_marts() -> dg.ExecuteInProcessResult:

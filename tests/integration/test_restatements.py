@@ -1,6 +1,5 @@
 """The feed of restatements: what changed after it was final, why, and in the same transaction."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
@@ -8,7 +7,7 @@ import pytest
 
 from analytics_pipeline.rollups.schema import LEVELS
 from analytics_pipeline.storage import buckets, recompute, rollups
-from analytics_pipeline.storage.connection import Connection, connect
+from analytics_pipeline.storage.connection import Connection
 from analytics_pipeline.storage.restatements import Restatement, restatements
 from tests.integration.rollup_data import land
 from tests.unit.rollups.events import SCHEMA, batch
@@ -16,12 +15,6 @@ from tests.unit.rollups.events import SCHEMA, batch
 DAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=2)
 HOUR = DAY + timedelta(hours=10)
 BUCKETS = {level: DAY if level == "1d" else HOUR for level in LEVELS}
-
-
-@pytest.fixture
-def connection(database: str) -> Iterator[Connection]:
-    with connect(database, name="test", autocommit=True) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """The retention job as Dagster runs it: what it would do, and what it did."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -18,11 +18,6 @@ from tests.integration.landed import Event, land
 
 DAY = timedelta(days=1)
 DRY = {"config": {"dry_run": True}}
-
-
-@pytest.fixture
-def now() -> datetime:
-    return datetime.now(UTC)
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import random
 import uuid
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -17,11 +17,6 @@ from tests.integration.landed import Event, land
 
 DAY = timedelta(days=1)
 KEEP = Retention(raw_events="1d", dead_letters="2d", ledger="5d")
-
-
-@pytest.fixture
-def now() -> datetime:
-    return datetime.now(UTC)
 
 
 @pytest.fixture

@@ -33,13 +33,6 @@ ORDER BY 1, 2, 3, 4, 5
 
 
 @pytest.fixture
-def connection(database: str) -> Iterator[Connection]:
-    opened = connect(database, name="test", autocommit=True)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
 def other(database: str) -> Iterator[Connection]:
     opened = connect(database, name="test-other", autocommit=True)
     yield opened

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -24,11 +24,6 @@ PAGE = (Path(__file__).parents[2] / "docs/retention.md").read_text()
 def db(database: str) -> Iterator[Connection]:
     with connect(database, name="test", autocommit=True) as connection:
         yield connection
-
-
-@pytest.fixture
-def now() -> datetime:
-    return datetime.now(UTC)
 
 
 def measured(db: Connection) -> measuring.Sizes:

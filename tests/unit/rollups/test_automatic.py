@@ -1,3 +1,5 @@
+"""Metrics that follow from the schemas of custom events: which there are, and what they add up."""
+
 import json
 import random
 from decimal import Decimal

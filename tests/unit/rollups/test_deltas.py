@@ -1,3 +1,5 @@
+"""What a batch adds to the buckets of each metric: the same numbers, and bytes, however events are batched."""
+
 import gc
 import json
 import weakref

@@ -1,3 +1,5 @@
+"""Merging the states of many series at once is merging each series alone."""
+
 import numpy as np
 import pyarrow as pa
 import pytest

@@ -1,3 +1,5 @@
+"""Rows of minutes out of a stream of chunks are those of all its events at once."""
+
 import itertools
 import random
 

@@ -1,3 +1,5 @@
+"""States of aggregations merge to the same bytes in any order, and tell quantiles and counts as exactly as they say."""
+
 import math
 import random
 

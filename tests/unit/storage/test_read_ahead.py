@@ -1,3 +1,5 @@
+"""What is read ahead: in order, never more than two in memory, and no thread stays behind."""
+
 import threading
 from collections.abc import Iterator
 
