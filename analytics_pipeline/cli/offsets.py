@@ -204,7 +204,7 @@ def _describe(move: "Move") -> list[str]:
         )
     if move.start > high:
         lines.append(
-            "the topic ends before that: it was made anew or truncated, and what it holds is read as new"
+            "the topic ends before that: it was recreated or truncated, and what it holds is read as new"
         )
     return lines
 
@@ -219,7 +219,7 @@ def _kafkas_side(row: "Standing", held: "Mapping[Partition, Bounds]") -> dict[st
     there = held.get((row.source, row.partition))
     if there is None:
         return {"low": None, "high": None, "lag": None}
-    # a topic that ends before it was made anew: all that it holds is still to be read
+    # a topic that ends before it was recreated: all that it holds is still to be read
     start = row.next_offset if row.next_offset <= there.high else there.low
     return {"low": there.low, "high": there.high, "lag": there.high - max(start, there.low)}
 

@@ -1,4 +1,4 @@
-"""When a partition has so many dead letters that something else than the messages must be wrong."""
+"""When a partition has so many dead letters that something other than the messages must be wrong."""
 
 from collections import deque
 from collections.abc import Iterable

@@ -272,7 +272,7 @@ def unreadable(key: Partition, next_offset: int, bounds: Bounds) -> str:
     what = (
         f"offsets {next_offset} to {bounds.low} were deleted before they were read"
         if next_offset < bounds.low
-        else f"the topic ends at {bounds.high}, before {next_offset}: it was made anew or truncated"
+        else f"the topic ends at {bounds.high}, before {next_offset}: it was recreated or truncated"
     )
     verb = "skip-to" if next_offset < bounds.low else "seek"
     return f"{what}; look into it, then run `analytics offsets {verb} {key[0]} {key[1]} {bounds.low}`"
@@ -281,7 +281,7 @@ def unreadable(key: Partition, next_offset: int, bounds: Bounds) -> str:
 def made_anew(key: Partition, bounds: Bounds) -> str:
     """Why a partition cannot go on although its offset exists, and what resolves it."""
     return (
-        "the topic was deleted and made anew, so that its offsets stand for other messages; look into it, then "
+        "the topic was deleted and recreated, so that its offsets stand for other messages; look into it, then "
         f"run `analytics offsets seek {key[0]} {key[1]} {bounds.low}` to read all that it holds now"
     )
 

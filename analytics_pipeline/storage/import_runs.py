@@ -241,7 +241,7 @@ class Importer:
         return progress
 
     def _merge(self, first: datetime, end: datetime) -> None:
-        """Settle the hours that have been read, so that what is pending stays small whoever merges else."""
+        """Settle the hours that have been read, so that what is pending stays small no matter who else merges."""
         most = self._settings.analytics.aggregation.merge_batches
         for pending in pending_hours(self._connection):
             has_more = first <= pending.hour < end

@@ -110,7 +110,7 @@ function restatementText({ restated_at: at, reason, old: before, new: after, met
   return `Restated ${momentText(Date.parse(at), zone)} (${reason}): ${name} ${of(before)} → ${of(after)}${sums}.`;
 }
 
-/** The same in one sentence, for people who listen; at most so many values. */
+/** The same in one sentence, for screen readers; at most so many values. */
 export function sentenceOf(told, most = 5) {
   const values = told.rows.slice(0, most).map(({ label, value, details }) => `${label}: ${[value, ...details].join(", ")}`);
   const more = told.rows.length > most ? [`and ${told.rows.length - most} more`] : [];
