@@ -22,8 +22,12 @@ METRICS = "/api/v1/metrics"
 
 @pytest.fixture
 def now() -> datetime:
-    """The frozen clock of the application: one second, so one question."""
-    return datetime.now(UTC).replace(microsecond=250_000)
+    """The frozen clock of the application: one second, so one question.
+
+    Not the first of a minute: a range ends at the second, so the minute of an event of now would not be in it yet.
+    """
+    found = datetime.now(UTC).replace(microsecond=250_000)
+    return found.replace(second=max(found.second, 1))
 
 
 @pytest.fixture
