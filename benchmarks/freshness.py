@@ -132,7 +132,8 @@ def _wait_until_steady(pipe: Pipe, admin: AdminClient, rate: int) -> None:
     began = time.monotonic()
     while True:
         produced, landed = _produced(admin), int(pipe.sql(_READ)[0][0])
-        waited, is_steady = time.monotonic() - began, produced - landed < rate * _BEHIND_AT_MOST
+        waited = time.monotonic() - began
+        is_steady = landed > 3 * rate and produced - landed < rate * _BEHIND_AT_MOST
         if waited > _WARM_UP and is_steady:
             return
         if waited > _WARM_UP_LIMIT:
