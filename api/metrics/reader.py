@@ -82,8 +82,11 @@ class CellReader:
 
     def _beside_points(self, wanted: Wanted) -> Wanted:
         """Of the series of the points; in the first and the last bucket of a page are some that are on another page."""
-        most = self._query.frame.max_points * _VALUES_PER_POINT
-        return wanted._replace(named=self._named, limit=most + 1)
+        return wanted._replace(named=self._named, limit=self._most_values + 1)
+
+    @property
+    def _most_values(self) -> int:
+        return self._query.frame.max_points * _VALUES_PER_POINT
 
     def _wanted(self, buckets: Buckets) -> Wanted:
         return Wanted(self._query, buckets, self._parts(buckets), self._query.frame.max_points + 1)
@@ -140,10 +143,10 @@ class CellReader:
 
     async def _parts_of_points(self, wanted: Wanted) -> Cells:
         """Values of which points are made: all of them, as one that is left out would be missing in every point."""
-        most = self._query.frame.max_points * _VALUES_PER_POINT
-        cells = await repository.read_derived(self._cursor, wanted._replace(limit=most + 1), self._rows)
-        if len(cells.values) > most:
-            raise repository.too_much(most, "values")
+        limit = self._most_values + 1
+        cells = await repository.read_derived(self._cursor, wanted._replace(limit=limit), self._rows)
+        if len(cells.values) >= limit:
+            raise repository.too_much(self._most_values, "values")
         return cells
 
     async def _carried(self, buckets: Buckets, begun: int) -> Cells:
