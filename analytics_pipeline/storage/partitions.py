@@ -97,7 +97,7 @@ def ensure_range(connection: Connection, first: datetime, last: datetime) -> int
         ]
         return sum(int(count[0]) for count in made if count)
 
-    return patiently(connection, create, "tables that partitions are attached to")
+    return patiently(connection, create, "partitions could not be created: the events table")
 
 
 def missing_days(connection: Connection, *, now: datetime, ahead_days: int) -> list[date]:

@@ -35,7 +35,7 @@ def patiently(connection: Connection, work: Callable[[], T], what: str) -> T:
                 return work()
         except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
             pause(attempt)
-    raise Held(f"{what} stayed locked by others")
+    raise Held(f"{what} stayed locked by others; find the long query that holds it")
 
 
 def pause(attempt: int) -> None:
