@@ -33,6 +33,7 @@ from analytics_pipeline.storage import ledger
 from analytics_pipeline.storage.copying import Cursor
 from analytics_pipeline.storage.dead_letters import MATCHING, Filter
 from analytics_pipeline.storage.landing import CommitUnknown, Lander, TimedOut
+from analytics_pipeline.storage.portions import fitting
 from analytics_pipeline.storage.refusals import split_at_floor
 from analytics_pipeline.storage.retention import raw_floor
 
@@ -286,7 +287,7 @@ class _Search:
         if self._last is None:
             [self._last] = cursor.execute(_LAST).fetchone() or [0]
         values = {**self._parameters, "after": self._after, "last": self._last, "rows": rows}
-        candidates = _within(cursor.execute(_CANDIDATES, values).fetchall())
+        candidates = fitting(cursor.execute(_CANDIDATES, values).fetchall(), _MOST_BYTES)
         self.is_over = not candidates
         if not candidates:
             return None
@@ -320,17 +321,6 @@ class _Search:
             limits=self._limits,
             definitions=self._definitions(),
         )
-
-
-def _within(candidates: Sequence[tuple[int, int]]) -> list[int]:
-    """The first ids whose bytes fit into memory together, one at least."""
-    chosen, size = list[int](), 0
-    for number, more in candidates:
-        size += more
-        if chosen and size > _MOST_BYTES:
-            break
-        chosen.append(number)
-    return chosen
 
 
 def _distinct(letters: Sequence[_Taken]) -> list[_Taken]:

@@ -24,6 +24,7 @@ from analytics_pipeline.rollups.schema import canonical_dimensions
 from analytics_pipeline.storage import buckets
 from analytics_pipeline.storage.connection import Connection, Lock
 from analytics_pipeline.storage.copying import Copier
+from analytics_pipeline.storage.portions import fitting
 from analytics_pipeline.storage.restatements import Reason, restating
 
 _PENDING = """
@@ -196,7 +197,7 @@ def merge_hour(
         with connection.transaction():
             lock_day(connection, hour)
             oldest = connection.execute(_BATCHES, {"hour": hour, "most": max_batches}).fetchall()
-            batches = _within(oldest, max_deltas)
+            batches = fitting(oldest, max_deltas)
             minutes, deltas = _take_deltas(connection, hour, batches)
             connection.execute(_TAKE_BATCHES, (hour, batches))
             fail_at(RunPoint.DELTAS_TAKEN)
@@ -221,18 +222,6 @@ def merge_hour(
                 has_more=len(batches) < len(oldest) or len(oldest) == max_batches,
                 batch_ids=batches,
             )
-
-
-def _within(batches: Iterable[tuple[int, int]], max_deltas: int) -> list[int]:
-    """The first batches, of (batch_id, deltas), that have so many deltas at most; one at least."""
-    taken: list[int] = []
-    total = 0
-    for batch_id, deltas in batches:
-        total += deltas
-        if taken and total > max_deltas:
-            break
-        taken.append(batch_id)
-    return taken
 
 
 def _take_deltas(connection: Connection, hour: datetime, batches: list[int]) -> tuple[pa.Table, int]:

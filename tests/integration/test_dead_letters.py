@@ -443,14 +443,14 @@ def test_letters_that_are_settled_while_they_are_looked_for_are_left_alone(
     database: str, lander: Lander, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     land_strictly(lander, database, [message(at, event(at)) for at in range(5)])
-    other, real = Lander(database, name="landing-test"), replays._within
+    other, real = Lander(database, name="landing-test"), replays.fitting
 
-    def meanwhile(candidates: Any) -> list[int]:
-        monkeypatch.setattr(replays, "_within", real)
+    def meanwhile(candidates: Any, most: int) -> list[int]:
+        monkeypatch.setattr(replays, "fitting", real)
         assert replay(other, limit=3).stored == 3
-        return real(candidates)
+        return real(candidates, most)
 
-    monkeypatch.setattr(replays, "_within", meanwhile)
+    monkeypatch.setattr(replays, "fitting", meanwhile)
     done = replay(patient(lander))
     other.close()
     assert (done.tried, done.stored, done.busy) == (2, 2, 3)
