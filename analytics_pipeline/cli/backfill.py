@@ -6,7 +6,7 @@ Belongs here: arguments, progress and words. Does not belong here: the work (`st
 import json
 import secrets
 from collections import Counter
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from enum import StrEnum
 from types import TracebackType
 from typing import TYPE_CHECKING, Annotated, Any
@@ -197,6 +197,7 @@ class _Shown:
         self._counts: Counter[str] = Counter()
         self._hours = self._events = 0
         self._switched: list[str] = []
+        self._answered_from = ""
         self._skipped: list[datetime] = []
 
     def add(self, result: "RecomputeResult") -> None:
@@ -211,9 +212,10 @@ class _Shown:
         listed = [one for one in result.differences if one.interval in (self._interval, _DAY)]
         self._rows += listed[: max(0, room)]
 
-    def switch(self, names: list[str]) -> None:
-        """Which metrics are answered anew for the whole range."""
+    def switch(self, names: list[str], first: datetime) -> None:
+        """Which metrics are answered anew, and from when on."""
         self._switched = names
+        self._answered_from = f"{first:%Y-%m-%dT%H:%MZ}" if self._skipped else "the beginning of the range"
 
     def skip(self, hour: datetime) -> None:
         """An hour that could not be done any more."""
@@ -248,14 +250,9 @@ class _Shown:
         )
         if self._switched:
             console.print(
-                f"from {self._beginning()} on, the present definition answers for {', '.join(self._switched)}",
+                f"from {self._answered_from} on, the present definition answers for {', '.join(self._switched)}",
                 soft_wrap=True,
             )
-
-    def _beginning(self) -> str:
-        if not self._skipped:
-            return "the beginning of the range"
-        return f"{self._skipped[-1] + timedelta(hours=1):%Y-%m-%dT%H:%MZ}"
 
 
 def _named(result: "RecomputeResult") -> str:

@@ -238,7 +238,7 @@ def carry_out(
     *,
     run_id: str,
     before_hour: Callable[[], None],
-    switched: Callable[[list[str]], None] = lambda _names: None,
+    switched: Callable[[list[str], datetime], None] = lambda _names, _first: None,
     skipped: Callable[[datetime], None] = lambda _hour: None,
 ) -> Iterator[RecomputeResult]:
     """Recompute the hours one by one; each is done or not done, with its progress, in one transaction.
@@ -255,7 +255,8 @@ def carry_out(
         planned: what to do.
         run_id: noted in the register, the feed and the progress.
         before_hour: called before each hour; may wait (`LiveFirst`).
-        switched: told at the end which names are answered by another version, or from another time on.
+        switched: told at the end which names are answered by another version, or from another time on; and from when
+            on they answer.
         skipped: told of each hour that is left out.
     """
     first = planned.first
@@ -274,7 +275,7 @@ def carry_out(
         connection.execute(_FORGET, (planned.metric_set, planned.first, planned.end))
         span = {"metrics": planned.metric_set, "first": planned.first, "end": planned.end}
         connection.execute(_FORGET_PLAN, span)
-    switched(names)
+    switched(names, first)
 
 
 def _hours_to_do(connection: Connection, planned: Plan) -> Iterator[datetime]:

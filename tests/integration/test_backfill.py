@@ -334,6 +334,7 @@ def test_a_metric_answers_from_the_first_hour_on_that_retention_left(connection,
     planned = plan(connection, HOURS, metric_ids=[volume.metric_id])
     floors = [HOURS[1], HOURS[1], HOURS[2]]
     names: list[str] = []
+    since: list[datetime] = []
     skipped: list[datetime] = []
 
     def rise() -> None:
@@ -345,11 +346,11 @@ def test_a_metric_answers_from_the_first_hour_on_that_retention_left(connection,
         planned,
         run_id="run",
         before_hour=rise,
-        switched=names.extend,
+        switched=lambda found, first: (names.extend(found), since.append(first)),
         skipped=skipped.append,
     )
     assert [result.hour for result in done] == HOURS[1:]
-    assert (names, skipped) == ([volume.name], HOURS[:1])
+    assert (names, since, skipped) == ([volume.name], HOURS[1:2], HOURS[:1])
     assert connection.execute(
         "SELECT available_from FROM metric_versions WHERE metric_id = %s", (volume.metric_id,)
     ).fetchone() == (HOURS[1],)

@@ -100,7 +100,12 @@ def test_a_backfill_of_an_edited_metric_switches_all_buckets_at_once(world: Worl
     names: list[str] = []
     with world.actors.connected("writer") as opened:
         doing = backfill.carry_out(
-            opened, world.conninfo, planned, run_id="writer", before_hour=lambda: None, switched=names.extend
+            opened,
+            world.conninfo,
+            planned,
+            run_id="writer",
+            before_hour=lambda: None,
+            switched=lambda found, _first: names.extend(found),
         )
         for _ in hours[:-1]:
             next(doing)

@@ -98,7 +98,12 @@ def run_backfill(db: Connection, database: str, catalog: Catalog, hours: list[da
     switched: list[str] = []
     list(
         backfill.carry_out(
-            db, database, planned, run_id="b", before_hour=lambda: None, switched=switched.extend
+            db,
+            database,
+            planned,
+            run_id="b",
+            before_hour=lambda: None,
+            switched=lambda found, _first: switched.extend(found),
         )
     )
     return switched

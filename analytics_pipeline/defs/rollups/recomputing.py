@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import dagster as dg
 
@@ -104,16 +105,12 @@ def _results(
     planned: Plan,
     asked: Asked,
 ) -> Iterator[RecomputeResult]:
-    first = planned.first
-
     def skipped(hour: datetime) -> None:
-        nonlocal first
-        first = hour + timedelta(hours=1)
         context.log.warning(
             f"left out {hour:%Y-%m-%dT%H:00Z}: retention has let its raw events go since this run began"
         )
 
-    def switched(names: list[str]) -> None:
+    def switched(names: list[str], first: datetime) -> None:
         answers = f"from {first:%Y-%m-%dT%H:00Z} on: {', '.join(names)}"
         context.log.info(
             f"answered by their present definition {answers}" if names else "no metric is answered anew"
@@ -122,21 +119,9 @@ def _results(
     live_first = LiveFirst(
         connection, lambda reason: context.log.info(f"waiting: {reason}" if reason else "going on")
     )
+    common: dict[str, Any] = {
+        "run_id": context.run.run_id, "before_hour": live_first, "skipped": skipped,
+    }  # fmt: skip
     if asked.is_preview:
-        return recompute(
-            pipeline.conninfo,
-            planned,
-            run_id=context.run.run_id,
-            before_hour=live_first,
-            write=False,
-            skipped=skipped,
-        )
-    return carry_out(
-        connection,
-        pipeline.conninfo,
-        planned,
-        run_id=context.run.run_id,
-        before_hour=live_first,
-        switched=switched,
-        skipped=skipped,
-    )
+        return recompute(pipeline.conninfo, planned, write=False, **common)
+    return carry_out(connection, pipeline.conninfo, planned, switched=switched, **common)
