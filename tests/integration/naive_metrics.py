@@ -10,12 +10,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from fractions import Fraction
+from itertools import combinations
 from typing import Any
 from zoneinfo import ZoneInfo
 
 Event = dict[str, Any]
 SECONDS = {"1m": 60, "5m": 300, "15m": 900, "1h": 3600, "1d": 86_400}
 OTHER = "__other__"
+QUANTILE_ERROR = 0.00501
+"""How far an answered quantile may be from the exact one, as a part of it."""
 
 
 @dataclass(frozen=True)
@@ -142,37 +145,69 @@ def fits(asked: Asked, one: Measured) -> bool:
             return (value is not None) is (text == "true")
 
 
-def expected(asked: Asked, events: list[Event]) -> list[dict[str, Any]]:
-    """The points, with `value`, and `compared` where that is asked for."""
-    ordered = sorted(events, key=lambda event: (event["timestamp"], event["id"]))
-    found = [one for one in measured(asked.metric, ordered) if fits(asked, one)]
+def _spans(asked: Asked) -> list[tuple[datetime, datetime]]:
+    """Beginning and end of every bucket."""
     buckets = starts(asked, asked.start, asked.end)
     if not buckets:
         return []
-    ends = [
-        *buckets[1:],
-        *starts(asked, buckets[-1] + timedelta(seconds=1), buckets[-1] + timedelta(days=3))[:1],
-    ]
+    following = starts(asked, buckets[-1] + timedelta(seconds=1), buckets[-1] + timedelta(days=3))
+    return list(zip(buckets, [*buckets[1:], *following[:1]], strict=True))
 
-    def group(one: Measured) -> str | None:
-        return None if asked.group_by is None else one.dimensions[asked.group_by]
 
-    named = None
-    if asked.top is not None:
-        within = [one for one in found if buckets[0] <= one.at < ends[-1]]
-        series = {group(one) for one in within}
-        whole = {one: value_of(asked, [x for x in within if group(x) == one], 1.0) for one in series}
-        ranked = sorted(
-            series,
-            key=lambda one: (
-                -(whole[one] if whole[one] is not None else -math.inf),
-                _text(asked, one).encode(),
-            ),
-        )
-        named = set(ranked[: asked.top])
+def _group(asked: Asked, one: Measured) -> str | None:
+    return None if asked.group_by is None else one.dimensions[asked.group_by]
+
+
+def _kept(asked: Asked, events: list[Event]) -> list[Measured]:
+    """What passes the filter, in the order of time and id."""
+    ordered = sorted(events, key=lambda event: (event["timestamp"], event["id"]))
+    return [one for one in measured(asked.metric, ordered) if fits(asked, one)]
+
+
+def namings(asked: Asked, events: list[Event]) -> list[set[str | None]]:
+    """The groups that may be named by `top`, those of the exact ranking first.
+
+    More than one set where exact values at the cut are so close that bounded estimates may stand in either order.
+    """
+    spans = _spans(asked)
+    if asked.top is None or not spans:
+        return []
+    cells = defaultdict(list)
+    for one in _kept(asked, events):
+        if spans[0][0] <= one.at < spans[-1][1]:
+            cells[_group(asked, one)].append(one)
+    found = {name: value_of(asked, some, 1.0) for name, some in cells.items()}
+    whole = {name: -math.inf if value is None else value for name, value in found.items()}
+    ranked = sorted(whole, key=lambda name: (-whole[name], _text(asked, name).encode()))
+    exact, rest = ranked[: asked.top], ranked[asked.top :]
+    if not rest or asked.aggregation[0] != "p":
+        return [set(exact)]
+    above = {name for name in exact if not _may_swap(whole[name], whole[rest[0]])}
+    close = [name for name in ranked if name not in above and _may_swap(whole[exact[-1]], whole[name])]
+    others = [above | set(some) for some in combinations(close, asked.top - len(above))]
+    return [set(exact), *(names for names in others if names != set(exact))]
+
+
+def _may_swap(larger: float, smaller: float) -> bool:
+    """Whether estimates of the two may stand in the other order."""
+    return larger == smaller or larger * (1 - QUANTILE_ERROR) <= smaller * (1 + QUANTILE_ERROR)
+
+
+def expected(asked: Asked, events: list[Event], named: set[str | None] | None = None) -> list[dict[str, Any]]:
+    """The points, with `value`, and `compared` where that is asked for.
+
+    `named` are the groups that stand on their own, by default those of the exact ranking.
+    """
+    found = _kept(asked, events)
+    spans = _spans(asked)
+    if not spans:
+        return []
+    if named is None and asked.top is not None:
+        named = namings(asked, events)[0]
 
     def shown(one: Measured) -> str | None:
-        return group(one) if named is None or group(one) in named else OTHER
+        group = _group(asked, one)
+        return group if named is None or group in named else OTHER
 
     def values(start: datetime, end: datetime) -> dict[str | None, float]:
         cells = defaultdict(list)
@@ -190,7 +225,6 @@ def expected(asked: Asked, events: list[Event]) -> list[dict[str, Any]]:
             counted = [one for one in counted if one.is_denominator]
         return Counter(map(shown, counted))
 
-    spans = list(zip(buckets, ends, strict=True))
     counts = [count(*span) for span in spans]
     current = [values(*span) for span in spans]
     before = [values(*span) for span in _earlier(asked, spans)] if asked.compare else None

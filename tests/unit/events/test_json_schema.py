@@ -85,10 +85,10 @@ def test_accepted(schema: Any) -> None:
 
 @pytest.mark.parametrize(("schema", "sentence"), REFUSED.values(), ids=REFUSED)
 def test_refused_with_a_sentence(schema: Any, sentence: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(UnusableSchema, match=sentence):
         check_schema(schema)
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
 
 
 @pytest.mark.parametrize(
@@ -131,9 +131,9 @@ def test_an_accepted_schema_judges_the_worst_event_within_a_second(schema: Any) 
         {str(n): "a" * 1024 for n in range(50)},
         {str(n): list(range(256)) for n in range(50)},
     ):
-        started = time.perf_counter()
+        started = time.process_time()
         definition.violation(event)
-        assert time.perf_counter() - started < 1
+        assert time.process_time() - started < 1
 
 
 @pytest.mark.parametrize(
