@@ -6,6 +6,7 @@ Nothing heavy is imported before `load`: prometheus_client decides at import whe
 all processes share, so the folder has to be in the environment first.
 """
 
+import gc
 import os
 from multiprocessing.synchronize import Event
 from pathlib import Path
@@ -21,4 +22,17 @@ def load(settings: Settings, metrics_folder: Path, stopping: Event) -> Any:
     from api.app import create_app
 
     logs.configure(settings.logging, service="api")
-    return create_app(settings, is_stopping=stopping.is_set)
+    app = create_app(settings, is_stopping=stopping.is_set)
+    _tune_collector()
+    return app
+
+
+def _tune_collector() -> None:
+    """For answers of thousands of points, which are in no cycles.
+
+    A full collection looks at all that was imported, for some 50 ms in which nothing is answered, and the points of
+    one answer are enough to set one off.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)

@@ -59,7 +59,7 @@ WITH chosen AS ({chosen}), cells AS (
     WHERE {after}
     GROUP BY at, dimensions
     HAVING {defined}
-    ORDER BY at {order}, dimensions::text COLLATE "C" {order}
+    {order}
     LIMIT %(limit)s
 )
 SELECT dimensions::text, sum(read)::bigint, sum(pending)::bigint,
@@ -100,7 +100,7 @@ _DERIVED = SQL("""
 WITH chosen AS ({chosen}), cells AS (
     SELECT * FROM chosen
     WHERE one IS NOT NULL AND {after}
-    ORDER BY at {order}, dimensions::text COLLATE "C" {order}
+    {order}
     LIMIT %(limit)s
 )
 SELECT dimensions::text, count(*), 0::bigint,
@@ -321,13 +321,16 @@ def _dimensions(wanted: Wanted, parameters: dict[str, Any]) -> Composable:
 
 
 def _page(wanted: Wanted, parameters: dict[str, Any]) -> dict[str, Composable]:
+    """Which cells are behind the page before, and in which order; without pages none, as sorting texts costs most."""
     is_falling = wanted.query.frame.order is Order.DESC
-    order, beyond = (SQL("DESC"), SQL("<")) if is_falling else (SQL("ASC"), SQL(">"))
+    direction, beyond = (SQL("DESC"), SQL("<")) if is_falling else (SQL("ASC"), SQL(">"))
+    order = SQL('ORDER BY at {}, dimensions::text COLLATE "C" {}').format(direction, direction)
+    clauses = {"order": order if wanted.is_page else SQL(""), "after": SQL("true")}
     if wanted.after is None:
-        return {"order": order, "after": SQL("true")}
+        return clauses
     parameters |= {"after_at": moment(wanted.after.at), "after_series": wanted.after.series}
-    after = SQL(
+    clauses["after"] = SQL(
         "(at {beyond} %(after_at)s::timestamptz OR (at = %(after_at)s::timestamptz"
         ' AND dimensions::text COLLATE "C" {beyond} %(after_series)s::text))'
     ).format(beyond=beyond)
-    return {"order": order, "after": after}
+    return clauses
