@@ -103,7 +103,8 @@ def skip_to(
 ) -> None:
     """Leave out messages up to an offset; the ledger records which. A running ingest follows.
 
-    For a partition that is stopped: its messages were deleted before they were read, or its topic was deleted and created again.
+    For a partition that is stopped: its messages were deleted before they were read, or its topic was deleted and
+    created again.
     """
     note = f"{reason} (skip-to by {by or _who()})"
     _move("skip-to", (topic, partition), offset, note, yes=yes, dry_run=dry_run, as_json=as_json)

@@ -325,7 +325,7 @@ def _page(wanted: Wanted, parameters: dict[str, Any]) -> dict[str, Composable]:
     is_falling = wanted.query.frame.order is Order.DESC
     direction, beyond = (SQL("DESC"), SQL("<")) if is_falling else (SQL("ASC"), SQL(">"))
     order = SQL('ORDER BY at {}, dimensions::text COLLATE "C" {}').format(direction, direction)
-    clauses = {"order": order if wanted.is_page else SQL(""), "after": SQL("true")}
+    clauses: dict[str, Composable] = {"order": order if wanted.is_page else SQL(""), "after": SQL("true")}
     if wanted.after is None:
         return clauses
     parameters |= {"after_at": moment(wanted.after.at), "after_series": wanted.after.series}
