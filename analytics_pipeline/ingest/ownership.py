@@ -12,6 +12,7 @@ import structlog
 from analytics_pipeline.errors import EnvironmentFault
 from analytics_pipeline.events.dead_letter_limit import DeadLetterLimit, passed
 from analytics_pipeline.failpoints import FailPoint, fail_at
+from analytics_pipeline.ingest import accounts
 from analytics_pipeline.ingest.backoff import Backoff
 from analytics_pipeline.ingest.consumer import Bounds, Consumer, Partition, Unanswered
 from analytics_pipeline.ingest.landings import Landings
@@ -102,8 +103,11 @@ class Ownership:
             fail_at(FailPoint.IN_ON_REVOKE)
         for key in partitions:
             owned = self._owned.pop(key, None)
-            if owned is not None and owned.stopped is not None:
-                INGEST_STOPPED.dec()
+            if owned is not None:
+                # The next owner tells it, maybe on another machine: whoever adds up would count it twice.
+                accounts.lag(key, 0)
+                if owned.stopped is not None:
+                    INGEST_STOPPED.dec()
             self._unclaimed.pop(key, None)
             self._unanswered.pop(key, None)
         if partitions:
@@ -122,6 +126,7 @@ class Ownership:
         """Another process has claimed it; if Kafka doesn't take it from us soon, claim it back."""
         if self._owned.pop(key, None) is not None and self._consumer is not None:
             _log.warning("partition has another owner", topic=key[0], partition=key[1])
+            accounts.lag(key, 0)
             self._consumer.pause([key])
             self._unclaimed[key] = self._clock() + self._patience
 

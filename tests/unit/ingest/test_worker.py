@@ -26,6 +26,7 @@ from analytics_pipeline.ingest.watermarks import Note
 from analytics_pipeline.ingest.worker import Pace, Worker
 from analytics_pipeline.storage.landing import TimedOut
 from analytics_pipeline.storage.offsets import Claim
+from analytics_pipeline.telemetry import INGEST_LAG
 from tests.unit.ingest.fakes import MemoryDatabase, MemoryLandings, outage
 
 START = datetime(2024, 5, 15, 12, tzinfo=UTC)
@@ -472,6 +473,21 @@ def test_freshness_follows_the_watermark_with_and_without_messages(rig: Rig) -> 
     rig.kafka.produce(P0, messages(50, 1))
     rig.step(3, seconds=1)
     assert rig.database.caught_up == {P0: later}
+
+
+def lags() -> dict[Partition, float]:
+    return {(TOPIC, n): INGEST_LAG.labels(TOPIC, str(n))._value.get() for n in (0, 1)}
+
+
+def test_a_partition_that_was_taken_away_leaves_no_lag_behind(rig: Rig) -> None:
+    rig.notes = {P0: Note(START, 57), P1: Note(START, 39)}
+    rig.step(3)
+    assert all(lags().values())
+    rig.ownership.lose(P1)
+    assert [bool(lag) for lag in lags().values()] == [True, False], "claimed by another process"
+    rig.consumer.rebalance([])
+    rig.step(1)
+    assert not any(lags().values()), "revoked by Kafka"
 
 
 def sometimes_broken(number: int) -> bytes:
