@@ -26,6 +26,7 @@ definitions = typer.Typer(help="JSON Schemas of custom event types.", no_args_is
 app.add_typer(definitions, name="definitions", rich_help_panel=DATABASE)
 
 _REFUSES = 1
+_LAST = 10_000
 
 Name = Annotated[str, typer.Argument(help="Event type.", show_default=False, autocompletion=definition_names)]
 SchemaFile = Annotated[
@@ -95,7 +96,7 @@ def show(
 def check(
     name: Name,
     schema: SchemaFile,
-    last: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many stored events.")] = 10_000,
+    last: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many stored events.")] = _LAST,
     as_json: AsJson = False,
 ) -> None:
     """Say which of the newest stored events of a type a schema would refuse; changes nothing.
@@ -127,20 +128,33 @@ def set_(
     description: Annotated[str | None, typer.Option(help="For people [default: as it is]")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Define a type, or give it another schema: a new version, which every process uses from the next batch on."""
+    """Define a type, or give it another schema: a new version, which every process uses from the next batch on.
+
+    Says how many of the newest 10,000 stored events it would have refused, and stores it all the same; `check` says
+    beforehand, and which.
+    """
     found = joined()
+    from analytics_pipeline.events.compatibility import report
     from analytics_pipeline.events.definitions import check_name, compile_definition
     from analytics_pipeline.events.json_schema import read_schema
-    from analytics_pipeline.storage.definitions import put_definition
+    from analytics_pipeline.storage.definitions import put_definition, recent_events
 
     text = _read(schema)
-    compile_definition(check_name(name), 1, text)
+    candidate = compile_definition(check_name(name), 1, text)
     with database(found, "definitions") as opened:
+        result = report(candidate, recent_events(opened, name, _LAST))
         stored = put_definition(
             opened, name, read_schema(text), display_name=display_name, description=description
         )
         opened.commit()
-    _show_stored(stored, as_json=as_json)
+    if as_json:
+        print_json({**stored._asdict(), "would_have_refused": _plain(result)})
+        return
+    if result.judged:
+        typer.echo(
+            f"would have refused {result.refused} of the newest {result.judged} stored events", err=True
+        )
+    _show_stored(stored, as_json=False)
 
 
 @definitions.command()

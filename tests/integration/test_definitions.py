@@ -307,6 +307,24 @@ def test_definitions_are_set_listed_and_shown(run: Run, tmp_path: Path, database
     assert json.loads(run("show", "mine", "--json")[1])["versions"] == [1, 2]
 
 
+def test_a_change_says_what_it_would_have_refused(run: Run, tmp_path: Path, database: str) -> None:
+    schema = tmp_path / "schema.json"
+    schema.write_text(json.dumps(INTEGER))
+    assert run("set", "mine", "--schema", str(schema)) == (0, "version 1 is active\n", "")
+    now = datetime.now(UTC)
+    land(database, [stored_event("mine", now, x=1), stored_event("mine", now, x=2)])
+    schema.write_text(json.dumps({"properties": {"x": {"maximum": 1}}}))
+    assert run("set", "mine", "--schema", str(schema)) == (
+        0,
+        "version 2 is active\n",
+        "would have refused 1 of the newest 2 stored events\n",
+    )
+    answer = json.loads(run("set", "mine", "--schema", str(schema), "--json")[1])
+    assert answer["version"] == 2
+    assert (answer["would_have_refused"]["judged"], answer["would_have_refused"]["refused"]) == (2, 1)
+    assert [kind["keyword"] for kind in answer["would_have_refused"]["kinds"]] == ["maximum"]
+
+
 def test_a_definition_is_deleted_unless_it_is_used(run: Run, tmp_path: Path, database: str) -> None:
     schema = tmp_path / "schema.json"
     schema.write_text(json.dumps(INTEGER))
