@@ -171,9 +171,12 @@ class KafkaProducer(EventProducer):
         # Partitions overtake each other: only the oldest open event tells.
         return not self._open or next(iter(self._open)) > last
 
-    def _delivered(self, number: int, event: Event, error: KafkaError | None, _message: Message) -> None:
+    def _delivered(self, number: int, event: Event, error: KafkaError | None, message: Message) -> None:
         if error is None:
-            result = Result(event, Status.ACCEPTED)
+            offset = message.offset()
+            # Sent again after a lost answer, it may be there without librdkafka knowing where: no offset then.
+            known = offset if offset is not None and offset >= 0 else None
+            result = Result(event, Status.ACCEPTED, partition=message.partition(), offset=known)
         elif error.code() == _TOO_LARGE:
             result = Result(event, Status.REFUSED, "event_too_large", error.str())
         elif error.code() in (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT):

@@ -35,6 +35,8 @@ class Result:
         landing: token of the request that was accepted: `GET /api/v1/events/landings/{landing}` tells what landing made
             of its events.
         position: which of them this one is, from 0.
+        partition: where Kafka keeps an accepted event (`KafkaProducer` only).
+        offset: its offset there; None also when Kafka did not tell.
     """
 
     event: Event
@@ -44,6 +46,8 @@ class Result:
     attempts: int = 1
     landing: str | None = None
     position: int | None = None
+    partition: int | None = None
+    offset: int | None = None
 
     @property
     def id(self) -> UUID:

@@ -149,6 +149,8 @@ def test_over_kafka_every_event_has_a_result_and_names_its_producer(
     consumer.assign([TopicPartition(name, 0, 0)])
     wait_for(lambda: messages.extend(consumer.consume(500, 0.5)) or len(messages) == 500, 30)
     consumer.close()
+    told = {(result.partition, result.offset): result.event.payload for result in results}
+    assert told == {(message.partition(), message.offset()): message.value() for message in messages}
     lander = Lander(database, name="landing-test")
     owner = claim(database, (name, 0))
     lander.land([span(owner, messages, name)], decode([RawBatch(name, 0, messages)]))
@@ -172,6 +174,7 @@ def test_a_kafka_that_is_away_leaves_nothing_unsaid() -> None:
     [result] = results
     assert (result.id, result.status) == (sent, Status.UNDELIVERED)
     assert result.reason == "delivery_timeout"
+    assert (result.partition, result.offset) == (None, None)
 
 
 def test_a_message_that_kafka_would_not_take_is_refused_at_once(
