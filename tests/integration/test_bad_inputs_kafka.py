@@ -151,6 +151,7 @@ def test_gaps_of_compaction_are_skipped_and_recorded(
 
 
 MIXES: dict[str, tuple[int, set[int]]] = {
+    "edges of a whole batch": (3_000, {0, 2_999}),
     "one in 10,000": (10_000, {7_777}),
     "first and last": (1_000, {0, 999}),
     "half, alternating": (1_000, set(range(0, 1_000, 2))),
@@ -168,7 +169,7 @@ def test_mixes(database: str, kafka: str, topic: Topics, tmp_path: Path, refused
     mixes = dict(MIXES)
     if refused_by == "Postgres":
         execute(database, "ALTER TABLE events ADD CONSTRAINT no_refused CHECK (user_id <> 'refused')")
-        mixes = {"one in 10,000": mixes["one in 10,000"], "first and last": mixes["first and last"]}
+        mixes = {name: mixes[name] for name in ("edges of a whole batch", "one in 10,000", "first and last")}
         mixes |= {f"position {n} of 5": (5, {n}) for n in range(5)}
         mixes |= {"neighbours": (300, {100, 101, 102}), "all": (20, set(range(20)))}
     mixes["anywhere"] = (1_000, {chosen.randrange(1_000) for _ in range(8)})

@@ -11,6 +11,7 @@ import pytest
 from analytics_pipeline.events.decode import decode_batches
 from analytics_pipeline.events.limits import Limits
 from analytics_pipeline.events.messages import PlainMessage, RawBatch
+from analytics_pipeline.events.posted import Refused, read_posted
 from tests.unit.events.bad_inputs import NOW
 from tests.unit.events.json_classes import I, N, Texts, Y, hostile
 
@@ -30,6 +31,10 @@ def outcomes(texts: Sequence[bytes]) -> list[str]:
     found = decode(alone)
     together = [RawBatch("t", 0, [PlainMessage(text, number, 0) for number, text in enumerate(texts)])]
     assert decode(together) == found
+    posted = read_posted(texts, now=NOW, limits=LIMITS)
+    assert [one.reason.value if isinstance(one, Refused) else OK for one in posted] == [
+        found[number] for number in range(len(texts))
+    ], "posted, they fare alike"
     return [found[number] for number in range(len(texts))]
 
 
