@@ -102,12 +102,7 @@ class Ownership:
         if partitions:
             fail_at(FailPoint.IN_ON_REVOKE)
         for key in partitions:
-            owned = self._owned.pop(key, None)
-            if owned is not None:
-                # The next owner tells it, maybe on another machine: whoever adds up would count it twice.
-                accounts.lag(key, 0)
-                if owned.stopped is not None:
-                    INGEST_STOPPED.dec()
+            self._give_up(key)
             self._unclaimed.pop(key, None)
             self._unanswered.pop(key, None)
         if partitions:
@@ -124,11 +119,21 @@ class Ownership:
 
     def lose(self, key: Partition) -> None:
         """Another process has claimed it; if Kafka doesn't take it from us soon, claim it back."""
-        if self._owned.pop(key, None) is not None and self._consumer is not None:
+        if self._give_up(key) and self._consumer is not None:
             _log.warning("partition has another owner", topic=key[0], partition=key[1])
-            accounts.lag(key, 0)
             self._consumer.pause([key])
             self._unclaimed[key] = self._clock() + self._patience
+
+    def _give_up(self, key: Partition) -> bool:
+        """Own it no more, and tell nothing of it any more; whether it was owned."""
+        owned = self._owned.pop(key, None)
+        if owned is None:
+            return False
+        # The next owner tells it, maybe on another machine: whoever adds up would count it twice.
+        accounts.lag(key, 0)
+        if owned.stopped is not None:
+            INGEST_STOPPED.dec()
+        return True
 
     def stop(self, key: Partition, why: str) -> None:
         """Stop reading a partition, loudly, until a person has looked at it."""
@@ -194,8 +199,7 @@ class Ownership:
             if quiet[key].stopped is None:
                 self.lose(key)
             else:
-                del self._owned[key]
-                INGEST_STOPPED.dec()
+                self._give_up(key)
                 self._unclaimed[key] = self._clock()
 
     def _claim_due(self) -> None:
