@@ -147,14 +147,11 @@ def set_(
             opened, name, read_schema(text), display_name=display_name, description=description
         )
         opened.commit()
-    if as_json:
-        print_json({**stored._asdict(), "would_have_refused": _plain(result)})
-        return
-    if result.judged:
+    if result.judged and not as_json:
         typer.echo(
             f"would have refused {result.refused} of the newest {result.judged} stored events", err=True
         )
-    _show_stored(stored, as_json=False)
+    _show_stored(stored, as_json=as_json, would_have_refused=_plain(result))
 
 
 @definitions.command()
@@ -203,9 +200,9 @@ def _set_active(name: str, is_active: bool, *, as_json: bool) -> None:
     _show_stored(stored, as_json=as_json)
 
 
-def _show_stored(stored: "StoredDefinition", *, as_json: bool) -> None:
+def _show_stored(stored: "StoredDefinition", *, as_json: bool, **more: object) -> None:
     if as_json:
-        print_json(stored._asdict())
+        print_json(stored._asdict() | more)
     else:
         typer.echo(f"version {stored.version} is {'active' if stored.is_active else 'not active'}")
 
