@@ -164,14 +164,14 @@ def _kept(asked: Asked, events: list[Event]) -> list[Measured]:
     return [one for one in measured(asked.metric, ordered) if fits(asked, one)]
 
 
-def namings(asked: Asked, events: list[Event]) -> list[set[str | None]]:
-    """The groups that may be named by `top`, those of the exact ranking first.
+def namings(asked: Asked, events: list[Event]) -> list[set[str | None] | None]:
+    """The groups that may be named by `top`, those of the exact ranking first; None without `top`, for all are.
 
     More than one set where exact values at the cut are so close that bounded estimates may stand in either order.
     """
     spans = _spans(asked)
     if asked.top is None or not spans:
-        return []
+        return [None]
     cells = defaultdict(list)
     for one in _kept(asked, events):
         if spans[0][0] <= one.at < spans[-1][1]:
@@ -196,14 +196,12 @@ def _may_swap(larger: float, smaller: float) -> bool:
 def expected(asked: Asked, events: list[Event], named: set[str | None] | None = None) -> list[dict[str, Any]]:
     """The points, with `value`, and `compared` where that is asked for.
 
-    `named` are the groups that stand on their own, by default those of the exact ranking.
+    `named` are the groups that stand on their own, one of `namings`.
     """
     found = _kept(asked, events)
     spans = _spans(asked)
     if not spans:
         return []
-    if named is None and asked.top is not None:
-        named = namings(asked, events)[0]
 
     def shown(one: Measured) -> str | None:
         group = _group(asked, one)

@@ -153,9 +153,7 @@ def wanted_by(
     asked: Asked, events: list[dict[str, Any]], found: list[dict[str, Any]]
 ) -> list[dict[str, Any]]:
     """The exact answer; where groups at the cut of `top` are a near tie, the one with the groups that were named."""
-    answers = [expected(asked, events, named) for named in namings(asked, events)] or [
-        expected(asked, events)
-    ]
+    answers = [expected(asked, events, named) for named in namings(asked, events)]
     same = (answer for answer in answers if list(map(place, answer)) == list(map(place, found)))
     return next(same, answers[0])
 
