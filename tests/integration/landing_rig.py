@@ -135,3 +135,15 @@ def check_books(conninfo: str) -> None:
         """,
     )
     assert unmatched == [], "deltas without a pending batch"
+
+
+def meddle(database: str, table: str, body: str) -> None:
+    """Run PL/pgSQL before each row that is inserted into a table; `nextval('tries')` counts."""
+    execute(
+        database,
+        f"""
+        CREATE SEQUENCE tries;
+        CREATE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body} RETURN new; END $$;
+        CREATE TRIGGER meddle BEFORE INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION meddle();
+        """,
+    )

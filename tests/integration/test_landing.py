@@ -20,6 +20,7 @@ from tests.integration.landing_rig import (
     event,
     execute,
     land,
+    meddle,
     message,
     rows,
     span,
@@ -142,16 +143,10 @@ def test_a_row_that_only_postgres_refuses_becomes_a_dead_letter(
     if state == "23514":
         execute(database, "ALTER TABLE events ADD CONSTRAINT no_poison CHECK (user_id <> 'poison')")
     else:
-        execute(
+        meddle(
             database,
-            """
-            CREATE FUNCTION refuse_poison() RETURNS trigger LANGUAGE plpgsql AS $$
-            BEGIN
-                IF new.user_id = 'poison' THEN RAISE 'poison' USING ERRCODE = '22023'; END IF;
-                RETURN new;
-            END $$;
-            CREATE TRIGGER refuse BEFORE INSERT ON events FOR EACH ROW EXECUTE FUNCTION refuse_poison();
-            """,
+            "events",
+            "IF new.user_id = 'poison' THEN RAISE 'poison' USING ERRCODE = '22023'; END IF;",
         )
     sent = [event(number) for number in range(32)]
     sent[position]["user_id"] = "poison"

@@ -10,22 +10,20 @@ from analytics_pipeline.errors import EnvironmentFault, InvariantBroken
 from analytics_pipeline.ingest import watchdog
 from analytics_pipeline.storage import backends
 from analytics_pipeline.storage.landing import Lander
-from tests.integration.landing_rig import check_books, claim, event, execute, land, message, rows, value
+from tests.integration.landing_rig import (
+    check_books,
+    claim,
+    event,
+    execute,
+    land,
+    meddle,
+    message,
+    rows,
+    value,
+)
 from tests.waiting import wait_for
 
 _SENT = [message(0, event(0)), message(1, b"broken"), message(2, event(2))]
-
-
-def trigger(database: str, table: str, body: str) -> None:
-    """Before each row that is inserted."""
-    execute(
-        database,
-        f"""
-        CREATE SEQUENCE tries;
-        CREATE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body} RETURN new; END $$;
-        CREATE TRIGGER meddle BEFORE INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION meddle();
-        """,
-    )
 
 
 def check_that_nothing_stayed(database: str) -> None:
@@ -41,7 +39,7 @@ def test_a_refusal_beside_the_events_breaks_the_invariant(
 ) -> None:
     """It is no fault of an event: no dead letter is made of it."""
     owner = claim(database)
-    trigger(database, table, f"RAISE 'no' USING ERRCODE = '{state}';")
+    meddle(database, table, f"RAISE 'no' USING ERRCODE = '{state}';")
     with pytest.raises(InvariantBroken, match=state):
         land(lander, owner, _SENT)
     check_that_nothing_stayed(database)
@@ -56,7 +54,7 @@ def test_a_serialization_failure_is_tried_again_but_not_for_ever(
 ) -> None:
     owner = claim(database)
     meddling = f"IF nextval('tries') <= {failures} THEN RAISE 'no' USING ERRCODE = '40001'; END IF;"
-    trigger(database, "ingest_batches", meddling)
+    meddle(database, "ingest_batches", meddling)
     if failures == 5:
         with pytest.raises(EnvironmentFault, match="40001"):
             land(lander, owner, _SENT)
@@ -71,7 +69,7 @@ def test_a_copy_that_stores_fewer_rows_than_were_sent_breaks_the_invariant(
     database: str, lander: Lander
 ) -> None:
     owner = claim(database)
-    trigger(database, "events", "IF new.user_id = 'user-2' THEN RETURN NULL; END IF;")
+    meddle(database, "events", "IF new.user_id = 'user-2' THEN RETURN NULL; END IF;")
     with pytest.raises(InvariantBroken, match="COPY reported 1 rows, 2 were sent"):
         land(lander, owner, _SENT)
     check_that_nothing_stayed(database)
