@@ -1,6 +1,8 @@
 """Faults: what real producers do wrong. Late events, the same message twice, and messages that are broken.
 
-Every kind of broken message must become a dead letter; `BREAKAGES` names the kinds, a test decodes each.
+Late events come in bursts, as those of a producer that could not send for a while: so they change a few minutes much,
+and not every minute a little. Every kind of broken message must become a dead letter; `BREAKAGES` names the kinds, a
+test decodes each.
 """
 
 from collections import deque
@@ -13,6 +15,8 @@ from analytics_pipeline.simulator.envelope import SECOND, Message
 RECENT = 256
 MIN_DELAY = 130 * SECOND
 MAX_DELAY = 15 * 60 * SECOND
+BURST = 100
+"""So many messages in a row are late, each by the same."""
 
 
 class Ratios(NamedTuple):
@@ -62,17 +66,25 @@ class Faults:
 
     def __init__(self, random: Random, ratios: Ratios) -> None:
         self._random = random
-        self._late = ratios.late
-        self._duplicate = ratios.late + ratios.duplicate
+        # Bursts begin so seldom that of all messages the ratio is late.
+        self._late = ratios.late / (ratios.late + BURST * (1 - ratios.late))
+        self._duplicate = self._late + ratios.duplicate
         self._broken = self._duplicate + ratios.broken
+        self._delayed, self._delay = 0, 0
         self._recent: deque[Message] = deque(maxlen=RECENT)
 
     def draw(self) -> str | None:
         """`late`, `duplicate`, `broken`, or None for a good message."""
+        if self._delayed:
+            self._delayed -= 1
+            return "late"
         chance = self._random.random()
         if chance >= self._broken or not self._recent:
             return None
-        return "late" if chance < self._late else "duplicate" if chance < self._duplicate else "broken"
+        if chance < self._late:
+            self._delayed, self._delay = BURST - 1, int(self._random.uniform(MIN_DELAY, MAX_DELAY))
+            return "late"
+        return "duplicate" if chance < self._duplicate else "broken"
 
     def remember(self, message: Message) -> None:
         """This message was sent."""
@@ -83,8 +95,8 @@ class Faults:
         return self._recent[int(self._random.random() * len(self._recent))]
 
     def delay(self) -> int:
-        """How late a late event is, in µs."""
-        return int(self._random.uniform(MIN_DELAY, MAX_DELAY))
+        """How late the events of this burst are, in µs."""
+        return self._delay
 
     def broken(self, now: int) -> Message:
         """A message that cannot become an event."""

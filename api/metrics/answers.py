@@ -132,6 +132,10 @@ def _data_points(result: MetricResult) -> list[dict[str, Any]]:
     if points.counts is not None:
         for point, count in zip(found, points.counts.tolist(), strict=True):
             point["count"] = count
+        if result.query.series.reach.is_everything:
+            # Of all events of the bucket: a key that sees only a part of them is not told.
+            for point, late in zip(found, result.register.late_count[cells.bucket].tolist(), strict=True):
+                point["late_count"] = late
     if points.compared is not None:
         _compare(found, result)
     return found

@@ -94,7 +94,10 @@ LIMIT = Parameter(
 )
 CURSOR = Parameter("cursor", "`next_cursor` of another page of the same question, of one metric.")
 COUNTS = Parameter(
-    "counts", "`1`: also how many events each value is made of.", 1, (("type", "integer"), ("enum", [0, 1]))
+    "counts",
+    "`1`: also how many events each value is made of, and how many of its bucket were late.",
+    1,
+    (("type", "integer"), ("enum", [0, 1])),
 )
 EXPLAIN = Parameter(
     "explain", "`1`: also what was read for the answer.", 1, (("type", "integer"), ("enum", [0, 1]))

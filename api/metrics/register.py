@@ -25,17 +25,24 @@ SELECT
     1 AS place,
     string_agg(timestamptz_send(time_bucket), ''::bytea),
     string_agg(int8send(revision), ''::bytea),
+    string_agg(int8send(late_count), ''::bytea),
     string_agg(state, ',')
 FROM metric_buckets
 WHERE interval = %(level)s::text
     AND time_bucket >= %(first)s::timestamptz AND time_bucket < %(end)s::timestamptz
 UNION ALL
-SELECT 2, string_agg(timestamptz_send(at), ''::bytea), NULL, NULL
+SELECT
+    2,
+    string_agg(timestamptz_send(at), ''::bytea),
+    NULL,
+    string_agg(int8send(late_count), ''::bytea),
+    NULL
 FROM (
-    SELECT DISTINCT bucket_start(%(level)s::text, minute) AS at
+    SELECT bucket_start(%(level)s::text, minute) AS at, sum(sum)::bigint AS late_count
     FROM rollup_deltas
     WHERE metric_id = 'register' AND kind = 'register'
         AND minute >= %(first)s::timestamptz AND minute < %(end)s::timestamptz
+    GROUP BY at
 ) AS pending
 ORDER BY place
 """)
@@ -66,11 +73,13 @@ class Register(NamedTuple):
         revision: how often each was changed; 0 of one that was never merged.
         state: see `STATES`; -1 where nothing has ever landed.
         is_pending: whether something has landed since the last merge.
+        late_count: how many of its events, whatever their type, were late; merged or not.
     """
 
     revision: npt.NDArray[np.int64]
     state: npt.NDArray[np.int64]
     is_pending: npt.NDArray[np.bool_]
+    late_count: npt.NDArray[np.int64]
 
 
 STATES = ("open", "settling", "final", "restated")
@@ -91,7 +100,9 @@ async def gaps_of(asked: Cursor) -> list[int]:
 
 def no_register(size: int) -> Register:
     """That of buckets in which nothing has ever landed."""
-    return Register(np.zeros(size, np.int64), np.full(size, -1), np.zeros(size, np.bool_))
+    return Register(
+        np.zeros(size, np.int64), np.full(size, -1), np.zeros(size, np.bool_), np.zeros(size, np.int64)
+    )
 
 
 async def ask_register(connection: Connection, buckets: Buckets) -> Cursor | None:
@@ -105,16 +116,20 @@ async def ask_register(connection: Connection, buckets: Buckets) -> Cursor | Non
 async def register_of(asked: Cursor | None, buckets: Buckets, over: int) -> Register:
     """State and revision of each bucket; `over` is how many of them are over.
 
-    One that is made of several has the sum of their revisions, and the state of the least settled of them.
+    One that is made of several has the sums of their revisions and late events, and the state of the least
+    settled of them.
     """
     found = no_register(len(buckets))
     if asked is None:
         return found
     [_, *settled], [_, *pending] = await asked.fetchall()
+    for times, _, late, _ in (settled, pending):
+        if times is not None:
+            np.add.at(found.late_count, positions(buckets, times_of(times)), _numbers(late))
     if settled[0] is not None:
         place = positions(buckets, times_of(settled[0]))
-        np.add.at(found.revision, place, np.frombuffer(settled[1], ">i8").astype(np.int64))
-        codes = np.array([STATES.index(name) for name in settled[2].split(",")])
+        np.add.at(found.revision, place, _numbers(settled[1]))
+        codes = np.array([STATES.index(name) for name in settled[3].split(",")])
         # An open part makes a bucket open; of those that are over, a restated one makes it restated.
         order = np.array([3, 2, 0, 1])  # of open, settling, final, restated
         worst = np.full(len(buckets), -1)
@@ -133,6 +148,10 @@ async def read_days(cursor: Cursor, first: date, last: date) -> list[Day]:
     """The versions of the UTC days that were read."""
     rows = await (await cursor.execute(_DAYS, {"first": first, "last": last})).fetchall()
     return [Day(*row) for row in rows]
+
+
+def _numbers(packed: bytes) -> npt.NDArray[np.int64]:
+    return np.frombuffer(packed, ">i8").astype(np.int64)
 
 
 def _span(begin: Any, until: Any) -> dict[str, datetime]:

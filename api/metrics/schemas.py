@@ -49,6 +49,11 @@ class DataPoint(BaseModel):
         default=None,
         description="Only with `counts=1`: how many events the value is made of; of a ratio those it is divided by.",
     )
+    late_count: int | None = Field(
+        default=None,
+        description="Only with `counts=1`: how many events of the bucket, whatever their type, came after their "
+        "minute and the grace. Absent for a key that sees only a part of events.",
+    )
     compared: float | None = Field(
         default=None, description="Only with `compare`: the earlier value, or null."
     )

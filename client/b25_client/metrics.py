@@ -68,6 +68,8 @@ class Point:
         is_filled: `fill` put it there.
         is_unbounded: a quantile for which `relative_error` does not hold: the true one is no larger in magnitude.
         count: with `counts`, how many events the value is made of; of a ratio those it is divided by.
+        late_count: with `counts`, how many events of the bucket, whatever their type, were late; None for a key that
+            sees only a part of events.
         compared: with `compare`, the earlier value.
         change: value − compared.
         change_percent: 100 × change ÷ |compared|.
@@ -93,6 +95,7 @@ class Point:
     count: int | None = None
     metric_name: str | None = None
     is_unbounded: bool = False
+    late_count: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +129,9 @@ class Metrics:
     def to_arrow(self) -> "pa.Table":
         """One row a point: `timestamp`, `value`, each dimension as text, `state`, `revision`, `is_…`.
 
-        With `ohlc` also `open`, `high`, `low` and `close`; with `counts` also `count`; with `compare` also
-        `compared`, `change` and `change_percent`. A dimension that has the name of another column is called
-        `dimension_<name>`.
+        With `ohlc` also `open`, `high`, `low` and `close`; with `counts` also `count` and `late_count`; with
+        `compare` also `compared`, `change` and `change_percent`. A dimension that has the name of another column is
+        called `dimension_<name>`.
 
         Raises:
             MissingLibrary: pyarrow is not installed.
@@ -142,6 +145,8 @@ class Metrics:
             columns |= {name: ("number", [getattr(point, name) for point in points]) for name in _ENDS}
         if any(point.count is not None for point in points):
             columns["count"] = ("whole", [point.count for point in points])
+        if any(point.late_count is not None for point in points):
+            columns["late_count"] = ("whole", [point.late_count for point in points])
         if self.is_compared:
             columns |= {name: ("number", [getattr(point, name) for point in points]) for name in _COMPARED}
         marks: dict[str, tuple[str, list[Any]]] = {
@@ -237,6 +242,7 @@ def points_of(items: Sequence[Mapping[str, Any]]) -> tuple[Point, ...]:
             count=item.get("count"),
             metric_name=item.get("metric_name"),
             is_unbounded=item.get("unbounded") is True,
+            late_count=item.get("late_count"),
         )
         for item in items
     )

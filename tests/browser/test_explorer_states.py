@@ -23,7 +23,7 @@ def test_a_late_event_marks_its_bucket_while_somebody_looks(opened: Opened, site
     site.land(*(event("page.view", hour + number * MINUTE, "u") for number in range(0, 50, 5)))
     settle(site.database)
     with connect(site.database, name="test", autocommit=True) as connection:
-        finalize_buckets(connection, now=hour + timedelta(hours=2), grace=timedelta(0), run_id="test")
+        finalize_buckets(connection, now=datetime.now(UTC), grace=timedelta(0), run_id="test")
     start = iso(hour - timedelta(hours=1))
     page = opened(site, address(metric_name="events.count", interval="1h", start_time=start))
     [trace] = traces(page, "closed")
@@ -31,7 +31,7 @@ def test_a_late_event_marks_its_bucket_while_somebody_looks(opened: Opened, site
     assert any(one is None for one in trace["y"]), "the hours without events are a gap"
     expect(page.locator(".live")).to_have_text("live")
     expect(page.locator(".ex-mark[data-mark=restated]")).to_have_count(0)
-    site.land(event("page.view", hour + 7 * MINUTE, "late"))
+    site.land(event("page.view", hour + 7 * MINUTE, "late") | {"is_late": True})
     settle(site.database)
     mark = page.locator(f".ex-mark[data-at='{iso(hour).replace('Z', '.000Z')}']")
     expect(mark).to_have_attribute("data-mark", "restated")
@@ -42,6 +42,7 @@ def test_a_late_event_marks_its_bucket_while_somebody_looks(opened: Opened, site
     expect(page.locator(".ex-card")).to_contain_text(
         re.compile(r"Restated .+ \(late\): events.count 10 events → 11 events")
     )
+    expect(page.locator(".ex-card")).to_contain_text("1 event of any type came late")
 
 
 def test_a_range_that_ends_now_follows_what_lands(opened: Opened, site: Site) -> None:

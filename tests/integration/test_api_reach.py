@@ -331,3 +331,12 @@ def test_what_waits_to_be_merged_is_of_all_and_not_told(everything: Client, orde
     assert any(day["pending_batches"] for day in days(everything))
     assert days(orders)
     assert all(day.keys() == {"day", "revision"} for day in days(orders))
+
+
+def test_late_events_are_of_all_and_not_told(everything: Client, team_a: Client) -> None:
+    def late(client: Client) -> set[int | None]:
+        asked = {"metric_name": "trading.orders_placed", "interval": "1m", "counts": "1", **RANGE}
+        return {point.get("late_count") for point in client.get(METRICS, **asked)["result"]["data_points"]}
+
+    assert late(everything) == {0}
+    assert late(team_a) == {None}

@@ -483,3 +483,27 @@ def test_what_an_operator_wrote_into_the_ledger_is_no_batch(api: Api, database: 
         )
     assert api.get("/api/v1/internal/ingestion-metrics") == before
     assert (before["batches_processed"], before["last_batch_size"]) == (1, 1)
+
+
+def test_late_events_are_told_of_each_bucket(api: Api, database: str, day: datetime) -> None:
+    noon = day + timedelta(hours=12)
+    in_time = [event("page.view", noon + timedelta(minutes=minute), "u") for minute in (0, 1, 16)]
+    late = [
+        event("page.view", noon + timedelta(minutes=minute), "u") | {"is_late": True}
+        for minute in (1, 16, 16)
+    ]
+
+    def told(interval: str, **more: str) -> list[int | None]:
+        return [point.get("late_count") for point in points(api, "events.count", day, interval, **more)]
+
+    land(database, [*in_time, *late[:1]])
+    assert (told("1m"), told("1m", counts="1")) == ([None] * 3, [0, 1, 0])
+    settle(database)
+    assert told("1m", counts="1") == [0, 1, 0]
+    land(database, late[1:])  # pending
+    expected = {"1m": [0, 1, 2], "5m": [1, 2], "15m": [1, 2], "1h": [3], "1d": [3]}
+    assert {interval: told(interval, counts="1") for interval in LEVELS} == expected
+    # A day of another zone is made of several buckets.
+    assert told("1d", counts="1", time_zone="America/Sao_Paulo") == [3]
+    settle(database)
+    assert {interval: told(interval, counts="1") for interval in LEVELS} == expected

@@ -2,6 +2,7 @@
 
 import json
 from datetime import timedelta
+from random import Random
 
 import pytest
 
@@ -11,7 +12,7 @@ from analytics_pipeline.events.limits import Limits
 from analytics_pipeline.events.times import from_micros
 from analytics_pipeline.settings import Settings
 from analytics_pipeline.simulator.envelope import SECOND, Message
-from analytics_pipeline.simulator.faults import BREAKAGES, Ratios
+from analytics_pipeline.simulator.faults import BREAKAGES, BURST, Faults, Ratios
 from tests.unit.simulator.streams import START, messages, slots
 
 COUNT = 20_000
@@ -58,17 +59,25 @@ def test_duplicates_are_the_same_bytes_under_the_same_key() -> None:
 
 def test_late_events_are_minutes_behind_and_count_as_late() -> None:
     grace = Settings().analytics.aggregation.grace
-    sent = messages(4, 100, COUNT, Ratios(late=0.01))
-    late = 0
-    for slot, message in zip(slots(100, COUNT), sent, strict=True):
+    sent = messages(4, 100, 5 * COUNT, Ratios(late=0.05))
+    delays: list[int] = []
+    for slot, message in zip(slots(100, 5 * COUNT), sent, strict=True):
         behind = slot - message.time
         if behind < 2 * SECOND:
             continue
-        late += 1
+        delays.append(behind)
         assert json.loads(message.value)["event_type"] == "market.data.update"
         minute_end = message.time // (60 * SECOND) * 60 * SECOND + 60 * SECOND
         assert minute_end + grace.total_seconds() * SECOND <= slot
-    assert late == pytest.approx(0.01 * COUNT, rel=0.3)
+    assert len(delays) > BURST
+    assert len(set(delays)) == len(delays) / BURST, "a burst is late by the same"
+
+
+def test_bursts_of_late_messages_come_at_their_ratio() -> None:
+    faults = Faults(Random(6), Ratios(late=0.05))
+    faults.remember(messages(6, 100, 1)[0])
+    drawn = [faults.draw() for _ in range(50 * COUNT)]
+    assert drawn.count("late") == pytest.approx(0.05 * len(drawn), rel=0.2)
 
 
 def test_without_ratios_nothing_is_wrong() -> None:

@@ -4,8 +4,6 @@
 
 import { OTHER } from "../others.js";
 
-const MUCH = 3;
-
 /** The results of an answer, one or several. */
 export const resultsOf = (answer) => answer.results ?? [answer.result];
 
@@ -48,24 +46,12 @@ export function bucketsOf(series) {
   for (const one of series) {
     for (const point of one.points) {
       const known = found.get(point.at);
-      const bucket = known ?? { at: point.at, state: point.state, revision: point.revision };
+      const bucket = known ?? { at: point.at, state: point.state, revision: point.revision, late: point.late_count ?? 0 };
       for (const mark of ["pending", "incomplete", "predecessor"]) bucket[mark] ||= point[mark] === true;
       found.set(point.at, bucket);
     }
   }
-  const buckets = [...found.values()].sort((one, other) => one.at - other.at);
-  const usual = usualRevision(buckets);
-  for (const bucket of buckets) {
-    bucket.isOften = bucket.state !== "open" && bucket.state !== "restated" && bucket.revision > 2 * usual + MUCH;
-  }
-  return buckets;
-}
-
-/** The revision that half of the buckets that are over do not exceed. */
-function usualRevision(buckets) {
-  const over = buckets.filter((bucket) => bucket.state && bucket.state !== "open").map((bucket) => bucket.revision);
-  over.sort((one, other) => one - other);
-  return over.length ? over[Math.floor((over.length - 1) / 2)] : 0;
+  return [...found.values()].sort((one, other) => one.at - other.at);
 }
 
 /**

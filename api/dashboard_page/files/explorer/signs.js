@@ -4,7 +4,7 @@ const SHAPES = {
   open: ["circle", { cx: 6, cy: 6, r: 4, class: "sign-hollow", "stroke-dasharray": "3 2" }],
   settling: ["path", { d: "M6 1 11 6 6 11 1 6Z", class: "sign-hollow" }],
   restated: ["path", { d: "M6 1 11.2 10.5H.8Z", class: "sign-solid" }],
-  often: ["path", { d: "M2 2h8v8H2Z", class: "sign-hollow" }],
+  late: ["path", { d: "M2 2h8v8H2Z", class: "sign-hollow" }],
   incomplete: ["path", { d: "M2 2 10 10M10 2 2 10", class: "sign-hollow" }],
   predecessor: ["path", { d: "M9 2 3 6l6 4", class: "sign-hollow" }],
 };

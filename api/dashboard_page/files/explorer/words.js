@@ -16,7 +16,7 @@ export const MARKS = {
   open: "open, not over yet",
   settling: "settling, not final yet",
   restated: "restated after it was final",
-  often: "changed more often than usual, as late events do",
+  late: "holds late events",
   incomplete: "events are missing until a backfill",
   predecessor: "from an earlier definition",
 };
@@ -32,7 +32,7 @@ export function markOf(bucket) {
   if (bucket.incomplete) return "incomplete";
   if (bucket.state === "restated") return "restated";
   if (bucket.state === "open" || bucket.state === "settling") return bucket.state;
-  if (bucket.isOften) return "often";
+  if (bucket.late) return "late";
   return bucket.predecessor ? "predecessor" : null;
 }
 
@@ -88,7 +88,7 @@ export function toldOf(bucket, until, series, { zone, interval, compare, entryFo
   });
   const notes = [
     bucket.pending && "Holds events that no merge has seen yet; they are counted.",
-    bucket.isOften && "Changed more often than its neighbours: events came late.",
+    bucket.late && `${eventsText(bucket.late)} of any type came late, after their minute and the grace.`,
     bucket.incomplete && "Events are missing until a backfill has read them.",
     bucket.predecessor && "From an earlier definition of the metric.",
     ...restatements.map((one) => restatementText(one, zone)),
