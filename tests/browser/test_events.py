@@ -1,6 +1,8 @@
 """The event tail: what is stored, what arrives, filters in the address, pause, and one event whole."""
 
+import json
 import re
+import subprocess
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -45,6 +47,17 @@ def test_what_lands_appears_and_filters_hold_for_it(opened: Opened, site: Site) 
     )
     expect(page.locator(".tail tbody tr")).to_have_count(1)
     assert "price=2" in rows(page)[0][4]
+
+
+def test_the_question_can_be_asked_by_curl_and_ends(opened: Opened, site: Site) -> None:
+    page = opened(site, "/events?event_type=order.rejected")
+    page.get_by_role("button", name="Show as curl, Python, SQL").click()
+    stored, to_come = page.locator("#form-text").inner_text().split("\n\n")
+    assert "curl -N " in to_come
+    answer = subprocess.run(["bash", "-c", stored], capture_output=True, timeout=20, check=True).stdout
+    assert json.loads(answer)["events"] == site.get(LIST, event_type="order.rejected")["events"]
+    page.get_by_role("tab", name="Python").click()
+    expect(page.locator("#form-text")).to_contain_text("client.events(")
 
 
 def test_pause_holds_the_rows_and_goes_on_with_what_came(opened: Opened, site: Site) -> None:

@@ -6,12 +6,21 @@ import { literal } from "./sql_text.js";
 const TABLES = { count: "count", sum: "sum", avg: "avg", min: "min", max: "max", first: "first", last: "last" };
 const CLIENT_METHODS = { "/api/v1/events": "events", "/api/v1/stream/events": "stream_events" };
 
+// What a stream goes on with: the same question to what is stored already, whose answer ends.
+const STORED = { "/api/v1/stream/events": "/api/v1/events" };
+
 /** Texts by language. `sql` is what a view knows better; otherwise it follows from a request for a metric. */
 export function forms(request, sql) {
-  const found = { curl: curl(request), Python: python(request) };
+  const found = { curl: both(request, curl), Python: both(request, python) };
   const text = sql ?? (request.path === "/api/v1/metrics" ? metricSql(request.params) : null);
   if (text) found.SQL = text;
   return found;
+}
+
+function both(request, form) {
+  const path = STORED[request.path];
+  if (!path) return form(request);
+  return `# What is stored, the newest first.\n${form({ ...request, path })}\n\n# What comes from now on, until Ctrl-C.\n${form(request)}`;
 }
 
 const shell = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
