@@ -183,3 +183,11 @@ def test_posted_examples_are_events() -> None:
     assert bodies
     for body in bodies:
         assert decode_posted(body.encode(), now=datetime.now(UTC), limits=Limits()).payload
+
+
+def test_modules_beyond_300_lines_say_why() -> None:
+    sources = [
+        path for folder in ("analytics_pipeline", "api", "client") for path in (ROOT / folder).rglob("*.py")
+    ]
+    long = {name_of(path) for path in sources if len(path.read_text().splitlines()) > 300}
+    assert {cells[0].strip("`") for cells in rows("CONTRIBUTING.md", r"`\S+\.py`")} == long
