@@ -3,7 +3,7 @@
 Belongs here: arguments and words. Does not belong here: the work (`local_stack`), imported when a command runs.
 """
 
-import json
+import functools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any
@@ -45,6 +45,10 @@ def up(
     reload: Annotated[
         bool, typer.Option("--reload", help="Restart processes when their source changes.")
     ] = False,
+    as_json: Annotated[
+        bool,
+        typer.Option("--json", help="With --detach: the same as status --json, when everything is ready."),
+    ] = False,
     in_background: Annotated[bool, typer.Option("--in-background", hidden=True)] = False,
 ) -> None:
     """Start everything: Kafka, Postgres, Redis, ingest, Dagster, the API, and a simulator.
@@ -57,12 +61,19 @@ def up(
     from analytics_pipeline.local_stack.plan import Plan
     from analytics_pipeline.local_stack.supervisor import Supervisor
 
+    if as_json and not detach:
+        raise typer.BadParameter(
+            "give --detach as well: in the foreground it ends when everything is stopped", param_hint="--json"
+        )
     folder, found, display = _folder(), settings(), Display()
     if detach:
+        say = functools.partial(typer.echo, err=True) if as_json else display.say
         flags = [] if simulator is None else ["--simulator" if simulator else "--no-simulator"]
         flags += ["--reload"] if reload else []
-        detached.up(folder, ["up", "--in-background", *flags], display.say)
-        _tell_first_key(display.say)
+        detached.up(folder, ["up", "--in-background", *flags], say)
+        _tell_first_key(say)
+        if as_json:
+            print_json(detached.status(folder))
         return
     Supervisor(
         folder,
@@ -97,7 +108,7 @@ def status(
 
     found = detached.status(_folder())
     if as_json:
-        typer.echo(json.dumps(found, indent=2))
+        print_json(found)
     else:
         _show_status(found)
     if not found["is_running"]:

@@ -1,5 +1,6 @@
 """The first `analytics up` of an API that asks for keys shows one, once, to whoever started it."""
 
+import json
 import re
 
 import pytest
@@ -54,3 +55,14 @@ def test_up_in_the_background_leaves_the_key_to_whoever_started_it(db, monkeypat
     assert "not shown again" in first.output
     assert KEY.findall(CliRunner().invoke(app, ["up", "--detach"]).output) == []
     assert all("--in-background" in arguments for arguments in asked)
+
+
+def test_up_in_the_background_for_programs_prints_its_state_and_tells_people_apart(db, monkeypatch):
+    monkeypatch.setattr(detached, "up", lambda _folder, _arguments, say: say("kafka is ready"))
+    monkeypatch.setattr(detached, "join", lambda _settings: None)
+    answer = CliRunner().invoke(app, ["up", "--detach", "--json"])
+    assert json.loads(answer.stdout).keys() >= {"is_running", "is_ready", "addresses", "processes"}
+    assert "kafka is ready" in answer.stderr
+    assert len(KEY.findall(answer.stderr)) == 1
+    alone = CliRunner().invoke(app, ["up", "--json"])
+    assert (alone.exit_code, "give --detach as well" in alone.stderr) == (2, True)
