@@ -17,7 +17,7 @@ class Simulator(Section):
     history: Duration = timedelta(hours=24)
     """How far the history of a first start goes back."""
     history_events: int = Field(default=150_000, ge=0)
-    """How many events it has; 0 for none."""
+    """How many events it has, up to 60 % of them in its last 15 minutes, at the rate of the simulator; 0 for none."""
     late_ratio: float = Field(default=0.002, ge=0, le=1)
     """Share of events that are late."""
     duplicate_ratio: float = Field(default=0.002, ge=0, le=1)

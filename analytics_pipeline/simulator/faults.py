@@ -62,10 +62,14 @@ BREAKAGES: dict[str, Callable[[bytes], bytes]] = {
 
 
 class Faults:
-    """Decides which message is a fault, and makes it. Keeps the last messages, to send one of them again."""
+    """Decides which message is a fault, and makes it. Keeps the last messages, to send one of them again.
 
-    def __init__(self, random: Random, ratios: Ratios) -> None:
+    What is late is of a time after `start` (µs), whose prices are known.
+    """
+
+    def __init__(self, random: Random, ratios: Ratios, start: int) -> None:
         self._random = random
+        self._start = start
         # Bursts begin so seldom that of all messages the ratio is late.
         self._late = ratios.late / (ratios.late + BURST * (1 - ratios.late))
         self._duplicate = self._late + ratios.duplicate
@@ -73,7 +77,7 @@ class Faults:
         self._delayed, self._delay = 0, 0
         self._recent: deque[Message] = deque(maxlen=RECENT)
 
-    def draw(self) -> str | None:
+    def draw(self, now: int) -> str | None:
         """`late`, `duplicate`, `broken`, or None for a good message."""
         if self._delayed:
             self._delayed -= 1
@@ -82,7 +86,10 @@ class Faults:
         if chance >= self._broken or not self._recent:
             return None
         if chance < self._late:
-            self._delayed, self._delay = BURST - 1, int(self._random.uniform(MIN_DELAY, MAX_DELAY))
+            longest = min(MAX_DELAY, now - self._start)
+            if longest < MIN_DELAY:
+                return None
+            self._delayed, self._delay = BURST - 1, int(self._random.uniform(MIN_DELAY, longest))
             return "late"
         return "duplicate" if chance < self._duplicate else "broken"
 

@@ -1,5 +1,7 @@
 """History: the day before the first start, so that the first view is not empty.
 
+Its last minutes are as busy as the simulator will be, so that the newest charts are full and go on evenly.
+
 Belongs here: when the events of the past happened. What happened comes from the stream, as in live running.
 """
 
@@ -16,6 +18,9 @@ from analytics_pipeline.simulator.stream import Stream
 
 BUSIEST_HOUR = 14.5
 """UTC: Europe and America are both awake."""
+
+BUSY_END, BUSY_SHARE = 15 * 60.0, 0.6
+"""The busy end lasts so many seconds at most, and has this share of all events at most."""
 
 
 def activity(hour: float) -> float:
@@ -44,12 +49,21 @@ def past_events(simulator: Simulator, now: datetime, seed: int) -> Iterator[Mess
     length = int(simulator.history.total_seconds() * SECOND)
     if not count or not length:
         return
+    ratios = Ratios(duplicate=simulator.duplicate_ratio, broken=simulator.broken_ratio)
     end = int(now.timestamp() * SECOND)
-    stream = Stream(
-        seed=seed,
-        start=end - length,
-        rate=count / (length / SECOND),
-        ratios=Ratios(duplicate=simulator.duplicate_ratio, broken=simulator.broken_ratio),
-    )
-    for slot in past_slots(end - length, end, count):
-        yield stream.message(slot)
+    begin, turn = end - length, end - int(busy_end(simulator) * SECOND)
+    busy = round((end - turn) / SECOND * simulator.rate)
+    for number, (start, until, events) in enumerate(((begin, turn, count - busy), (turn, end, busy))):
+        if events:
+            rate = events / ((until - start) / SECOND)
+            stream = Stream(seed=seed + number, start=start, end=until, rate=rate, ratios=ratios)
+            for slot in past_slots(start, until, events):
+                yield stream.message(slot)
+
+
+def busy_end(simulator: Simulator) -> float:
+    """How long the end of the history is as busy as the simulator itself, in s; 0 where all of it is busier."""
+    length = simulator.history.total_seconds()
+    if simulator.history_events >= simulator.rate * length:
+        return 0.0
+    return min(BUSY_END, BUSY_SHARE * simulator.history_events / simulator.rate)

@@ -69,10 +69,11 @@ class Quote(NamedTuple):
 class Pit:
     """One instrument's walk, its latest quote, and some quotes of the last minutes."""
 
-    def __init__(self, instrument: Instrument, random: Random, now: int) -> None:
+    def __init__(self, instrument: Instrument, random: Random, now: int, end: int | None = None) -> None:
         self.instrument = instrument
         self._random = random
-        self._offset = random.gauss(0, 0.01)
+        self._end = end
+        self._offset = 0.0
         self._ticks: int = 10**instrument.decimals
         self._lots: int = 10**instrument.lot_decimals
         self._half_spread = instrument.base * instrument.spread * self._ticks / 2
@@ -85,7 +86,11 @@ class Pit:
         random = self._random
         seconds = max(0, now - self.quote.time) / SECOND
         self._offset += self.instrument.volatility * sqrt(seconds) * random.gauss(0, 1)
-        self._offset -= PULL * self._offset * seconds
+        self._offset -= self._offset * min(1.0, seconds * PULL)
+        if self._end is not None:
+            # A Brownian bridge: what is left of the way is spread over what is left of the time.
+            left = max(0, self._end - now) / SECOND
+            self._offset *= left / (left + seconds) if seconds else 1.0
         middle = self.instrument.base * exp(self._offset) * self._ticks
         # Whole ticks keep the decimals clean and the bid below the ask.
         bid = max(1, int(middle - self._half_spread * (0.6 + random.random())))
@@ -113,9 +118,9 @@ class Pit:
 class Market:
     """All symbols."""
 
-    def __init__(self, random: Random, now: int) -> None:
+    def __init__(self, random: Random, now: int, end: int | None = None) -> None:
         self._random = random
-        self._pits = [Pit(instrument, random, now) for instrument in INSTRUMENTS]
+        self._pits = [Pit(instrument, random, now, end) for instrument in INSTRUMENTS]
         # A list to index is several times faster than a weighted choice.
         self._by_activity = [
             pit for pit, weight in zip(self._pits, ACTIVITY, strict=True) for _ in range(weight)

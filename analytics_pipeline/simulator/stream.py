@@ -28,15 +28,19 @@ ACCOUNTS = 12
 
 
 class Stream:
-    """The simulation. `rate` (events/s) only paces what happens by the clock; slots come from the caller."""
+    """The simulation. `rate` (events/s) only paces what happens by the clock; slots come from the caller.
 
-    def __init__(self, *, seed: int, start: int, rate: float, ratios: Ratios) -> None:
+    Prices begin at their base and, if there is an `end` (µs), are near it again there: where one simulation follows
+    another, no price jumps.
+    """
+
+    def __init__(self, *, seed: int, start: int, rate: float, ratios: Ratios, end: int | None = None) -> None:
         # Not for secrets: a seeded source makes a stream that can be had again.
         random = Random(seed)  # noqa: S311
         stretch = max(1.0, COMFORTABLE_RATE / rate)
         self._random = random
         self._agenda = Agenda()
-        self._market = Market(random, start)
+        self._market = Market(random, start, end)
         exchange = Exchange(random, self._agenda, f"ord-{start // SECOND:x}")
         self._desk = Desk(
             random,
@@ -50,11 +54,11 @@ class Stream:
         self._crowd = Crowd(random, self._agenda, now=start, stretch=stretch)
         self._watch = Watch(random, self._agenda, now=start, stretch=stretch)
         self._sealer = Sealer(random)
-        self._faults = Faults(random, ratios)
+        self._faults = Faults(random, ratios, start)
 
     def message(self, slot: int) -> Message:
         """The message of the slot at time `slot` (µs); slots must not go backwards."""
-        fault = self._faults.draw()
+        fault = self._faults.draw(slot)
         if fault is None:
             message = self._event(slot)
             self._faults.remember(message)

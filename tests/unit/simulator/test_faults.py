@@ -12,7 +12,7 @@ from analytics_pipeline.events.limits import Limits
 from analytics_pipeline.events.times import from_micros
 from analytics_pipeline.settings import Settings
 from analytics_pipeline.simulator.envelope import SECOND, Message
-from analytics_pipeline.simulator.faults import BREAKAGES, BURST, Faults, Ratios
+from analytics_pipeline.simulator.faults import BREAKAGES, BURST, MAX_DELAY, Faults, Ratios
 from tests.unit.simulator.streams import START, messages, slots
 
 COUNT = 20_000
@@ -66,6 +66,7 @@ def test_late_events_are_minutes_behind_and_count_as_late() -> None:
         if behind < 2 * SECOND:
             continue
         delays.append(behind)
+        assert message.time >= START, "of a time whose prices are known"
         assert json.loads(message.value)["event_type"] == "market.data.update"
         minute_end = message.time // (60 * SECOND) * 60 * SECOND + 60 * SECOND
         assert minute_end + grace.total_seconds() * SECOND <= slot
@@ -74,9 +75,10 @@ def test_late_events_are_minutes_behind_and_count_as_late() -> None:
 
 
 def test_bursts_of_late_messages_come_at_their_ratio() -> None:
-    faults = Faults(Random(6), Ratios(late=0.05))
+    faults = Faults(Random(6), Ratios(late=0.05), START)
     faults.remember(messages(6, 100, 1)[0])
-    drawn = [faults.draw() for _ in range(50 * COUNT)]
+    later = START + MAX_DELAY
+    drawn = [faults.draw(later) for _ in range(50 * COUNT)]
     assert drawn.count("late") == pytest.approx(0.05 * len(drawn), rel=0.2)
 
 
