@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from analytics_pipeline.storage.recompute import RecomputeResult
 
 _FILE_WIDTH = 200
-_DAY = "1d"
-"""Where a day was recomputed whole, the only interval that it has, and so always listed."""
 
 
 class Interval(StrEnum):
@@ -41,6 +39,7 @@ class Interval(StrEnum):
     FIVE_MINUTES = "5m"
     FIFTEEN_MINUTES = "15m"
     HOUR = "1h"
+    DAY = "1d"
 
 
 @app.command(rich_help_panel=DATABASE)
@@ -129,8 +128,7 @@ def _range(start: str, end: str | None) -> tuple[datetime, datetime]:
 
 def _interval(text: str) -> str:
     if text not in set(Interval):
-        days = "; days follow from their hours" if text == _DAY else ""
-        raise ConfigurationError(f"--interval: {text!r} is not one of {', '.join(Interval)}{days}")
+        raise ConfigurationError(f"--interval: {text!r} is not one of {', '.join(Interval)}")
     return text
 
 
@@ -195,7 +193,7 @@ class _Shown:
         self._as_json, self._is_preview = as_json, is_preview
         self._rows: list[Difference] = []
         self._counts: Counter[str] = Counter()
-        self._hours = self._events = 0
+        self._hours = self._events = self._more = 0
         self._switched: list[str] = []
         self._answered_from = ""
         self._skipped: list[datetime] = []
@@ -209,8 +207,11 @@ class _Shown:
         self._events += result.events
         self._counts.update(one.interval for one in result.differences)
         room = self._limit - len(self._rows)
-        listed = [one for one in result.differences if one.interval in (self._interval, _DAY)]
-        self._rows += listed[: max(0, room)]
+        # A day that has no hours any more has no other interval.
+        shown_at = Interval.DAY if result.hours > 1 else self._interval
+        listed = [one for one in result.differences if one.interval == shown_at]
+        self._rows += listed[:room]
+        self._more += len(listed[room:])
 
     def switch(self, names: list[str], first: datetime) -> None:
         """Which metrics are answered anew, and from when on."""
@@ -236,12 +237,11 @@ class _Shown:
             console.width = _FILE_WIDTH
         if self._rows:
             console.print(_table(self._rows))
-        if (more := self._counts[self._interval] + self._counts[_DAY] - len(self._rows)) > 0:
+        if self._more:
             console.print(
-                f"and {more:,} more at {self._interval}: --limit shows more, --json all", soft_wrap=True
+                f"and {self._more:,} more at {self._interval}: --limit shows more, --json all", soft_wrap=True
             )
-        found_at = [*Interval, *([_DAY] if self._counts[_DAY] else [])]
-        counts = ", ".join(f"{self._counts[level]:,} at {level}" for level in found_at)
+        counts = ", ".join(f"{self._counts[level]:,} at {level}" for level in Interval)
         found = f"differences: {counts}" if self._counts else "no difference"
         done = "compared with" if self._is_preview else "recomputed from"
         written = "; nothing was written" if self._is_preview else ""
@@ -289,7 +289,9 @@ def _table(rows: "list[Difference]") -> Table:
         table.add_column(name, justify="right")
     for one in rows:
         table.add_row(
-            f"{one.time_bucket:%Y-%m-%d}" if one.interval == _DAY else f"{one.time_bucket:%Y-%m-%dT%H:%MZ}",
+            f"{one.time_bucket:%Y-%m-%d}"
+            if one.interval == Interval.DAY
+            else f"{one.time_bucket:%Y-%m-%dT%H:%MZ}",
             Text(printable(one.metric_name)),
             Text(printable(one.dimensions) if one.dimensions != "{}" else ""),
             _number(one.value_before),

@@ -18,6 +18,7 @@ from analytics_pipeline.storage import metric_versions
 from analytics_pipeline.storage.archived_events import Archives, RawEventsGone, archived_day, kept
 from analytics_pipeline.storage.books import Freshness, freshness, waiting
 from analytics_pipeline.storage.connection import Connection
+from analytics_pipeline.storage.days import BackfilledDay
 from analytics_pipeline.storage.recompute import RecomputeResult, recompute_hour
 from analytics_pipeline.storage.recompute_day import recompute_day
 
@@ -311,8 +312,11 @@ def _recompute(
     is_noted: bool,
 ) -> Iterator[RecomputeResult]:
     archives = Archives()
+    of_days = _by_day(planned.hours)
+    backfilled: BackfilledDay | None = None
     for hour in to_do:
-        is_whole_day = hour.astimezone(UTC).date() in planned.whole_days
+        day = hour.astimezone(UTC).replace(hour=0)
+        is_whole_day = day.date() in planned.whole_days
         if is_whole_day and hour.astimezone(UTC).hour:
             continue  # done with the first hour of its day
         hours = [hour + timedelta(hours=number) for number in range(24 if is_whole_day else 1)]
@@ -329,12 +333,30 @@ def _recompute(
             yield recompute_day(conninfo, hour, before_hour=before_hour, **common)
         else:
             before_hour()
+            # What is done once more, because landings have left out some of it, is of no day here.
+            of_day = of_days.get(day, [])
+            if hour in of_day[:1]:
+                backfilled = BackfilledDay(
+                    conninfo, day, of_day, catalog=planned.catalog, metric_ids=planned.metric_ids
+                )
+            compared = backfilled.add if backfilled and of_day else None
             try:
-                result = recompute_hour(conninfo, hour, **common)
+                result = recompute_hour(conninfo, hour, compared=compared, **common)
             except RawEventsGone:  # since `plan`, which saw to it that they were there
                 skip(hour)
+                of_days.pop(day, None)
                 continue
+            if backfilled and hour in of_day[-1:]:
+                result = backfilled.completed(result)
+                del of_days[day]
             yield result
+
+
+def _by_day(hours: Iterable[datetime]) -> dict[datetime, list[datetime]]:
+    found: dict[datetime, list[datetime]] = {}
+    for hour in hours:
+        found.setdefault(hour.astimezone(UTC).replace(hour=0), []).append(hour)
+    return found
 
 
 def live_work_behind(found: Freshness, *, is_landing: bool) -> str | None:

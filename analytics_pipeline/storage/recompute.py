@@ -86,11 +86,12 @@ class RecomputeResult:
         rows: computed, per level.
         buckets: how many of each level hold something.
         differences: buckets of series that are not what was served, settled plus pending, of an edited metric by the
-            definition before it: at the four levels up to 1h, or at 1d where a day was recomputed whole.
+            definition before it: at the four levels up to 1h, or at 1d where a day was recomputed whole. With the last
+            hour of a day that a backfill does, also at 1d (`storage.days`).
         is_written: False after a preview.
         unserved: the metric_id of each metric for which another definition answers still; `differences` compare with
             that one.
-        hours: how many hours were read.
+        hours: how many hours were read; none where a day was compared with its hours.
         seconds: how long it took, waiting for a merge of the hour included.
     """
 
@@ -125,10 +126,13 @@ class _Snapshot:
 class Change:
     """The new rows of one level, how they differ from what was served, and why each bucket changes that does.
 
-    `has_states` is False where retention has let the level's states go: none are compared, and none written.
+    `has_states` is False where retention has let the level's states go: none are compared, and none written. `served`
+    and `compared` are what the differences are of.
     """
 
     rows: pa.Table
+    served: pa.Table
+    compared: pa.Table
     differences: list[Difference]
     reasons: Mapping[datetime, Reason]
     has_states: bool = True
@@ -144,6 +148,7 @@ def recompute_hour(
     write: bool = True,
     in_transaction: Callable[[Connection], None] | None = None,
     archives: Archives | None = None,
+    compared: Callable[[pa.Table, pa.Table], None] | None = None,
 ) -> RecomputeResult:
     """Compute one UTC hour from raw events and replace its rows at 1m, 5m, 15m and 1h; rebuild its day's 1d rows.
 
@@ -160,6 +165,7 @@ def recompute_hour(
         write: False compares and changes nothing.
         in_transaction: called where rows are replaced, before COMMIT: what it writes is there if the hour is done.
         archives: those of the same run, so that each archived day is proved once.
+        compared: told at the end the hour's rows at 1h: as they were served, and as raw events give them.
 
     Raises:
         RawEventsGone: the hour's raw events are gone (retention) and no verified archive holds them, or its rows
@@ -206,6 +212,8 @@ def recompute_hour(
         }
         if write:
             _replace(main, hour, catalog, ids, snapshot, changes, run_id, in_transaction)
+    if compared is not None:
+        compared(changes["1h"].served, changes["1h"].compared)
     return RecomputeResult(
         hour,
         snapshot.events,
@@ -333,7 +341,7 @@ def change_of(
     if before and instead is not None:
         served = predecessors.served(served, instead, before, level)
         differences = compare_rows(served, compared, level, catalog)
-    return Change(rows, differences, reasons, has_states)
+    return Change(rows, served, compared, differences, reasons, has_states)
 
 
 def _without_states(rows: pa.Table) -> pa.Table:

@@ -110,12 +110,24 @@ def test_a_dry_run_for_programs_has_one_line_an_hour_at_every_interval(connectio
     assert [line["events"] for line in lines] == [60, 70, 60]
     for line in lines:
         assert line["written"] is False
-        assert {one["interval"] for one in line["differences"]} == {"1m", "5m", "15m", "1h"}
+        levels = {one["interval"] for one in line["differences"]}
+        assert levels == {"1m", "5m", "15m", "1h"} | ({"1d"} if line is lines[-1] else set())
         [total] = [
             one for one in line["differences"]
             if (one["interval"], one["metric_name"]) == ("1h", "events.count") and one["dimensions"] == {}
         ]  # fmt: skip
         assert (total["old"], total["new"], total["difference"]) == (line["events"] + 1, line["events"], -1)
+
+
+def test_the_days_of_the_range_are_listed_as_they_will_be(connection, damaged, run):
+    before = state(connection)
+    code, out, _ = run(*RANGE, "--dry-run", "--interval", "1d")
+    assert (code, state(connection)) == (0, before)
+    [line] = [one.split() for one in out.splitlines() if one.split()[1:2] == ["events.count"]]
+    assert line == [f"{DAY:%Y-%m-%d}", "events.count", "191", "190", "-1"]
+    code, out, _ = run(*RANGE)
+    assert (code, live(connection)) == (0, damaged)
+    assert " at 1d\n" in out
 
 
 def test_a_backfill_mends_every_interval_and_the_next_finds_no_difference(connection, damaged, run):
@@ -275,7 +287,7 @@ WRONG = [
     (("--interval", "2h"), "--interval: '2h' is not one of 1m, 5m, 15m, 1h"),
     (("--interval", "1H"), "--interval: '1H' is not one of 1m, 5m, 15m, 1h"),
     (("--interval", ""), "--interval: '' is not one of 1m, 5m, 15m, 1h"),
-    (("--interval", "1d"), "--interval: '1d' is not one of 1m, 5m, 15m, 1h; days follow from their hours"),
+    (("--interval", "2d"), "--interval: '2d' is not one of 1m, 5m, 15m, 1h, 1d"),
     (
         ("--from", "2001-01-01T00:00Z"),
         "are gone (retention), so nothing before can be recomputed: begin there",

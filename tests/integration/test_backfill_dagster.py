@@ -79,6 +79,9 @@ def test_a_preview_of_an_hour_shows_the_differences_and_writes_nothing(db, insta
         assert seen.partition == hour_key(HOUR)
         assert seen.metadata["differences"].value > 0
         assert {record.data["level"] for record in seen.metadata["different series"].records} == {level}
+    [seen] = observed(instance, "1d")
+    assert seen.partition == day_key(DAY)
+    assert {record.data["level"] for record in seen.metadata["different series"].records} == {"1d"}
     rows = [record.data for record in observed(instance, "1h")[0].metadata["different series"].records]
     [total] = [row for row in rows if (row["metric"], row["dimensions"]) == ("events.count", "{}")]
     assert (total["before"], total["after"], total["difference"]) == ("61", "60", -1.0)
@@ -114,7 +117,10 @@ def test_a_day_is_previewed_whole(db, instance):
     assert materialized(instance, "1d") == 0
     [seen] = observed(instance, "1d")
     assert (seen.partition, seen.metadata["hours"].value) == (day_key(DAY), 24)
-    assert seen.metadata["differences"].value > 0
+    rows = [record.data for record in seen.metadata["different series"].records]
+    assert seen.metadata["differences"].value == len(rows) > 0
+    [total] = [row for row in rows if (row["metric"], row["dimensions"]) == ("events.count", "{}")]
+    assert (total["level"], total["before"], total["after"]) == ("1d", "61", "60")
 
 
 def backfill_job() -> dg.JobDefinition:

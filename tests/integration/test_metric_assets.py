@@ -197,7 +197,9 @@ def test_a_preview_of_a_metric_shows_its_differences_alone_and_materializes_noth
         if "different series" in record.asset_observation.metadata
     ]
     rows = [record.data for record in seen.metadata["different series"].records]
-    assert {(row["level"], row["metric"]) for row in rows} == {(level, NAME) for level in HOUR_LEVELS}
+    assert {(row["level"], row["metric"]) for row in rows} == {
+        (level, NAME) for level in (*HOUR_LEVELS, "1d")
+    }
     assert seen.metadata["differences"].value == len(rows) > 0
     assert {row["difference"] for row in rows} == {-1.0}
 

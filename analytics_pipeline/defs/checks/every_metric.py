@@ -1,7 +1,7 @@
 """The check that recomputes: every metric of some hours, from raw events, against what is served.
 
 Belongs here: which hours, and judging. Does not belong here: the comparison (`storage.recompute`,
-`storage.spot_check`).
+`storage.spot_check`, `storage.days`).
 """
 
 from datetime import datetime, timedelta
@@ -16,10 +16,11 @@ from analytics_pipeline.defs.rollups.reports import Preview
 from analytics_pipeline.defs.rollups.specs import KEYS
 from analytics_pipeline.errors import ConfigurationError
 from analytics_pipeline.rollups.catalog import REGISTER_ID
-from analytics_pipeline.rollups.schema import HOUR_LEVELS
+from analytics_pipeline.rollups.schema import LEVELS
 from analytics_pipeline.storage import books
 from analytics_pipeline.storage.backfill import raw_begin
 from analytics_pipeline.storage.connection import Connection
+from analytics_pipeline.storage.days import compare_day
 from analytics_pipeline.storage.metric_versions import complete_in
 from analytics_pipeline.storage.recompute import RecomputeResult, recompute_hour
 from analytics_pipeline.storage.spot_check import compare_minutes
@@ -46,10 +47,10 @@ class Piece(NamedTuple):
     asset=KEYS["1h"],
     name="every_metric_equals_raw",
     description=(
-        "Counts, sums, states and set hash of every metric at four levels, recomputed from raw events: of one closed "
+        "Counts, sums, states and set hash of every metric at all levels, recomputed from raw events: of one closed "
         "hour, each in its turn, or of the range in run config. Of an hour with more than two million events some "
-        "minutes, another part each time, and its other levels against all its minutes. Metrics that wait for a "
-        "backfill there are left out. Writes nothing."
+        "minutes, another part each time, and its other levels against all its minutes. 1d of each day of it against "
+        "the 24 hours of the day added up. Metrics that wait for a backfill there are left out. Writes nothing."
     ),
 )
 def every_metric_equals_raw(
@@ -61,14 +62,19 @@ def every_metric_equals_raw(
         pieces = chosen_pieces(connection, config, pipeline.now())
         for piece in pieces:
             report.add(_compared(connection, pipeline, piece, context.run.run_id))
-    counts = {level: report.metadata(level)["differences"] for level in HOUR_LEVELS}
+        days = sorted({piece.first.replace(hour=0, minute=0) for piece in pieces})
+        for day in days:
+            report.add(_compared_day(connection, pipeline, day))
+    counts = {level: report.metadata(level)["differences"] for level in LEVELS}
     return dg.AssetCheckResult(
         passed=all(not count.value for count in counts.values()),
         severity=dg.AssetCheckSeverity.ERROR,
         metadata={
-            **report.metadata(*HOUR_LEVELS),
+            **report.metadata(*LEVELS),
             **{f"differences at {level}": count for level, count in counts.items()},
             "minutes": sum(int((piece.last - piece.first).total_seconds() // 60) for piece in pieces),
+            "days": len(days),
+            "1d is compared with": "the 24 hours of its day at 1h, added up, of one moment",
             "from": dg.MetadataValue.timestamp(pieces[0].first) if pieces else "no hour is closed yet",
         },
     )
@@ -83,6 +89,12 @@ def _compared(connection: Connection, pipeline: Pipeline, piece: Piece, run_id: 
     return recompute_hour(
         pipeline.conninfo, hour, run_id=run_id, catalog=catalog, metric_ids=ids, write=False
     )
+
+
+def _compared_day(connection: Connection, pipeline: Pipeline, day: datetime) -> RecomputeResult:
+    """Metrics that wait for a backfill too: whatever there is of them, a day is what its hours are."""
+    catalog = pipeline.catalog(connection)
+    return compare_day(pipeline.conninfo, day, catalog=catalog, metric_ids=[*catalog.by_id, REGISTER_ID])
 
 
 def chosen_pieces(

@@ -17,7 +17,7 @@ from analytics_pipeline.defs.resources import Pipeline
 from analytics_pipeline.defs.rollups.recomputing import Asked, recomputed
 from analytics_pipeline.defs.rollups.reports import PREVIEWED, Preview, describe_recompute
 from analytics_pipeline.defs.rollups.specs import KEYS, level_spec, level_tags
-from analytics_pipeline.rollups.schema import HOUR_LEVELS
+from analytics_pipeline.rollups.schema import HOUR_LEVELS, LEVELS
 from analytics_pipeline.storage.recompute import RecomputeResult
 
 SINGLE_RUN = dg.BackfillPolicy.single_run()
@@ -50,8 +50,8 @@ def metric_rollups_hours(
             preview.add(result)
         else:
             _report(context, result)
-    for level in HOUR_LEVELS if config.dry_run else ():
-        _show(context, level, preview, hour_key)
+    for level in LEVELS if config.dry_run else ():
+        _show(context, level, preview, day_key if level == "1d" else hour_key)
 
 
 @dg.multi_asset(
@@ -119,6 +119,6 @@ def _show(
             KEYS[level],
             description=PREVIEWED,
             partition=keys.pop() if len(keys) == 1 else None,
-            metadata=preview.metadata(*(("1h", "1d") if level == "1d" else (level,))),
+            metadata=preview.metadata(level),
         )
     )

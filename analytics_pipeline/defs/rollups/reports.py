@@ -63,7 +63,10 @@ def describe_merge(touched: Touched, row_count: int) -> Metadata:
 
 
 def describe_recompute(level: str, result: RecomputeResult) -> Metadata:
-    """Metadata of one hour, or one day, that was recomputed; at 1d of a single hour, that hour's."""
+    """Metadata of one hour, or one day, that was recomputed; at 1d of a single hour, that hour's.
+
+    With the last hour of a day that a run does, what is different at 1d.
+    """
     found = [difference for difference in result.differences if difference.interval == level]
     if level not in result.rows:
         return {
@@ -116,7 +119,8 @@ class Preview:
         self._seconds += result.seconds
         self._rows.update(result.rows)
         self._buckets.update(result.buckets)
-        self._per_hour.append(float(len(result.differences)))
+        if result.hours:
+            self._per_hour.append(float(len(result.differences)))
         for difference in result.differences:
             self._differences[difference.interval, difference.metric_name] += 1
             shown = self._shown.setdefault(difference.interval, [])
