@@ -138,7 +138,7 @@ def check_registered(connection: Connection, metric_ids: Sequence[str], catalog:
     if new := [catalog.by_id[one].name for one in metric_ids if one not in known]:
         raise ConfigurationError(
             f"no ingest process has started with the present definition of {', '.join(new)}, so nobody would see "
-            "what is computed: `analytics restart ingest` first (--dry-run needs none)"
+            "what is computed: `analytics restart ingest` first (a dry run needs none)"
         )
 
 

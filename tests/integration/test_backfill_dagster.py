@@ -9,10 +9,12 @@ import pytest
 
 from analytics_pipeline.defs.partitions import day_key, hour_key
 from analytics_pipeline.errors import InvariantBroken
+from analytics_pipeline.rollups.catalog import BUILT_IN
 from analytics_pipeline.settings import settings
 from analytics_pipeline.storage import rollups
 from analytics_pipeline.storage.backfill import plan
 from analytics_pipeline.storage.connection import Connection, connect
+from analytics_pipeline.storage.metric_versions import register as register_metrics
 from analytics_pipeline.storage.recompute import RecomputeResult, recompute_hour
 from tests.integration.rollup_data import land, live
 from tests.unit.rollups.events import batch
@@ -88,6 +90,7 @@ def test_a_preview_of_an_hour_shows_the_differences_and_writes_nothing(db, insta
 
 
 def test_applying_it_is_one_more_step_and_may_be_of_some_metrics(db, instance):
+    register_metrics(db, BUILT_IN.metrics)
     done = run(instance, "recompute_hours", HOUR_LEVELS, hour_key(HOUR), metrics=["events.count"])
     assert done.success
     assert [materialized(instance, level) for level in (*HOUR_LEVELS, "1d")] == [1, 1, 1, 1, 1]
@@ -214,3 +217,19 @@ def test_a_wrong_metric_fails_the_run_in_one_sentence_and_is_not_retried(db, ins
     assert failed.step_failure_data.user_failure_data.description == (
         "there is no metric 'trading.volume'; did you mean trading.total_volume?"
     )
+
+
+def test_a_metric_that_answers_for_nothing_yet_can_only_be_previewed(db, instance):
+    before = live(db)
+    asked = {"metrics": ["events.count"]}
+    done = run(instance, "recompute_hours", HOUR_LEVELS, hour_key(HOUR), **asked)
+    assert not done.success
+    assert not [event for event in done.all_events if event.is_step_up_for_retry]
+    [failed] = [event for event in done.all_events if event.is_step_failure]
+    assert failed.step_failure_data.user_failure_data.description == (
+        "no ingest process has started with the present definition of events.count, so nobody would see what is "
+        "computed: `analytics restart ingest` first (a dry run needs none)"
+    )
+    assert live(db) == before
+    assert [materialized(instance, level) for level in (*HOUR_LEVELS, "1d")] == [0, 0, 0, 0, 0]
+    assert run(instance, "recompute_hours", HOUR_LEVELS, hour_key(HOUR), dry_run=True, **asked).success

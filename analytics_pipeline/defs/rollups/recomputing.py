@@ -16,7 +16,15 @@ import dagster as dg
 from analytics_pipeline.defs.mistakes import not_retried
 from analytics_pipeline.defs.ranges import told
 from analytics_pipeline.defs.resources import Pipeline
-from analytics_pipeline.storage.backfill import LiveFirst, Plan, carry_out, ids_of, plan, recompute
+from analytics_pipeline.storage.backfill import (
+    LiveFirst,
+    Plan,
+    carry_out,
+    check_registered,
+    ids_of,
+    plan,
+    recompute,
+)
 from analytics_pipeline.storage.connection import Connection
 from analytics_pipeline.storage.recompute import RecomputeResult
 
@@ -82,13 +90,16 @@ def _plan(
     context: dg.AssetExecutionContext, pipeline: Pipeline, connection: Connection, asked: Asked
 ) -> Plan:
     catalog = pipeline.catalog(connection)
+    metric_ids = ids_of(asked.metrics, catalog)
     hours = asked.hours(connection)
+    if not asked.is_preview:
+        check_registered(connection, metric_ids or [], catalog)
     group = context.instance.get_run_group(context.run.run_id)
     planned = plan(
         connection,
         hours,
         catalog=catalog,
-        metric_ids=ids_of(asked.metrics, catalog),
+        metric_ids=metric_ids,
         restart=asked.is_preview,
         of_runs=[run.run_id for run in group[1]] if group else [context.run.run_id],
     )
