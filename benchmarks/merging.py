@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from analytics_pipeline.rollups.catalog import BUILT_IN
 from analytics_pipeline.rollups.deltas import compute_deltas
+from analytics_pipeline.rollups.schema import LEVELS
 from analytics_pipeline.storage import buckets, ledger, rollups
 from analytics_pipeline.storage.connection import connection
 from benchmarks import stored
@@ -132,7 +133,9 @@ def late_events(servers: Servers, *, seed: int, repeat: int) -> dict[str, Any]:
             land(opened, stored.simulated(hour, 360_000, 100, seed=seed))
             merge(opened, hour)
         later = now + timedelta(days=2)
-        buckets.finalize_buckets(opened, now=later, grace=timedelta(0), run_id="benchmark")
+        buckets.finalize_buckets(
+            opened, now=later, graces=dict.fromkeys(LEVELS, timedelta(0)), run_id="benchmark"
+        )
         for name, hour in hours.items():
             meter, seconds = Meter(opened), []
             for number in range(repeat + 1):

@@ -3,11 +3,19 @@
 import re
 from datetime import timedelta
 from itertools import pairwise
-from typing import Self
+from typing import Self, get_args
 
 from pydantic import Field, field_validator, model_validator
 
-from analytics_pipeline.settings.values import Duration, Kept, Port, Section, TextList
+from analytics_pipeline.settings.values import (
+    Duration,
+    DurationsByLevel,
+    Kept,
+    Level,
+    Port,
+    Section,
+    TextList,
+)
 
 _MARTS_OF_EVENTS = (
     "order_analytics",
@@ -66,11 +74,35 @@ class Aggregation(Section):
     grace: Duration = timedelta(seconds=30)
     """An event that reaches its source later than this after its minute is late; buckets wait as long
     before they are final."""
+    grace_by_interval: DurationsByLevel = Field(default={})
+    """Buckets of these intervals wait so long instead, as in `{1h: 5m}`. None waits less than a finer one, because a
+    bucket is never final before those within it: a coarser interval that is not named waits at least as long too.
+    What is late is a matter of `grace` alone."""
     merge_batches: int = Field(default=500, ge=1)
     """Most batches that one merge transaction takes."""
     retire_metrics_after: Kept = timedelta(days=1)
     """A metric that no running ingest process has declared for so long
     [ends](adding-a-metric.md#removing-a-metric); 1h at least."""
+
+    @property
+    def graces(self) -> dict[str, timedelta]:
+        """How long buckets of each interval wait, finest first: never less than those of a finer one."""
+        found: dict[str, timedelta] = {}
+        longest = timedelta(0)
+        for level in get_args(Level):
+            longest = found[level] = self.grace_by_interval.get(level, max(self.grace, longest))
+        return found
+
+    @model_validator(mode="after")
+    def _coarser_waits_as_long(self) -> Self:
+        if found := [
+            f"grace_by_interval: buckets of {coarser} would be final before those of {finer} within them: raise "
+            f"{coarser} or lower {finer}"
+            for (finer, shorter), (coarser, longer) in pairwise(self.graces.items())
+            if longer < shorter
+        ]:
+            raise ValueError("; ".join(found))
+        return self
 
 
 class Retention(Section):

@@ -3,10 +3,12 @@
 import json
 import re
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+Level = Literal["1m", "5m", "15m", "1h", "1d"]
+"""Width of a bucket."""
 _UNITS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
 
@@ -32,6 +34,19 @@ def _read_json(value: object) -> object:
     return json.loads(value) if isinstance(value, str) else value
 
 
+def _read_levels(value: object) -> object:
+    """Allow a JSON object, and refuse what is no mapping of intervals to durations in one sentence."""
+    try:
+        found = _read_json(value)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise ValueError("write durations by interval, like {1h: 5m, 1d: 1h}")
+    if unknown := [str(level) for level in found if level not in get_args(Level)]:
+        raise ValueError(f"{', '.join(unknown)} is not one of {', '.join(get_args(Level))}")
+    return found
+
+
 def split_list(value: object) -> object:
     """Allow `a,b` where a list is expected: environment variables have no lists."""
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
@@ -51,6 +66,7 @@ Kept = Annotated[timedelta, BeforeValidator(parse_duration), AfterValidator(_kee
 """How long something is kept."""
 TextList = Annotated[list[str], BeforeValidator(split_list)]
 Options = Annotated[dict[str, str | int | float | bool], BeforeValidator(_read_json)]
+DurationsByLevel = Annotated[dict[Level, Duration], BeforeValidator(_read_levels)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 

@@ -4,7 +4,7 @@ Belongs here: the statements on `metric_buckets`, and the rule by which a bucket
 Does not belong here: the numbers of metrics (`storage.rollups`).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -50,7 +50,8 @@ WHERE interval = %s AND time_bucket = ANY(%s)
 # next run: waiting for it, with others of its level locked in whatever order the scan found them, could end in a
 # deadlock. The day is told of, because answers that say the state of a bucket are kept for as long as its day is as it
 # was. What is pending is looked up in a hash of it: as a list, it would be read again for each bucket once it no longer
-# fits in memory, with the days locked so long.
+# fits in memory, with the days locked so long. A bucket waits for those of the finer level within it, whatever held
+# them back.
 _DUE = """
 WITH pending AS MATERIALIZED (
     SELECT DISTINCT bucket_start(%(level)s, minute) AS time_bucket
@@ -71,6 +72,11 @@ due AS MATERIALIZED (
             SELECT day FROM rollup_days WHERE day NOT IN (SELECT day FROM days)
         )
         AND NOT EXISTS (SELECT FROM pending WHERE pending.time_bucket = bucket.time_bucket)
+        AND NOT EXISTS (
+            SELECT FROM metric_buckets AS part
+            WHERE %(state)s = 'final' AND part.interval = %(finer)s AND part.state IN ('open', 'settling')
+                AND part.time_bucket >= bucket.time_bucket AND part.time_bucket < bucket.time_bucket + %(width)s
+        )
     FOR UPDATE SKIP LOCKED
 ),
 told AS (
@@ -107,27 +113,30 @@ def raise_revisions(connection: Connection, level: str, starts: Iterable[datetim
     connection.execute(_RAISE_REVISIONS, (run_id, level, list(starts)))
 
 
-def finalize_buckets(connection: Connection, *, now: datetime, grace: timedelta, run_id: str) -> int:
+def finalize_buckets(
+    connection: Connection, *, now: datetime, graces: Mapping[str, timedelta], run_id: str
+) -> int:
     """Move buckets on: over → settling; over by the grace, all sources past it and nothing pending → final.
 
     Every source must have been caught up at some time past the bucket's end, and the inbox must hold no older
-    row: so lag can delay `final`, but never make it lie. Never waits for a merge or recompute, and leaves alone what
+    row: so lag can delay `final`, but never make it lie. `graces` says how long each level waits; a bucket is never
+    final before those of the finer level within it. Never waits for a merge or recompute, and leaves alone what
     one is changing. Raises the versions of the days concerned. Returns how many buckets became final.
     """
     row = connection.execute(_HORIZON).fetchone()
     horizon = min(now, row[0]) if row and row[0] is not None else now
-    closed = 0
+    closed, finer = 0, ""
     for level, seconds in LEVELS.items():
         width = timedelta(seconds=seconds)
-        common = {"level": level, "run_id": run_id}
+        common = {"level": level, "finer": finer, "width": width, "run_id": run_id}
         connection.execute(
             _DUE, {**common, "state": "settling", "from": ["open"], "over": now - width + _TICK}
         )
-        over = min(now - grace, horizon) - width + _TICK
+        over = min(now - graces[level], horizon) - width + _TICK
         done = connection.execute(
             _DUE, {**common, "state": "final", "from": ["open", "settling"], "over": over}
         )
-        closed += done.rowcount
+        closed, finer = closed + done.rowcount, level
     return closed
 
 

@@ -3,6 +3,7 @@
 Belongs here: that question. Does not belong here: merging (`storage.rollups`).
 """
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from analytics_pipeline.rollups.catalog import REGISTER_ID
@@ -17,10 +18,11 @@ SELECT count(*) FROM (
 """
 _DUE_BUCKETS = """
 SELECT count(*) FROM metric_buckets AS bucket
-INNER JOIN unnest(%(levels)s::text [], %(seconds)s::integer []) AS level (name, seconds) ON bucket.interval = level.name
+INNER JOIN unnest(%(levels)s::text [], %(seconds)s::integer [], %(graces)s::interval []) AS level (name, seconds, grace)
+    ON bucket.interval = level.name
 WHERE bucket.state IN ('open', 'settling')
     AND bucket.time_bucket + make_interval(secs => level.seconds) <= least(
-        %(now)s::timestamptz - %(grace)s::interval,
+        %(now)s::timestamptz - level.grace,
         (SELECT min(coalesce(caught_up_at, 'epoch')) FROM ingest_offsets WHERE NOT is_retired),
         (SELECT min(received_at) FROM http_inbox)
     )
@@ -32,10 +34,14 @@ def closed_minutes_pending(connection: Connection, *, now: datetime) -> int:
     return _count(connection, _CLOSED_MINUTES, {"now": now, "register": REGISTER_ID})
 
 
-def buckets_due(connection: Connection, *, now: datetime, grace: timedelta) -> int:
-    """How many buckets could become final: over by the grace, and every source is past them."""
-    levels = {"levels": list(LEVELS), "seconds": list(LEVELS.values())}
-    return _count(connection, _DUE_BUCKETS, {"now": now, "grace": grace, **levels})
+def buckets_due(connection: Connection, *, now: datetime, graces: Mapping[str, timedelta]) -> int:
+    """How many buckets could become final: over by the grace of their level, and every source is past them."""
+    levels = {
+        "levels": list(LEVELS),
+        "seconds": list(LEVELS.values()),
+        "graces": [graces[level] for level in LEVELS],
+    }
+    return _count(connection, _DUE_BUCKETS, {"now": now, **levels})
 
 
 def _count(connection: Connection, query: str, values: dict[str, object]) -> int:

@@ -5,6 +5,7 @@ API's `operations.problems`), the whole ledger (`storage.audit`), Dagster's own 
 """
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -130,14 +131,14 @@ class Pipeline:
 
 
 def read_pipeline(
-    connection: Connection, *, now: datetime, grace: timedelta, ratio: float, consecutive: int
+    connection: Connection, *, now: datetime, graces: Mapping[str, timedelta], ratio: float, consecutive: int
 ) -> Pipeline:
     """Look, in one snapshot.
 
     Args:
         connection: idle.
         now: the time of Postgres, more or less.
-        grace: how long buckets wait for late events.
+        graces: how long buckets of each level wait for late events.
         ratio: with `consecutive`, the limit of dead letters of ingest.
         consecutive: see `DeadLetterLimit`.
     """
@@ -168,7 +169,7 @@ def read_pipeline(
             pending_deltas=freshness.pending,
             pending_hours=_one(connection, _PENDING_HOURS),
             unsettled=[Unsettled(*row) for row in connection.execute(_UNSETTLED)],
-            due=due.buckets_due(connection, now=now, grace=grace),
+            due=due.buckets_due(connection, now=now, graces=graces),
             settled_at=_one(connection, _SETTLED_AT),
             run_id=_one(connection, _LAST_RUN, values),
             restated=_one(connection, _RESTATED, values),

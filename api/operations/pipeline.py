@@ -74,7 +74,7 @@ def _look(
     found = read_pipeline(
         connection,
         now=now,
-        grace=settings.analytics.aggregation.grace,
+        graces=settings.analytics.aggregation.graces,
         ratio=ingestion.dead_letter_ratio,
         consecutive=ingestion.dead_letter_consecutive,
     )

@@ -6,6 +6,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 from playwright.sync_api import Page, expect
 
+from analytics_pipeline.rollups.schema import LEVELS
 from analytics_pipeline.storage.buckets import finalize_buckets
 from analytics_pipeline.storage.connection import connect
 from tests.browser.site import Site
@@ -57,6 +58,6 @@ def final_hour(site: Site) -> dict[str, str]:
     """A range of an hour, whose buckets of up to 15m are over, merged and final: its parameters."""
     now = datetime.now(UTC)
     with connect(site.database, name="test", autocommit=True) as connection:
-        finalize_buckets(connection, now=now, grace=timedelta(0), run_id="test")
+        finalize_buckets(connection, now=now, graces=dict.fromkeys(LEVELS, timedelta(0)), run_id="test")
     end = now.replace(second=0, microsecond=0) - timedelta(minutes=35)
     return {"start_time": iso(end - timedelta(hours=1)), "end_time": iso(end)}

@@ -7,6 +7,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
+from analytics_pipeline.rollups.schema import LEVELS
 from analytics_pipeline.storage.buckets import finalize_buckets
 from analytics_pipeline.storage.connection import connect
 from tests.browser.conftest import Opened
@@ -23,7 +24,12 @@ def test_a_late_event_marks_its_bucket_while_somebody_looks(opened: Opened, site
     site.land(*(event("page.view", hour + number * MINUTE, "u") for number in range(0, 50, 5)))
     settle(site.database)
     with connect(site.database, name="test", autocommit=True) as connection:
-        finalize_buckets(connection, now=datetime.now(UTC), grace=timedelta(0), run_id="test")
+        finalize_buckets(
+            connection,
+            now=datetime.now(UTC),
+            graces=dict.fromkeys(LEVELS, timedelta(0)),
+            run_id="test",
+        )
     start = iso(hour - timedelta(hours=1))
     page = opened(site, address(metric_name="events.count", interval="1h", start_time=start))
     [trace] = traces(page, "closed")

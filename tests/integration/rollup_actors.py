@@ -11,6 +11,7 @@ from typing import Any
 from analytics_pipeline.events.limits import Limits
 from analytics_pipeline.events.messages import Message, RawBatch
 from analytics_pipeline.events.posted import decode_posted
+from analytics_pipeline.rollups.schema import LEVELS
 from analytics_pipeline.settings import Retention
 from analytics_pipeline.storage import backfill, buckets, retention, rollups
 from analytics_pipeline.storage.connection import Connection, connect, connection
@@ -121,7 +122,9 @@ class Actors:
     def finalize(self, name: str, now: datetime = NOW) -> int:
         with self.connected(name) as opened:
             caught_up(opened)
-            return buckets.finalize_buckets(opened, now=now, grace=timedelta(seconds=30), run_id=name)
+            return buckets.finalize_buckets(
+                opened, now=now, graces=dict.fromkeys(LEVELS, timedelta(seconds=30)), run_id=name
+            )
 
     def retain(self, name: str) -> list[tuple[str, str]]:
         """By the asset; what became of each partition of events."""

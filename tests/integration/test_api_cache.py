@@ -13,6 +13,7 @@ import redis as redis_client
 from prometheus_client import REGISTRY
 
 from analytics_pipeline.local_stack.redis import Redis
+from analytics_pipeline.rollups.schema import LEVELS
 from analytics_pipeline.storage.buckets import finalize_buckets
 from tests.integration.api_support import Api, event, iso, land, running, settings_for, settle
 from tests.waiting import wait_for
@@ -120,7 +121,7 @@ def test_a_bucket_that_becomes_final_invalidates_though_its_numbers_stay(
     hit(api)
     with psycopg.connect(database, autocommit=True) as connection:
         grace = timedelta(seconds=30)
-        assert finalize_buckets(connection, now=now, grace=grace, run_id="test") >= 3
+        assert finalize_buckets(connection, now=now, graces=dict.fromkeys(LEVELS, grace), run_id="test") >= 3
     api.soon(lambda: ask(api).json()["result"]["data_points"][0]["state"], "final")
 
 

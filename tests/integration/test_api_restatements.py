@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from analytics_pipeline.local_stack.postgres import Postgres
+from analytics_pipeline.rollups.schema import LEVELS
 from analytics_pipeline.storage import buckets, rollups
 from analytics_pipeline.storage.connection import Connection, connect
 from analytics_pipeline.storage.restatements import Reason, complete_until, restatements, restating
@@ -29,7 +30,9 @@ def database(postgres: Postgres, template_database: str) -> Iterator[str]:
             for number, hour in enumerate(HOURS):
                 land(opened, batch(20, seed=number, start=hour, minutes=1), number + 1)
                 rollups.merge_hour(opened, hour, run_id="run")
-            buckets.finalize_buckets(opened, now=datetime.now(UTC), grace=timedelta(0), run_id="run")
+            buckets.finalize_buckets(
+                opened, now=datetime.now(UTC), graces=dict.fromkeys(LEVELS, timedelta(0)), run_id="run"
+            )
             for number, hour in enumerate(HOURS):
                 land(opened, batch(1, seed=50 + number, start=hour, minutes=1), number + 11)
                 rollups.merge_hour(opened, hour, run_id=f"late-{number}")

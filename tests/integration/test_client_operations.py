@@ -12,6 +12,7 @@ import pytest
 from analytics_pipeline.local_stack.postgres import Postgres
 from analytics_pipeline.rollups.catalog import BUILT_IN
 from analytics_pipeline.rollups.deltas import compute_deltas
+from analytics_pipeline.rollups.schema import LEVELS
 from analytics_pipeline.storage import buckets, rollups
 from analytics_pipeline.storage.connection import connect
 from analytics_pipeline.storage.landing import Lander
@@ -41,7 +42,9 @@ def module_database(postgres: Postgres, template_database: str) -> Iterator[str]
         with connect(database, name="test", autocommit=True) as opened:
             rollup_data.land(opened, batch(20, seed=1, start=FINAL, minutes=1), 1)
             rollups.merge_hour(opened, FINAL, run_id="run")
-            buckets.finalize_buckets(opened, now=datetime.now(UTC), grace=timedelta(0), run_id="run")
+            buckets.finalize_buckets(
+                opened, now=datetime.now(UTC), graces=dict.fromkeys(LEVELS, timedelta(0)), run_id="run"
+            )
             restate(database)
         orders = [
             event("order.filled", HOUR + timedelta(minutes=n), "u", symbol=symbol, price=10 + n, quantity=1)

@@ -27,7 +27,12 @@ def final(connection: Connection) -> Connection:
 
 
 def finalize(connection: Connection) -> None:
-    assert buckets.finalize_buckets(connection, now=datetime.now(UTC), grace=timedelta(0), run_id="run") >= 5
+    assert (
+        buckets.finalize_buckets(
+            connection, now=datetime.now(UTC), graces=dict.fromkeys(LEVELS, timedelta(0)), run_id="run"
+        )
+        >= 5
+    )
 
 
 def states(connection: Connection) -> dict[tuple[str, datetime], tuple[str, int]]:

@@ -15,7 +15,7 @@ from analytics_pipeline.rollups import levels
 from analytics_pipeline.rollups.catalog import BUILT_IN, REGISTER_ID
 from analytics_pipeline.rollups.deltas import compute_deltas
 from analytics_pipeline.rollups.schema import LEVELS
-from analytics_pipeline.storage import books, buckets, partitions, recompute, rollups
+from analytics_pipeline.storage import books, buckets, due, partitions, recompute, rollups
 from analytics_pipeline.storage.connection import Connection, connect
 from tests.integration.rollup_data import land, live, settled
 from tests.unit.rollups import events
@@ -157,9 +157,9 @@ def test_late_events_restate_final_buckets(connection):
     land(connection, batch(100, seed=1, start=HOUR, minutes=1), 1)
     rollups.merge_hour(connection, HOUR, run_id="run")
     now = datetime.now(UTC)
-    assert buckets.finalize_buckets(connection, now=now, grace=timedelta(seconds=30), run_id="run") == len(
-        LEVELS
-    ) - 1 + (now - DAY >= timedelta(days=1, seconds=30))
+    assert buckets.finalize_buckets(
+        connection, now=now, graces=dict.fromkeys(LEVELS, timedelta(seconds=30)), run_id="run"
+    ) == len(LEVELS) - 1 + (now - DAY >= timedelta(days=1, seconds=30))
     state = (
         "SELECT state, revision, event_count FROM metric_buckets WHERE interval = '1m' AND time_bucket = %s"
     )
@@ -173,7 +173,11 @@ def test_lag_keeps_buckets_from_becoming_final(connection):
     land(connection, batch(100, seed=1, start=HOUR, minutes=1), 1)
     rollups.merge_hour(connection, HOUR, run_id="run")
     connection.execute("INSERT INTO ingest_offsets VALUES ('t', 0, 0, 1, %s)", (HOUR,))
-    close = {"now": datetime.now(UTC), "grace": timedelta(seconds=30), "run_id": "run"}
+    close = {
+        "now": datetime.now(UTC),
+        "graces": dict.fromkeys(LEVELS, timedelta(seconds=30)),
+        "run_id": "run",
+    }
     assert buckets.finalize_buckets(connection, **close) == 0
     connection.execute("UPDATE ingest_offsets SET caught_up_at = now()")
     connection.execute("INSERT INTO http_inbox (payload, received_at) VALUES ('', %s)", (HOUR,))
@@ -183,6 +187,39 @@ def test_lag_keeps_buckets_from_becoming_final(connection):
     assert buckets.finalize_buckets(connection, **close) == 0
     rollups.merge_hour(connection, HOUR, run_id="run")
     assert buckets.finalize_buckets(connection, **close) >= 4
+
+
+GRACES = {"1m": 30, "5m": 60, "15m": 90, "1h": 600, "1d": 3600}
+
+
+def test_each_level_waits_as_long_as_is_set_for_it(connection):
+    land(connection, batch(20, seed=1, start=HOUR + timedelta(minutes=59), minutes=1), 1)
+    rollups.merge_hour(connection, HOUR, run_id="run")
+    graces = {level: timedelta(seconds=seconds) for level, seconds in GRACES.items()}
+    finals = "SELECT DISTINCT interval FROM metric_buckets WHERE state = 'final'"
+    ends = {"1d": DAY + timedelta(days=1)}
+    seen: set[str] = set()
+    for level in LEVELS:
+        end = ends.get(level, HOUR + timedelta(hours=1))
+        for at in (end + graces[level] - timedelta(microseconds=1), end + graces[level]):
+            assert bool(due.buckets_due(connection, now=at, graces=graces)) == (at == end + graces[level])
+            buckets.finalize_buckets(connection, now=at, graces=graces, run_id="run")
+            seen |= {level} if at == end + graces[level] else set()
+            assert {row[0] for row in connection.execute(finals)} == seen
+
+
+def test_no_bucket_is_final_before_those_within_it(connection, database):
+    """Where one of them is held back, here by somebody who is changing it, those around it wait too."""
+    land(connection, batch(100, seed=1, start=HOUR, minutes=1), 1)
+    rollups.merge_hour(connection, HOUR, run_id="run")
+    close = {"now": HOUR + timedelta(days=2), "graces": dict.fromkeys(LEVELS, timedelta(0)), "run_id": "run"}
+    with connect(database, name="test") as other:
+        other.execute("SELECT FROM metric_buckets WHERE interval = '5m' FOR UPDATE")
+        assert buckets.finalize_buckets(connection, **close) == 1
+        assert connection.execute("SELECT interval FROM metric_buckets WHERE state = 'final'").fetchall() == [
+            ("1m",)
+        ]
+    assert buckets.finalize_buckets(connection, **close) == 4
 
 
 def test_a_recompute_of_right_numbers_finds_no_difference_and_settles_what_was_pending(connection, database):
@@ -261,7 +298,9 @@ def test_buckets_are_closed_at_once_however_much_is_pending(connection):
         (DAY + timedelta(minutes=1430), DAY + timedelta(minutes=101_430)),
     )
     connection.execute("ANALYZE rollup_deltas")
-    done = buckets.finalize_buckets(connection, now=now, grace=timedelta(0), run_id="run")
+    done = buckets.finalize_buckets(
+        connection, now=now, graces=dict.fromkeys(LEVELS, timedelta(0)), run_id="run"
+    )
     assert done == 1430  # the others wait for what is pending
 
 

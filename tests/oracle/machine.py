@@ -244,7 +244,9 @@ class Oracle:
     def _close(self) -> None:
         """Buckets become final; what lands in them later restates them."""
         grace = self.draw(st.sampled_from([timedelta(0), HOUR]), "grace")
-        buckets.finalize_buckets(self.world.main, now=self.now, grace=grace, run_id=RUN)
+        buckets.finalize_buckets(
+            self.world.main, now=self.now, graces=dict.fromkeys(LEVELS, grace), run_id=RUN
+        )
         steps_done["close"] += 1
 
     def _retain(self) -> None:

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -209,3 +210,53 @@ def test_adopted_variables_hold_from_the_next_reading_on(monkeypatch: pytest.Mon
     adopt({"B25_SERVER__PORT": "2"})
     assert settings().server.port == 2
     assert environment()["B25_SERVER__PORT"] == "2"
+
+
+@pytest.mark.parametrize(
+    ("aggregation", "expected"),
+    [
+        ({}, [30, 30, 30, 30, 30]),
+        ({"grace": "2m"}, [120, 120, 120, 120, 120]),
+        ({"grace_by_interval": {"1h": "5m"}}, [30, 30, 30, 300, 300]),
+        ({"grace_by_interval": {"1m": "10s"}}, [10, 30, 30, 30, 30]),
+        ({"grace_by_interval": {"1m": "0s", "5m": "0s", "1d": "1h"}}, [0, 0, 30, 30, 3600]),
+        ({"grace_by_interval": '{"5m": "1m"}'}, [30, 60, 60, 60, 60]),  # as in an environment variable
+    ],
+)
+def test_each_interval_waits_at_least_as_long_as_a_finer_one(
+    aggregation: dict[str, Any], expected: list[int]
+) -> None:
+    found = Settings.model_validate({"analytics": {"aggregation": aggregation}}).analytics.aggregation.graces
+    assert {level: grace.total_seconds() for level, grace in found.items()} == dict(
+        zip(("1m", "5m", "15m", "1h", "1d"), expected, strict=True)
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (
+            "{5m: 10s}",
+            "analytics.aggregation: grace_by_interval: buckets of 5m would be final before those of 1m within them: "
+            "raise 5m or lower 1m",
+        ),
+        (
+            "{1h: 5m, 1d: 4m}",
+            "buckets of 1d would be final before those of 1h within them: raise 1d or lower 1h",
+        ),
+        (
+            "{2h: 5m}",
+            "analytics.aggregation.grace_by_interval: 2h is not one of 1m, 5m, 15m, 1h, 1d",
+        ),
+        ("{1h: 5}", "analytics.aggregation.grace_by_interval.1h: write a duration with its unit"),
+        ("5m", "analytics.aggregation.grace_by_interval: write durations by interval, like {1h: 5m, 1d: 1h}"),
+        ("[5m]", "analytics.aggregation.grace_by_interval: write durations by interval"),
+    ],
+)
+def test_a_grace_that_would_make_a_bucket_final_before_its_parts_is_refused(
+    config: Path, text: str, sentence: str
+) -> None:
+    config.write_text(f"analytics: {{aggregation: {{grace_by_interval: {text}}}}}")
+    with pytest.raises(ConfigurationError) as refused:
+        load_settings(config)
+    assert sentence in str(refused.value)

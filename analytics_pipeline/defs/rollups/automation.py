@@ -36,7 +36,7 @@ def closed_minutes(context: dg.SensorEvaluationContext, pipeline: Pipeline) -> d
     now = pipeline.now()
     with pipeline.connection("sensor") as connection:
         pending = closed_minutes_pending(connection, now=now)
-        due = buckets_due(connection, now=now, grace=pipeline.settings.analytics.aggregation.grace)
+        due = buckets_due(connection, now=now, graces=pipeline.settings.analytics.aggregation.graces)
     if not pending and not due:
         return dg.SkipReason("no closed minute is pending and no bucket is due")
     return dg.RunRequest(

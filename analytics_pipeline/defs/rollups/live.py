@@ -44,7 +44,7 @@ def merge_pending_deltas(context: dg.OpExecutionContext, pipeline: Pipeline) -> 
         merges = list(traced(merging, pipeline.settings, run_id=context.run_id))
         buckets = buckets_of_run(connection, context.run_id, {merge.hour for merge, _ in merges})
         closed = finalize_buckets(
-            connection, now=pipeline.now(), grace=aggregation.grace, run_id=context.run_id
+            connection, now=pipeline.now(), graces=aggregation.graces, run_id=context.run_id
         )
         keep = pipeline.settings.analytics.retention.source_statistics
         folded = fold(connection, now=pipeline.now(), keep=keep)
