@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from analytics_pipeline.ingest.listener import Listener
+from analytics_pipeline.storage import backfill
 from analytics_pipeline.storage.connection import Connection
 from analytics_pipeline.storage.definitions import load_catalog, put_definition, set_active
 from analytics_pipeline.storage.landing import Lander
@@ -70,3 +71,50 @@ def test_a_definition_brings_a_metric_along(database: str, db: Connection, api: 
     api.soon(lambda: points(api), [])
     assert load_catalog(db, is_custom_enabled=True).automatic == ()
     lander.close()
+
+
+def test_an_ingest_that_does_not_know_it_yet_leaves_it_to_a_backfill(
+    database: str, db: Connection, api: Api
+) -> None:
+    """A definition reaches one process of a fleet before another: what that one lands is noted, and nothing is shown
+    twice or for good too small."""
+    knows, knows_not = (Listener(database, is_custom_enabled=True) for _ in range(2))
+    knows_not.load(db)
+    put_definition(db, "my.signal", SIGNAL)
+    knows.load(db)
+    assert NAME in knows.catalog.by_name
+    assert NAME not in knows_not.catalog.by_name
+    metric_id = knows.catalog.by_name[NAME].metric_id
+    gaps = "SELECT count(*) FROM metric_gaps WHERE metric_id = %s"
+    deltas = "SELECT sum(count)::bigint FROM rollup_deltas WHERE metric_id = %s AND dimension_set = ''"
+
+    first = Lander(database, name="landing-knows", catalog=lambda: knows.catalog)
+    second = Lander(database, name="landing-knows-not", catalog=lambda: knows_not.catalog)
+    owner, other = claim(database), claim(database, ("order.events", 1))
+    _, owner = land(first, owner, [message(0, signal(0, 1.5))])
+    assert rows(database, gaps, metric_id) == [(0,)]
+    _, other = land(second, other, [message(0, event(1))], partition=1)  # of another type: nothing is lacking
+    assert rows(database, gaps, metric_id) == [(0,)]
+    _, other = land(second, other, [message(1, signal(2, 4)), message(2, signal(3, 8))], partition=1)
+    assert rows(database, gaps, metric_id) != [(0,)]
+    assert rows(database, deltas, metric_id) == [(1,)]
+    for pending in pending_hours(db):
+        merge_hour(db, pending.hour, run_id="test")
+    api.soon(lambda: sum(points(api, aggregation="sum")), 1.5)
+
+    # The process that lacked it takes it up by itself, and the past comes from raw events.
+    knows_not.load(db)
+    _, other = land(second, other, [message(3, signal(4, 16))], partition=1)
+    assert rows(database, deltas, metric_id) == [(1,)]
+    catalog = load_catalog(db, is_custom_enabled=True)
+    hours = [
+        hour
+        for [hour] in rows(database, "SELECT DISTINCT date_trunc('hour', timestamp) FROM events ORDER BY 1")
+    ]
+    planned = backfill.plan(db, hours, catalog=catalog, metric_ids=[metric_id])
+    list(backfill.carry_out(db, database, planned, run_id="backfill", before_hour=lambda: None))
+    assert rows(database, gaps, metric_id) == [(0,)]
+    api.soon(lambda: sum(points(api, aggregation="sum")), 29.5)
+    assert sum(points(api, aggregation="count")) == 4
+    first.close()
+    second.close()

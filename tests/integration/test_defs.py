@@ -1,5 +1,6 @@
 """Dagster's runs on a real database: live merges, recomputing, checks, the sensor, retention and maintenance."""
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -11,7 +12,7 @@ from analytics_pipeline.defs.maintenance.history import forget_checks, forget_ru
 from analytics_pipeline.defs.partitions import day_key, hour_key
 from analytics_pipeline.defs.ranges import Range
 from analytics_pipeline.rollups.catalog import BUILT_IN
-from analytics_pipeline.settings import settings
+from analytics_pipeline.settings import project_file, settings
 from analytics_pipeline.storage.backfill import LiveFirst
 from analytics_pipeline.storage.connection import Connection
 from analytics_pipeline.storage.metric_versions import register
@@ -284,6 +285,31 @@ def judged(
 
 def check(definitions: dg.Definitions, instance: dg.DagsterInstance) -> dict[str, bool]:
     return {name: each.passed for name, each in judged(definitions, instance).items()}
+
+
+ERROR, WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
+SEVERITIES = {
+    "ledger_is_conserved": ERROR,
+    "partitions_are_ahead": ERROR,
+    "equals_raw": ERROR,
+    "every_metric_equals_raw": ERROR,
+    "dead_letter_ratio": WARN,
+    "is_fresh": WARN,
+    "deltas_are_merged": WARN,
+    "cardinality": WARN,
+}
+"""Wrong numbers, or some that will be lost, are errors; what is late, or a producer's doing, warns."""
+
+
+def test_each_check_is_as_severe_as_what_it_finds(db, definitions, instance, now):
+    land(db, trade(now))
+    assert {name: each.severity for name, each in judged(definitions, instance).items()} == SEVERITIES
+
+
+def test_the_docs_name_each_check_with_its_severity():
+    page = (project_file("docs") / "operations.md").read_text(encoding="utf-8")
+    named = dict(re.findall(r"^\| `(\w+)` \| `\w+` \| (ERROR|WARN) \|", page, re.MULTILINE))
+    assert named == {name: severity.value for name, severity in SEVERITIES.items()}
 
 
 def test_the_books_balance_and_each_check_sees_its_own_damage(db, definitions, instance, now):

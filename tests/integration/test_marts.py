@@ -212,6 +212,24 @@ def test_orders_that_began_before_the_raw_floor_stay_as_they_are(db, now):
     assert rows(db, "SELECT * FROM order_analytics") == before
 
 
+def test_a_full_refresh_rebuilds_no_mart_and_loses_no_row_of_events_that_are_gone(db, now):
+    """`--full-refresh` is a run like any other: `full_refresh: false` in dbt_project.yml."""
+    tables = "SELECT oid, relfilenode FROM pg_class WHERE relname = ANY(%s) AND relnamespace = 'public'::regnamespace"
+    land(db, order("old", now - timedelta(days=1)))
+    assert build_marts("run", *MARTS)
+    let_time_pass(db)
+    before = rows(db, "SELECT * FROM order_analytics")
+    made = sorted(db.execute(tables, (list(MARTS),)).fetchall())
+    assert (len(before), len(made)) == (1, len(MARTS))
+    db.execute("DELETE FROM events")
+    db.execute("UPDATE retention_state SET raw_floor = %s", (now - HOUR,))
+    land(db, order("new", now))
+    assert build_marts("run --full-refresh", *MARTS)
+    assert sorted(db.execute(tables, (list(MARTS),)).fetchall()) == made
+    assert rows(db, "SELECT * FROM order_analytics WHERE order_id = 'old'") == before
+    assert rows(db, "SELECT count(*) FROM order_analytics") == [(2,)]
+
+
 def test_a_second_run_with_nothing_new_changes_nothing(db, now):
     land(db, order("one", now - HOUR))
     assert build_marts("run", "order_analytics")
