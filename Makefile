@@ -13,7 +13,7 @@ IMAGE ?= b25/analytics:0.1.0
 BIN := .venv/bin
 CODE := analytics_pipeline api tests
 
-.PHONY: screenshots dashboards chaos soak bench-ingest bench-post bench-api bench-rollup bench-dagster docs site site-serve lock help up down clean test test-browser test-coverage fmt lint build run dev migrate-up docker-build docker-run
+.PHONY: screenshots dashboards chaos soak bench-ingest bench-post bench-api bench-rollup bench-dagster bench-finality docs site site-serve lock help up down clean test test-browser test-coverage fmt lint build run dev migrate-up docker-build docker-run
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ bench-rollup: .venv/.dev ## Measure recompute, merges and days; make bench-rollu
 
 bench-dagster: .venv/.dev ## Measure how fast the Dagster UI loads with years of partitions; make bench-dagster ARGS='--repeat 3'
 	@$(BIN)/python -m benchmarks.dagster_ui $(ARGS)
+
+bench-finality: .venv/.dev ## How soon buckets are final and a late event is seen, at every level; ARGS='--minutes 4 --rate 100'
+	@$(BIN)/python -m benchmarks.finality $(ARGS)
 
 soak: .venv/.dev ## Run the whole stack under load and check the books; make soak ARGS='--minutes 1 --rate 1000'
 	@$(BIN)/python -m benchmarks.soak $(ARGS)
