@@ -51,6 +51,16 @@ LIMIT %(limit)s
 _LAST_SEEN = SQL("""
 SELECT timestamp, id FROM events WHERE {indexed} ORDER BY {order} OFFSET %(most_seen)s - 1 LIMIT 1
 """)
+# The first whose properties have so many bytes together.
+_FITTING = SQL("""
+SELECT id, event_type, user_id, session_id, properties, timestamp, created_at
+FROM (
+    SELECT *, sum(size) OVER (ORDER BY {order} ROWS UNBOUNDED PRECEDING) AS total
+    FROM (SELECT *, coalesce(octet_length(properties), 0) AS size FROM ({page}) AS found) AS sized
+) AS summed
+WHERE total - size < %(most_bytes)s
+ORDER BY {order}
+""")
 _INDEXED_BEFORE = SQL("""
 SELECT least(greatest(indexed_before, %(start)s), %(end)s) FROM event_index_state
 """)
@@ -153,20 +163,23 @@ class _Conditions:
         return SQL(" AND ").join([*self.indexed, *self.searched])
 
 
-async def read_page(database: Reader, wanted: EventList, *, most_seen: int) -> Page:
+async def read_page(
+    database: Reader, wanted: EventList, *, most_seen: int, most_bytes: int | None = None
+) -> Page:
     """The next events behind `wanted.after`.
 
     Args:
         database: read from.
         wanted: what is asked for.
         most_seen: how many events a search without an index may look at.
+        most_bytes: the page ends with the event whose properties, with those before, make so many; None: never.
 
     Raises:
         Unavailable: Postgres is down or busy, or the query took too long.
     """
     is_down = (wanted.order is Order.DESC) is not wanted.is_back
     found: list[Event] = []
-    seen_until = None
+    seen_until, bytes_left = None, most_bytes
     async with (
         database.read("events") as connection,
         # Where one statement says what the next one begins from, both have to see the same events.
@@ -178,14 +191,22 @@ async def read_page(database: Reader, wanted: EventList, *, most_seen: int) -> P
             if wanted.after is not None:
                 conditions.start_behind(wanted.after, is_down=is_down)
             left = wanted.limit + 1 - len(found)
-            parameters = conditions.parameters | {"limit": left, "most_seen": most_seen}
+            parameters = conditions.parameters | {
+                "limit": left, "most_seen": most_seen, "most_bytes": bytes_left
+            }  # fmt: skip
             parts = {
                 "indexed": SQL(" AND ").join(conditions.indexed),
                 "order": SQL(_DOWN if is_down else _UP),
             }
-            await cursor.execute(_statement(wanted.filters, conditions, parts), parameters)
-            found += [Event(*row) for row in await cursor.fetchall()]
-            if len(found) > wanted.limit:
+            statement = _statement(wanted.filters, conditions, parts)
+            if bytes_left is not None:
+                statement = _FITTING.format(page=statement, order=parts["order"])
+            await cursor.execute(statement, parameters)
+            events = [Event(*row) for row in await cursor.fetchall()]
+            found += events
+            if bytes_left is not None:
+                bytes_left -= sum(len((event.properties or "").encode()) for event in events)
+            if len(found) > wanted.limit or _is_full(bytes_left):
                 break
             if conditions.searched:
                 await cursor.execute(_LAST_SEEN.format(**parts), parameters)
@@ -193,8 +214,14 @@ async def read_page(database: Reader, wanted: EventList, *, most_seen: int) -> P
                 if row is not None:
                     seen_until = Row(*row)
                     break
-    events, has_more = found[: wanted.limit], len(found) > wanted.limit or seen_until is not None
+    has_more = len(found) > wanted.limit or seen_until is not None or _is_full(bytes_left)
+    events = found[: wanted.limit]
     return Page(events[::-1] if wanted.is_back else events, has_more, seen_until)
+
+
+def _is_full(bytes_left: int | None) -> bool:
+    """Whether a page ends here for its size: others may follow."""
+    return bytes_left is not None and bytes_left <= 0
 
 
 def _takes_several(filters: Filters) -> bool:

@@ -20,7 +20,9 @@ from api.metrics.service import MetricService
 from api.times import format_time
 
 _CHUNK = 5_000
-"""Events a stream reads at once: its memory."""
+"""Events a stream reads at once, where they are small."""
+_CHUNK_BYTES = 4 * 2**20
+"""Of their properties, and one event more: the memory of a stream."""
 
 
 @dataclass(frozen=True)
@@ -98,12 +100,14 @@ class EventReader:
         here = replace(wanted, limit=_CHUNK)
         yield pieces.begin()
         while True:
-            page = await read_page(self.database, here, most_seen=self.most_seen)
+            page = await read_page(self.database, here, most_seen=self.most_seen, most_bytes=_CHUNK_BYTES)
             if page.events:
                 yield pieces.rows(page.events)
             if not page.has_more:
                 break
-            here = replace(here, after=page.seen_until or page.events[-1].row)
+            # Where events are large, Postgres need not look at thousands of them for each piece of a few.
+            rows = _CHUNK if page.seen_until else min(_CHUNK, 2 * len(page.events))
+            here = replace(here, after=page.seen_until or page.events[-1].row, limit=rows)
         yield pieces.end()
 
     async def _total(self, filters: Filters, how: Total) -> dict[str, Any]:

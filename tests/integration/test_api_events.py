@@ -21,6 +21,7 @@ from analytics_pipeline.storage.event_indexes import index_closed_days
 from api.database import Connection, Database
 from api.events.listing import read_event_list
 from api.events.pages import read_page
+from api.events.reading import EventReader
 from tests.integration.api_support import Api, database_copy, event, iso, land, running, settings_for
 
 EVENTS = "/api/v1/events"
@@ -372,6 +373,41 @@ def test_streams_hold_what_pages_hold(api: Api, stored: list[Row], day: datetime
     table = pa.ipc.open_stream(stream("arrow")).read_all()
     assert table["id"].to_pylist() == in_order(expected)
     assert table["timestamp"].to_pylist() == [datetime.fromisoformat(line["timestamp"]) for line in lines]
+
+
+LARGE = 300_000
+_LARGE_AND_SMALL = """
+INSERT INTO events (event_type, user_id, properties, timestamp)
+SELECT
+    CASE WHEN mod(n, 3) = 0 THEN 'order.placed' ELSE 'order.filled' END, 'u',
+    jsonb_build_object('n', n, 'text', repeat('x', CASE WHEN mod(n, 100) < 40 THEN %(large)s ELSE 10 END)),
+    %(start)s + n * interval '1 second'
+FROM generate_series(1, 200) AS n
+"""
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{}, {"event_type": ["order.placed", "order.filled"]}, {"event_type": "order.*"}, {"user_id": "u"}],
+)
+def test_a_piece_of_a_stream_is_bounded_by_bytes_however_large_events_are(
+    database: str, day: datetime, more: Row
+) -> None:
+    with psycopg.connect(database) as connection:
+        connection.execute(_LARGE_AND_SMALL, {"large": LARGE, "start": day + timedelta(hours=1)})
+    query = urlencode({**everything(day), "format": "ndjson", "order": "asc", **more}, doseq=True).encode()
+    wanted = read_event_list(query, now=day, default_limit=1, max_results=1)
+
+    async def pieces(api: Api) -> list[bytes]:
+        reader = EventReader(api.services.database, 10_000, api.services.versions)
+        return [piece async for piece in reader.stream(wanted)]
+
+    with running(settings_for(database)) as api:
+        found = api.run(pieces(api))
+    numbers = [json.loads(line)["properties"]["n"] for line in b"".join(found).splitlines()]
+    assert numbers == list(range(1, 201))
+    assert sum(map(len, found)) > 80 * LARGE
+    assert max(map(len, found)) < 4 * 2**20 + 2 * LARGE
 
 
 def test_a_stream_of_nothing_is_whole(api: Api) -> None:
