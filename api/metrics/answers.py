@@ -126,6 +126,7 @@ def _data_points(result: MetricResult) -> list[dict[str, Any]]:
         ("predecessor", result.marks.is_predecessor[cells.bucket]),
         ("filled", points.is_filled),
         ("unbounded", points.is_unbounded),
+        ("compared_unbounded", points.is_compared_unbounded),
     ):
         for place in np.flatnonzero(flags).tolist():
             found[place][name] = True

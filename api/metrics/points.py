@@ -25,6 +25,7 @@ class Points:
         cells: their buckets, series and values; NaN where nothing stands for a bucket without a value.
         is_filled: which stand for a bucket without a value.
         compared: earlier values, NaN where there is none; None if nothing is compared.
+        compared_marks: 1 where one of these is a quantile without a bound; None if none is a quantile.
         counts: of events behind each; None if nobody asked.
         has_more: whether others follow.
     """
@@ -32,6 +33,7 @@ class Points:
     cells: Cells
     is_filled: Flags
     compared: Numbers | None = None
+    compared_marks: Numbers | None = None
     counts: npt.NDArray[np.int64] | None = None
     has_more: bool = False
 
@@ -41,8 +43,15 @@ class Points:
     @property
     def is_unbounded(self) -> Flags:
         """Which are quantiles without a bound, or stand for one."""
-        marked = self.cells.more.get(UNBOUNDED)
-        return np.zeros(len(self), np.bool_) if marked is None else marked == 1
+        return self._marked(self.cells.more.get(UNBOUNDED))
+
+    @property
+    def is_compared_unbounded(self) -> Flags:
+        """Which are compared with a quantile without a bound."""
+        return self._marked(self.compared_marks)
+
+    def _marked(self, marks: Numbers | None) -> Flags:
+        return np.zeros(len(self), np.bool_) if marks is None else marks == 1
 
 
 def points_of(cells: Cells, frame: Frame, *, has_series: bool) -> Points:
@@ -85,11 +94,14 @@ def with_earlier(points: Points, earlier: Cells, frame: Frame) -> Points:
     before, earlier_of = frame.earlier
     bucket = earlier_of[points.cells.bucket]
     has_bucket = (bucket >= 0) & (bucket < len(before))
-    found = earlier.values_at(points.cells.names, points.cells.series, np.where(has_bucket, bucket, -1))
+    places = points.cells.names, points.cells.series, np.where(has_bucket, bucket, -1)
+    found, marks = earlier.values_at(*places), None
+    if UNBOUNDED in earlier.more:
+        marks = replace(earlier, values=earlier.more[UNBOUNDED]).values_at(*places)
     if frame.fill is Fill.ZERO:
         is_gone = np.append(frame.are_gone(before), True)[np.where(has_bucket, bucket, -1)]
         found[~is_gone & np.isnan(found)] = 0.0
-    return replace(points, compared=found)
+    return replace(points, compared=found, compared_marks=marks)
 
 
 def with_counts(points: Points, counted: Cells) -> Points:

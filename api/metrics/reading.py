@@ -105,11 +105,15 @@ async def read(connection: Connection, query: MetricQuery) -> MetricResult:
         gaps = await _ask_gaps(connection, query)
         reader = CellReader(cursor, query, rows)
         cells = await reader.cells()
-        if measures.quantile_of(query.aggregation) is not None:
-            cells = await with_spans(cursor, query, cells)
+        is_quantile = measures.quantile_of(query.aggregation) is not None
+        if is_quantile:
+            cells = await with_spans(cursor, query, frame.buckets, cells)
         points = points_of(cells, frame, has_series=query.series.shown is not None)
         if frame.earlier is not None:
-            points = with_earlier(points, await reader.earlier(points), frame)
+            earlier = await reader.earlier(points)
+            if is_quantile:
+                earlier = await with_spans(cursor, query, frame.earlier[0], earlier)
+            points = with_earlier(points, earlier, frame)
         if frame.counts:
             points = with_counts(points, await reader.counts(points))
         register = await register_of(asked, frame.buckets, frame.over)
@@ -122,7 +126,8 @@ async def read(connection: Connection, query: MetricQuery) -> MetricResult:
 
 def _precision(query: MetricQuery, points: Points) -> measures.Precision:
     if measures.quantile_of(query.aggregation) is not None:
-        return measures.OF_WIDE_QUANTILES if points.is_unbounded.any() else measures.OF_QUANTILES
+        is_wide = points.is_unbounded.any() or points.is_compared_unbounded.any()
+        return measures.OF_WIDE_QUANTILES if is_wide else measures.OF_QUANTILES
     return measures.OF_DISTINCT if points.cells.is_estimated else measures.EXACT
 
 

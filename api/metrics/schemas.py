@@ -57,6 +57,9 @@ class DataPoint(BaseModel):
     compared: float | None = Field(
         default=None, description="Only with `compare`: the earlier value, or null."
     )
+    compared_unbounded: bool | None = Field(
+        default=None, description="Only if true: `compared` is a quantile whose relative_error does not hold."
+    )
     change: float | None = Field(default=None, description="Only with `compare`: value − compared.")
     change_percent: float | None = Field(
         default=None, description="Only with `compare`: 100 × change ÷ |compared|; null where that is 0."
@@ -95,8 +98,8 @@ class MetricResult(BaseModel):
     time_zone: str = Field(description="In which days begin.", examples=["UTC"])
     precision: Literal["exact", "bounded", "unbounded", "estimated"] = Field(
         description="How far values may be off: not at all; at most relative_error, as quantiles; the same, but for "
-        "points marked `unbounded`; by relative_error as a rule (one standard deviation), as counts of more than 1,024 "
-        "distinct values."
+        "what is marked `unbounded` or `compared_unbounded`; by relative_error as a rule (one standard deviation), as "
+        "counts of more than 1,024 distinct values."
     )
     relative_error: float = Field(examples=[0.0])
     next_cursor: str | None = Field(default=None, description="Only if more points follow.")

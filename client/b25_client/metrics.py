@@ -67,6 +67,7 @@ class Point:
         is_pending: events have landed in the bucket since its last merge; they are counted.
         is_filled: `fill` put it there.
         is_unbounded: a quantile for which `relative_error` does not hold: the true one is no larger in magnitude.
+        is_compared_unbounded: the same of `compared`.
         count: with `counts`, how many events the value is made of; of a ratio those it is divided by.
         late_count: with `counts`, how many events of the bucket, whatever their type, were late; None for a key that
             sees only a part of events.
@@ -96,6 +97,7 @@ class Point:
     metric_name: str | None = None
     is_unbounded: bool = False
     late_count: int | None = None
+    is_compared_unbounded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +132,8 @@ class Metrics:
         """One row a point: `timestamp`, `value`, each dimension as text, `state`, `revision`, `is_…`.
 
         With `ohlc` also `open`, `high`, `low` and `close`; with `counts` also `count` and `late_count`; with
-        `compare` also `compared`, `change` and `change_percent`. A dimension that has the name of another column is
-        called `dimension_<name>`.
+        `compare` also `compared`, `change`, `change_percent` and `is_compared_unbounded`. A dimension that has the
+        name of another column is called `dimension_<name>`.
 
         Raises:
             MissingLibrary: pyarrow is not installed.
@@ -153,7 +155,8 @@ class Metrics:
             "state": ("text", [point.state for point in points]),
             "revision": ("whole", [point.revision for point in points]),
         }
-        marks |= {name: ("truth", [getattr(point, name) for point in points]) for name in _MARKS}
+        names = (*_MARKS, "is_compared_unbounded") if self.is_compared else _MARKS
+        marks |= {name: ("truth", [getattr(point, name) for point in points]) for name in names}
         for name in dict.fromkeys(name for point in points for name in point.dimensions):
             title = f"dimension_{name}" if name in columns | marks else name
             columns[title] = ("text", [_dimension(point.dimensions.get(name)) for point in points])
@@ -243,6 +246,7 @@ def points_of(items: Sequence[Mapping[str, Any]]) -> tuple[Point, ...]:
             metric_name=item.get("metric_name"),
             is_unbounded=item.get("unbounded") is True,
             late_count=item.get("late_count"),
+            is_compared_unbounded=item.get("compared_unbounded") is True,
         )
         for item in items
     )

@@ -231,6 +231,29 @@ def test_a_quantile_of_values_too_far_apart_says_that_it_has_no_bound(
         assert result["relative_error"] == 0.005
         return result["precision"], found
 
+    def check_compared() -> None:
+        """The day after holds narrow values alone: what is beside them is marked, they are not."""
+        for zone, more in (
+            ("UTC", {}),
+            ("UTC", {"top": "2"}),
+            ("Europe/Berlin", {}),
+            ("UTC", {"fill": "zero"}),
+        ):
+            for aggregation, is_wide in (("p10", True), ("p99", False)):
+                result = api.get(
+                    "/api/v1/metrics", metric_name="trading.order_latency", aggregation=aggregation,
+                    start_time=iso(day + timedelta(days=1)), end_time=iso(day + timedelta(days=1, hours=1)),
+                    group_by="symbol", interval="1h", compare="1d", time_zone=zone, **more,
+                )["result"]  # fmt: skip
+                marked = {
+                    point["dimensions"]["symbol"]
+                    for point in result["data_points"]
+                    if point.get("compared_unbounded")
+                }
+                assert not any(point.get("unbounded") for point in result["data_points"])
+                assert marked == ({"WIDE"} if is_wide else set()), (zone, more, aggregation)
+                assert result["precision"] == ("unbounded" if is_wide else "bounded")
+
     def check() -> None:
         for interval in ("1m", "1h", "1d"):
             for aggregation in ("p10", "p50"):
@@ -251,9 +274,15 @@ def test_a_quantile_of_values_too_far_apart_says_that_it_has_no_bound(
         page = {"interval": "1h", "group_by": "symbol", "limit": "1"}
         assert read("p10", **page) == ("bounded", {"NARROW": (pytest.approx(1, rel=0.005), False)})
         assert read("p10", **page, order="desc")[0] == "unbounded"
+        check_compared()
         held = read("p10", interval="1h", fill="previous", group_by="symbol")[1]
         assert held["WIDE"][1], "what stands for it is no better"
 
+    later = day + timedelta(days=1, seconds=1)
+    batch += [
+        event("order.filled", later, "u", symbol=symbol, strategy_id="s", latency_ms=1e11)
+        for symbol in ("WIDE", "NARROW")
+    ]
     land(database, batch[::2])
     land(database, batch[1::2])
     check()
