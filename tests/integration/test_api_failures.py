@@ -171,8 +171,12 @@ def test_past_the_limit_of_concurrent_queries_is_a_503(busy_api: tuple[Api, psyc
 
 def test_a_slow_query_ends_and_names_the_setting(busy_api: tuple[Api, psycopg.Connection[Any]]) -> None:
     api, connection = busy_api
-    problem = api.get("/api/v1/events", expect=503)
+    answer = api.request("GET", "/api/v1/events")
+    assert (answer.status_code, answer.headers["content-type"]) == (503, "application/problem+json")
+    problem = answer.json()
+    assert problem["type"] == "urn:b25-analytics:problem:query-timeout"
     assert "analytics.query.timeout" in problem["detail"]
+    assert "a shorter range or a longer interval" in problem["detail"]
     connection.rollback()
     assert api.get("/api/v1/events")["count"] == 0
 
