@@ -7,7 +7,7 @@ Belongs here: checks before, during and after a run, and what the run cost. Does
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 
@@ -21,8 +21,20 @@ _TOLERANCE = 64
 """Bytes by which answers of one case differ: numbers of more or fewer digits, ids of requests."""
 
 
+WARM_UP = 200
+"""Most questions that each case without a cache asks before it is measured, one of each path: what they touch has then
+been read from the disk, and the figures are those of the API."""
+
+
 class Wrong(Exception):
     """Answers were not right: there is no figure."""
+
+
+class _Seen(NamedTuple):
+    """An answer that was looked at: its bytes with its head, and how long it took."""
+
+    size: int
+    ms: float
 
 
 class Meter:
@@ -44,7 +56,10 @@ class Meter:
             return {"no_figure": str(problem)}
 
     def _measure(self, case: Case, running: Running, connections: int) -> dict[str, Any]:
-        size = self._check(case, running)
+        size, first_ms = self._check(case, running)
+        if not case.is_fixed and not case.post:
+            for path in case.paths[:WARM_UP]:
+                running.get(self._numbered(case, path), **case.headers)
         before = running.queries() if case.query else {}
         load, costs, began = self._load(case, running, connections)
         if load.refused or load.broken:
@@ -70,6 +85,7 @@ class Meter:
             "p50_ms": load.p50,
             "p99_ms": load.p99,
             "longest_ms": load.longest,
+            "first_ms": round(first_ms, 2),
             "requests": load.requests,
             "bytes": round(load.bytes / load.requests),
             "cpu_us_per_request": {name: round(value / load.requests * 1e6) for name, value in cpu.items()},
@@ -92,26 +108,30 @@ class Meter:
         self._numbers[case.name] += load.requests + connections
         return load, costs, began
 
-    def _check(self, case: Case, running: Running) -> int:
-        """Look at one answer as a whole; how many bytes it has with its head."""
+    def _check(self, case: Case, running: Running) -> _Seen:
+        """Look at one answer as a whole."""
         if case.post:
             answer = httpx.post(running.url + case.paths[0], content=case.post, headers=running.headers)
             if answer.status_code != 201 or not case.check(answer.json()):
                 raise Wrong(f"POST was answered {answer.status_code}")
-            return 0
-        self._numbers[case.name] += 1
-        path = case.paths[0].replace(NUMBER, f"{self._numbers[case.name]:06d}")
+            return _seen(answer)
+        path = self._numbered(case, case.paths[0])
         if case.headers:
             answer = running.get(path, **case.headers)
             if answer.status_code != 304 or answer.content:
                 raise Wrong(f"instead of 304 the answer was {answer.status_code}")
-            return _size(answer)
+            return _seen(answer)
         answer = self._answer(case, running, path)
         if answer.status_code != 200:
             raise Wrong(f"the answer was {answer.status_code}: {answer.json()['detail']}")
         if not case.check(answer.json()):
             raise Wrong(f"the answer to {path} is not right")
-        return _size(answer)
+        return _seen(answer)
+
+    def _numbered(self, case: Case, path: str) -> str:
+        """A path that nobody has asked for yet."""
+        self._numbers[case.name] += 1
+        return path.replace(NUMBER, f"{self._numbers[case.name]:06d}")
 
     def _answer(self, case: Case, running: Running, path: str) -> httpx.Response:
         """One answer: a hit where that is wanted, and not the 503 of a queue that an earlier run has left behind."""
@@ -126,6 +146,7 @@ class Meter:
         return found[-1]
 
 
-def _size(answer: httpx.Response) -> int:
+def _seen(answer: httpx.Response) -> _Seen:
     head = sum(len(name) + len(value) + 4 for name, value in answer.headers.raw)
-    return len(f"HTTP/1.1 {answer.status_code} {answer.reason_phrase}\r\n\r\n") + head + len(answer.content)
+    size = len(f"HTTP/1.1 {answer.status_code} {answer.reason_phrase}\r\n\r\n") + head + len(answer.content)
+    return _Seen(size, answer.elapsed.total_seconds() * 1000)

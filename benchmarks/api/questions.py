@@ -7,10 +7,11 @@ import math
 import random
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from api.dashboard.schemas import Windows
 from api.events.cursors import Cursor, Row
@@ -24,6 +25,7 @@ DEEPEST = 10_000
 NUMBER = "@N@"
 """Stands for six digits that make a question another one, which no cache has seen, but no other amount of work."""
 
+NEW_YORK = ZoneInfo("America/New_York")
 _VARIETY = 200
 _MINUTE = timedelta(minutes=1)
 _PLACES = """
@@ -172,7 +174,44 @@ def uncached(stored: Stored) -> Iterator[Case]:
         f"by symbol, {days}", "trading.total_volume", "1h", [stored.first], stored.now - stored.first, 0,
         lambda answer: _adds_up(answer, None, len(whole_hours) * volume), soon, group_by="symbol",
     )  # fmt: skip
+    yield asked(
+        "by symbol, top 10, 24 h at 1h", "trading.total_volume", "1h", whole_days, DAY, 0,
+        lambda answer: _adds_up(answer, None, 24 * volume), soon, group_by="symbol", top="10",
+    )  # fmt: skip
+    yield asked(
+        f"by strategy, top 10, {days}", "trading.total_volume", "1h", [stored.first], stored.now - stored.first, 0,
+        lambda answer: _adds_up(answer, None, len(whole_hours) * volume), soon, group_by="strategy_id", top="10",
+    )  # fmt: skip
+    first, number = zone_days(stored.first, stored.now, NEW_YORK)
+    last = (first.astimezone(NEW_YORK) + number * DAY).astimezone(UTC)  # by the clock there, which may change
+    there = {"time_zone": NEW_YORK.key}
+    yield asked(
+        f"{number} d of New York", "events.count", "1d", [first], last - first, number,
+        lambda answer: _adds_up(answer, number, (last - first) / HOUR * events), later, **there,
+    )  # fmt: skip
+    yield asked(
+        f"p99, {number} d of New York", "trading.order_latency", "1d", [first], last - first, number,
+        lambda answer: all(
+            math.isclose(point["value"], p99, rel_tol=0.2) for point in answer["result"]["data_points"]
+        ), later, **there, **latency,
+    )  # fmt: skip
+    half_past = [start + HOUR / 2 for start in whole_days if start + DAY + HOUR / 2 <= stored.now]
+    yield asked(
+        "24 h at 1h of Kolkata", "events.count", "1h", half_past, DAY, 24,
+        lambda answer: _adds_up(answer, 24, 24 * events), later, time_zone="Asia/Kolkata",
+    )  # fmt: skip
     yield from _statistics(stored, soon)
+
+
+def zone_days(start: datetime, end: datetime, zone: ZoneInfo) -> tuple[datetime, int]:
+    """The first midnight of a zone in a range, in UTC, and how many whole days of the zone follow it there."""
+    midnight = start.astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0)
+    if midnight < start:
+        midnight += DAY
+    number = 0
+    while (midnight + (number + 1) * DAY).astimezone(UTC) <= end:
+        number += 1
+    return midnight.astimezone(UTC), number
 
 
 def dashboard(stored: Stored) -> Case:

@@ -17,7 +17,8 @@ def table(found: dict[str, Any]) -> str:
     for run in found["runs"]:
         lines += ["", f"{run['variant']}, {run['workers']} worker{'s' if run['workers'] > 1 else ''}"]
         lines.append(
-            f"{'':34}{'c':>4}{'requests/s':>12}{'p50 ms':>9}{'p99 ms':>9}   CPU µs a request: API, Postgres, client"
+            f"{'':34}{'c':>4}{'requests/s':>12}{'first ms':>10}{'p50 ms':>9}{'p99 ms':>9}"
+            "   CPU µs a request: API, Postgres, client"
         )
         for name, figures in run["cases"].items():
             lines += [_line(name, connections, one) for connections, one in figures.items()]
@@ -55,7 +56,7 @@ def _line(name: str, connections: str, one: dict[str, Any]) -> str:
     costs = "".join(f"{cpu.get(part, 0):>8,}" for part in ("api", "postgres", "client"))
     mark = " *" if one["cores_elsewhere"] >= DISTURBED_FROM else ""
     return (
-        f"{name:34}{connections:>4}{one['requests_per_second']:>12,}{one['p50_ms']:>9.2f}{one['p99_ms']:>9.2f}{costs}"
+        f"{name:34}{connections:>4}{one['requests_per_second']:>12,}{one['first_ms']:>10.2f}{one['p50_ms']:>9.2f}{one['p99_ms']:>9.2f}{costs}"
         f"{mark}"
     )
 
