@@ -237,6 +237,34 @@ def test_a_walk_skips_and_repeats_nothing_while_events_arrive(
     assert [one for one in found if one in set(there)] == (there if order == "desc" else there[::-1])
 
 
+@pytest.mark.parametrize("order", ["asc", "desc"])
+@pytest.mark.parametrize("limit", [1, 23])
+def test_a_walk_back_skips_and_repeats_nothing_while_events_arrive(
+    database: str, stored: list[Row], day: datetime, order: str, limit: int
+) -> None:
+    drawn = random.Random(SEED)
+    count = 20 * limit
+    land(database, stored[:count])
+    arriving = iter(stored[400 + count :])
+
+    def arrive() -> None:
+        land(database, [row for row, _ in zip(arriving, range(drawn.randrange(1, 20)), strict=False)])
+
+    with running(settings_for(database)) as api:
+        asked = {"limit": limit, "order": order, **everything(day)}
+        last = api.get(EVENTS, **asked)
+        while "next_cursor" in last:
+            last = api.get(EVENTS, cursor=last["next_cursor"], **asked)
+        before = walk(api, "previous_cursor", arrive, cursor=last["previous_cursor"], **asked)
+    found = [*before, *ids(last)]
+    assert len(found) == len(set(found)) > count, "some that have arrived are met, too"
+    there = in_order(stored[:count])
+    assert [one for one in found if one in set(there)] == (there if order == "desc" else there[::-1])
+    whole = in_order(stored) if order == "desc" else in_order(stored)[::-1]
+    met = set(found)
+    assert found == [one for one in whole if one in met]
+
+
 def test_an_event_by_its_id(api: Api, events_database: str, stored: list[Row], day: datetime) -> None:
     at = day + timedelta(hours=3, milliseconds=7)
     row = event("user.login", at, "u9")

@@ -81,6 +81,25 @@ def test_the_dashboard_follows_what_lands(process: Process, module_database: str
             assert time.monotonic() < deadline
 
 
+def test_a_dashboard_goes_on_behind_the_last_that_was_seen(process: Process, module_database: str) -> None:
+    with listening(process, "dashboard") as told:
+        seen = told.next("dashboard")
+    for number in range(20):  # within the same second nothing is new, so whoever forgets would tell it again
+        last = seen["id"]
+        resumed = {"Last-Event-ID": last} if number % 2 else {}
+        with listening(
+            process, "dashboard" if resumed else f"dashboard?last_event_id={last}", **resumed
+        ) as told:
+            seen = told.next("dashboard")
+        assert seen["id"] != last
+    placed = seen["orders_placed"]
+    land(module_database, [some("order.placed")])
+    with listening(process, "dashboard", **{"Last-Event-ID": seen["id"]}) as told:
+        deadline = time.monotonic() + 10
+        while told.next("dashboard")["orders_placed"] != placed + 1:
+            assert time.monotonic() < deadline
+
+
 def test_a_metric_begins_whole_and_goes_on_with_its_changes(process: Process, module_database: str) -> None:
     land(module_database, [some("order.filled", 3_700), some("order.filled")])
     with listening(process, "metrics?metric_name=events.count.order.filled&interval=1h") as told:

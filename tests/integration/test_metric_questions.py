@@ -209,6 +209,50 @@ def test_pages_are_the_whole_in_pieces(api: Api, seed: int) -> None:
         assert pieces == whole, (asked, limit)
 
 
+@pytest.mark.parametrize("order", ["asc", "desc"])
+@pytest.mark.parametrize(
+    "more", [{}, {"fill": "zero"}, {"aggregation": "p99"}, {"time_zone": "Asia/Kolkata"}]
+)
+def test_pages_skip_and_repeat_nothing_while_events_land(
+    database: str, order: str, more: dict[str, str]
+) -> None:
+    chance = random.Random(7)
+    start = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=1)
+
+    def arrive(count: int) -> None:
+        found = [
+            event(
+                "order.filled", start + timedelta(seconds=chance.randrange(86_400)), "u",
+                symbol=f"S{chance.randrange(9)}", strategy_id="s", price=1, quantity=1, latency_ms=5,
+            )
+            for _ in range(count)
+        ]  # fmt: skip
+        land(database, found)
+
+    def places(page: dict[str, Any]) -> list[tuple[str, str]]:
+        return [(point["timestamp"], point["dimensions"]["symbol"]) for point in page["data_points"]]
+
+    asked: dict[str, Any] = {
+        "metric_name": "trading.order_latency", "aggregation": "count", "interval": "1h", "group_by": "symbol",
+        "start_time": iso(start), "end_time": iso(start + timedelta(days=1)), "order": order, **more,
+    }  # fmt: skip
+    arrive(60)
+    with running(settings_for(database)) as running_api:
+        there = places(running_api.get(METRICS, **asked)["result"])
+        page = running_api.get(METRICS, **asked, limit=7)["result"]
+        found = places(page)
+        while "next_cursor" in page:
+            arrive(5)
+            page = running_api.get(METRICS, **asked, limit=7, cursor=page["next_cursor"])["result"]
+            assert places(page)
+            found += places(page)
+        running_api.soon(lambda: len(places(running_api.get(METRICS, **asked)["result"])) >= len(found), True)
+    assert len(found) == len(set(found)), "none is repeated"
+    assert set(there) <= set(found), "none is left out"
+    by_time = sorted(found, reverse=order == "desc")
+    assert found == by_time
+
+
 DAY = {"interval": "1d", "start_time": "2026-03-28T00:00:00+01:00", "end_time": "2026-03-31T00:00:00+02:00"}
 BERLIN = DAY | {"time_zone": "Europe/Berlin"}
 
