@@ -14,10 +14,13 @@ from api.custom_events.repository import (
     change_definition,
     create_definition,
     delete_definition,
+    find_definition,
     get_definition,
     list_definitions,
     no_such_definition,
 )
+from api.custom_events.surveys import survey
+from api.custom_events.trial_schemas import USUAL_EVENTS, ChangeAnswer
 from api.dependencies import Services, ServicesDependency
 from api.documentation import errors
 from api.events.schemas import request_body
@@ -100,7 +103,7 @@ async def get_custom_event(name: str, request: Request, services: ServicesDepend
 @router.patch(
     ONE,
     summary="Change a custom event type",
-    response_model=schemas.DefinitionAnswer,
+    response_model=ChangeAnswer,
     responses=errors(400, 404, 409, 412, 413, 415, 428, 429, 503) | {200: {"headers": ETAG}},
     openapi_extra=request_body(schemas.ChangeBody, schemas.CHANGE_EXAMPLE) | {"parameters": [IF_MATCH]},
     dependencies=[WRITE_PART],
@@ -108,14 +111,21 @@ async def get_custom_event(name: str, request: Request, services: ServicesDepend
 async def patch_custom_event(name: str, request: Request, services: ServicesDependency) -> Response:
     """Another schema is a new version, by which every process judges from its next batch on; other texts are not.
 
-    Say what you change by `If-Match` or `version`, so that nobody's change is lost.
+    Say what you change by `If-Match` or `version`, so that nobody's change is lost. The answer to a schema says what it
+    would have refused of the newest stored events; `/compatibility` says it beforehand.
     """
     change = schemas.read_change(await request.body())
     expected = read_if_match(request.headers.getlist("if-match"), version=change.version)
     if not expected.is_said:
         raise precondition_required()
     request.scope[SUBJECT] = known = name_to_change(name, request)
-    return _answer(await change_definition(services.database, known, change, expected), 200)
+    refused = None
+    if change.schema is not None:
+        # Before the change, and not under its lock: where no report can be made nothing is changed, and nobody waits.
+        present = await find_definition(services.database, known, expected)
+        refused = await survey(services, known, present.version + 1, change.schema, last=USUAL_EVENTS)
+    changed = await change_definition(services.database, known, change, expected)
+    return _answer(changed, 200, would_have_refused=refused)
 
 
 @router.delete(
@@ -172,9 +182,9 @@ async def _set_active(name: str, request: Request, services: Services, is_active
     return _answer(await change_definition(services.database, known, change, expected), 200)
 
 
-def _answer(stored: StoredDefinition, status: int) -> Response:
+def _answer(stored: StoredDefinition, status: int, **more: object) -> Response:
     return Response(
-        orjson.dumps(stored.content(), option=orjson.OPT_UTC_Z),
+        orjson.dumps(stored.content() | more, option=orjson.OPT_UTC_Z),
         status,
         media_type="application/json",
         headers={"ETag": tag_of(stored.version, stored.updated_at)},

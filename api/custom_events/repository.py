@@ -123,6 +123,20 @@ async def get_definition(database: Database, name: str) -> StoredDefinition | No
     return None if row is None else StoredDefinition(*row)
 
 
+async def find_definition(database: Database, name: str, expected: Expected) -> StoredDefinition:
+    """One definition, which is as expected at this moment; only `change_definition` keeps it so.
+
+    Raises:
+        NotFound: there is none of this name.
+        Problem: it is not what was expected.
+    """
+    stored = await get_definition(database, name)
+    if stored is None:
+        raise no_such_definition()
+    expected.check(stored.version, stored.updated_at)
+    return stored
+
+
 async def list_definitions(database: Database, listing: Listing, reach: Reach) -> list[StoredDefinition]:
     """Those that fit, by name; one more than the page, if there is one."""
     values = {

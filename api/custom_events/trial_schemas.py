@@ -14,7 +14,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from analytics_pipeline.events.json_schema import Schema, UnusableSchema, check_schema, read_schema
 from analytics_pipeline.events.reasons import Reason
-from api.custom_events.schemas import MOST_VERSION, bad_definition
+from api.custom_events.schemas import MOST_VERSION, DefinitionAnswer, bad_definition
 from api.errors import BadRequest
 
 MOST_EVENTS = 100_000
@@ -171,6 +171,15 @@ class SurveyAnswer(BaseModel):
     kinds: list[KindAnswer] = Field(description="The most frequent ways to be refused, at most ten.")
     oldest: datetime | None = Field(description="Timestamp of the oldest event judged.")
     newest: datetime | None
+
+
+class ChangeAnswer(DefinitionAnswer):
+    """The definition as it is now."""
+
+    would_have_refused: SurveyAnswer | None = Field(
+        description="What the new schema would have done to the newest "
+        f"{USUAL_EVENTS:,} stored events of the type; it is in force all the same. Null: no schema was given."
+    )
 
 
 TRIAL_EXAMPLE = {

@@ -17,40 +17,6 @@ _VERSIONS = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Definition:
-    """A custom event type.
-
-    Attributes:
-        schema: JSON Schema of the event's `properties`.
-        is_active: whether events of this type are validated against it.
-        version: which one this is, from 1; another schema is another version.
-        etag: names this state, also of its texts: as `if_match` of a change it refuses to undo somebody else's. None in
-            lists, which do not tell it.
-    """
-
-    id: UUID
-    name: str
-    display_name: str
-    description: str
-    schema: Mapping[str, Any]
-    is_active: bool
-    version: int
-    created_at: datetime
-    updated_at: datetime
-    etag: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class DefinitionVersion:
-    """A schema that events of a type are, or were, judged by; `is_current`: the definition has it now."""
-
-    version: int
-    schema: Mapping[str, Any]
-    created_at: datetime
-    is_current: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Refusal:
     """A way in which a schema refuses events, and how many of them: where, by which keyword, in words."""
 
@@ -82,6 +48,42 @@ class Compatibility:
     kinds: tuple[Refusal, ...]
     oldest: datetime | None
     newest: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """A custom event type.
+
+    Attributes:
+        schema: JSON Schema of the event's `properties`.
+        is_active: whether events of this type are validated against it.
+        version: which one this is, from 1; another schema is another version.
+        etag: names this state, also of its texts: as `if_match` of a change it refuses to undo somebody else's. None in
+            lists, which do not tell it.
+        would_have_refused: after a change of the schema, what it would have done to the 10,000 newest stored events.
+    """
+
+    id: UUID
+    name: str
+    display_name: str
+    description: str
+    schema: Mapping[str, Any]
+    is_active: bool
+    version: int
+    created_at: datetime
+    updated_at: datetime
+    etag: str | None = None
+    would_have_refused: Compatibility | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DefinitionVersion:
+    """A schema that events of a type are, or were, judged by; `is_current`: the definition has it now."""
+
+    version: int
+    schema: Mapping[str, Any]
+    created_at: datetime
+    is_current: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +161,7 @@ def change_request(
             "version": version,
         }
     )
-    return Request(path_of(*_PATH, name), _read, body=body, verb="PATCH", headers=_if_match(if_match))
+    return Request(path_of(*_PATH, name), _read_change, body=body, verb="PATCH", headers=_if_match(if_match))
 
 
 def activity_request(name: str, *, is_active: bool, if_match: str | None) -> Request[Definition]:
@@ -219,6 +221,13 @@ def _read(answer: Answer) -> Definition:
     return read_record(Definition, answer.json(), etag=answer.headers.get("etag"))
 
 
+def _read_change(answer: Answer) -> Definition:
+    content = answer.json()
+    report = content.get("would_have_refused")
+    refused = None if report is None else _compatibility(report)
+    return read_record(Definition, content, etag=answer.headers.get("etag"), would_have_refused=refused)
+
+
 def _read_list(answer: Answer) -> Page[Definition]:
     content = answer.json()
     found = tuple(read_record(Definition, one) for one in content["custom_events"])
@@ -232,6 +241,9 @@ def _read_versions(answer: Answer) -> Page[DefinitionVersion]:
 
 
 def _read_compatibility(answer: Answer) -> Compatibility:
-    content = answer.json()
+    return _compatibility(answer.json())
+
+
+def _compatibility(content: Mapping[str, Any]) -> Compatibility:
     kinds = tuple(read_record(Refusal, one) for one in content["kinds"])
     return read_record(Compatibility, content, kinds=kinds)

@@ -173,6 +173,10 @@ def test_a_schema_and_an_event_are_tried(client: Any, module_database: str) -> N
     other = client.try_custom_event(name, {"event_type": name}, schema={"required": ["z"]})
     assert (other.is_valid, other.version) == (False, 2)
 
+    changed = client.update_custom_event(name, schema=SCHEMA | {"title": "n"}, version=1)
+    assert changed.would_have_refused == found
+    assert client.update_custom_event(name, description="x", version=2).would_have_refused is None
+
     with pytest.raises(Conflict) as used:
         client.delete_custom_event(name)
     assert "events" in used.value.extra["used_by"]

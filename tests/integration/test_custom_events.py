@@ -136,10 +136,10 @@ def test_a_change_is_made_by_whoever_saw_what_it_changes(api: Api, database: str
     assert kind(patch(api, name, {"schema": TEXT}, 428)) == (428, "precondition-required")
     changed = patch(api, name, {"schema": TEXT}, If_Match=first)
     second = changed.headers["etag"]
-    assert changed.json() == made.json() | {
-        "schema": TEXT, "version": 2, "updated_at": changed.json()["updated_at"],
-    }  # fmt: skip
-    assert api.get(at(name)) == changed.json()
+    present = changed.json()
+    assert present.pop("would_have_refused")["judged"] == 0
+    assert present == made.json() | {"schema": TEXT, "version": 2, "updated_at": present["updated_at"]}
+    assert api.get(at(name)) == present
     stale = patch(api, name, {"schema": NUMBER}, 412, If_Match=first)
     assert kind(stale) == (412, "precondition-failed")
     for wrong in (f"W/{second}", "", "nonsense", '"', f"{second}, oops", second.strip('"'), "**"):
@@ -147,7 +147,7 @@ def test_a_change_is_made_by_whoever_saw_what_it_changes(api: Api, database: str
     conflict = patch(api, name, {"schema": NUMBER, "version": 1}, 409)
     assert kind(conflict) == (409, "version-conflict")
     assert conflict.json()["version"] == 2
-    assert api.get(at(name)) == changed.json(), "a refused change changes nothing"
+    assert api.get(at(name)) == present, "a refused change changes nothing"
 
     # Texts make no version, but another tag: two people may not overwrite each other's words either.
     third = patch(api, name, {"description": "two\nlines"}, If_Match=f'"other", {second}')
@@ -405,6 +405,21 @@ def test_a_schema_is_tried_on_stored_events(api: Api, database: str, name: str) 
     assert (nothing["judged"], nothing["is_compatible"], nothing["oldest"]) == (0, True, None)
     for wrong in ({"last": 0}, {"last": 100_001}, {"last": "1"}, {"last": True}, {"first": 5}, []):
         assert api.request("POST", at(name, "compatibility"), json=wrong).status_code == 400
+
+
+def test_a_change_says_what_its_schema_would_have_refused(api: Api, database: str, name: str) -> None:
+    now = datetime.now(UTC).replace(microsecond=0)
+    land(database, [event(name, now - timedelta(seconds=n), x=n if n % 3 else "text") for n in range(9)])
+    tag = define(api, name, TEXT).headers["etag"]
+    changed = patch(api, name, {"schema": NUMBER, "description": "x"}, If_Match=tag).json()
+    report = changed["would_have_refused"]
+    assert (changed["version"], changed["schema"]) == (2, NUMBER), "it is in force all the same"
+    assert (report["judged"], report["refused"], report["is_compatible"]) == (9, 3, False)
+    assert report == api.post(at(name, "compatibility"), {"schema": NUMBER}, expect=200)
+    fits = patch(api, name, {"schema": {"type": "object"}, "version": 2}).json()["would_have_refused"]
+    assert (fits["judged"], fits["refused"], fits["is_compatible"], fits["is_complete"]) == (9, 0, True, True)
+    assert patch(api, name, {"description": "y"}, If_Match="*").json()["would_have_refused"] is None
+    assert "would_have_refused" not in api.get(at(name))
 
 
 def test_a_report_ends_in_time_and_says_so(database: str, name: str) -> None:
