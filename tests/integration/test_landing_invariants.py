@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import psycopg
 import pytest
+from psycopg.pq import TransactionStatus
 
 from analytics_pipeline.errors import EnvironmentFault, InvariantBroken
 from analytics_pipeline.ingest import watchdog
@@ -72,7 +73,11 @@ def test_a_copy_that_stores_fewer_rows_than_were_sent_breaks_the_invariant(
     meddle(database, "events", "IF new.user_id = 'user-2' THEN RETURN NULL; END IF;")
     with pytest.raises(InvariantBroken, match="COPY reported 1 rows, 2 were sent"):
         land(lander, owner, _SENT)
+    assert lander.connection.info.transaction_status is TransactionStatus.IDLE, "no lock is kept either"
     check_that_nothing_stayed(database)
+    execute(database, "DROP TRIGGER meddle ON events")
+    land(lander, owner, _SENT)
+    check_books(database)
 
 
 def test_a_landing_connection_waits_no_longer_than_its_watchdog(lander: Lander) -> None:
