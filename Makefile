@@ -45,16 +45,16 @@ test-browser: .venv/.dev ## Open the dashboard in a real Chromium; skipped where
 test-coverage: .venv/.dev ## Run all tests and show which lines they reach
 	@$(BIN)/pytest --cov --cov-report=term --cov-report=html $(ARGS)
 
-bench-ingest: .venv/.dev ## Measure landing against Postgres' own ceiling; make bench-ingest ARGS='--quick --json FILE'
+bench-ingest: .venv/.dev ## Measure landing against Postgres' own ceiling; make bench-ingest ARGS='--quick'
 	@$(BIN)/python -m benchmarks.ingest $(ARGS)
 
-bench-post: .venv/.dev ## Measure POST, single events and NDJSON; make bench-post ARGS='--seconds 20 --json'
+bench-post: .venv/.dev ## Measure POST, single events and NDJSON; make bench-post ARGS='--seconds 20'
 	@$(BIN)/python -m benchmarks.post $(ARGS)
 
-bench-api: .venv/.dev ## Measure the API with 90 days behind it; make bench-api ARGS='--quick --json FILE'
+bench-api: .venv/.dev ## Measure the API with 90 days behind it; make bench-api ARGS='--quick'
 	@$(BIN)/python -m benchmarks.api $(ARGS)
 
-bench-rollup: .venv/.dev ## Measure recompute, merges and days; make bench-rollup ARGS='--quick --json FILE'
+bench-rollup: .venv/.dev ## Measure recompute, merges and days; make bench-rollup ARGS='--quick'
 	@$(BIN)/python -m benchmarks.rollup $(ARGS)
 
 bench-dagster: .venv/.dev ## Measure how fast the Dagster UI loads with years of partitions; make bench-dagster ARGS='--repeat 3'

@@ -2,7 +2,8 @@
 
 Starts a Postgres and a `dagster-webserver` of its own, whose hourly partitions begin two years ago and whose daily ones
 ten, all of them materialized, and sends what the UI sends for a page (`dagster_ui.json`, taken from a browser), six at
-a time, as browsers do. Prints a table; --json writes every figure. What is measured and how: docs/benchmarks.md.
+a time, as browsers do. Prints a table and writes every figure to a JSON file. What is measured and how:
+docs/benchmarks.md.
 """
 
 import argparse
@@ -30,6 +31,7 @@ from analytics_pipeline.local_stack.ports import free_port
 from analytics_pipeline.settings import adopt, project_file, settings
 from analytics_pipeline.storage.connection import connection
 from analytics_pipeline.storage.dagster_schema import create_dagster_schema
+from benchmarks import output
 from benchmarks.costs import machine
 from benchmarks.servers import Servers
 
@@ -68,9 +70,7 @@ def main() -> int:
         }
         for page in _RECORDED["pages"]
     }
-    if arguments.json:
-        arguments.json.write_text(json.dumps(found, indent=2) + "\n")
-    print(_table(found))
+    output.conclude(arguments.json, found, _table(found))
     return 0
 
 
@@ -185,8 +185,10 @@ def _arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--repeat", type=int, default=5, help="how often each page is loaded again")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure there")
-    return parser.parse_args()
+    output.add_option(parser, "dagster")
+    arguments = parser.parse_args()
+    output.prepare(arguments.json)
+    return arguments
 
 
 if __name__ == "__main__":

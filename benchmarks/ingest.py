@@ -3,20 +3,18 @@
 Starts its own Kafka and Postgres (settings of `make up`, fsync on), fills a topic of 4 partitions from a seed, then by
 turns runs the production consumer, as a process of its own with everything on, and the ceiling: COPY of the same rows
 and deltas, encoded before, over as many connections in batches as large. A run whose books do not balance has no
-figure. Prints a table; --json writes every figure. What is measured and how: docs/benchmarks.md.
+figure. Prints a table and writes every figure to a JSON file. What is measured and how: docs/benchmarks.md.
 """
 
 import argparse
-import json
 import signal
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from analytics_pipeline.errors import AnalyticsError
-from benchmarks import books, ceiling, consumer, report, workload
+from benchmarks import books, ceiling, consumer, output, report, workload
 from benchmarks.costs import Costs, machine
 from benchmarks.servers import Servers
 from benchmarks.workload import PARTITIONS, Workload
@@ -153,7 +151,7 @@ def main() -> int:
     try:
         with Servers() as servers:
             found["settings"] |= {"postgres": servers.durability()}
-            _measure(Bench(servers, arguments), arguments, found, lambda: _save(arguments.json, found))
+            _measure(Bench(servers, arguments), arguments, found, lambda: output.save(arguments.json, found))
         if arguments.freshness:
             from benchmarks import freshness  # the test stack is only needed here
 
@@ -161,8 +159,7 @@ def main() -> int:
     except AnalyticsError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    _save(arguments.json, found)
-    print(report.table(found))
+    output.conclude(arguments.json, found, report.table(found))
     return 0
 
 
@@ -206,11 +203,6 @@ def _measure(
         save()
 
 
-def _save(path: Path | None, found: dict[str, Any]) -> None:
-    if path is not None:
-        path.write_text(json.dumps(found, indent=2) + "\n")
-
-
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -221,7 +213,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=2, choices=(1, 2, 4), help="landing connections")
     parser.add_argument("--batch", type=int, default=20_000, help="rows per transaction")
     parser.add_argument("--seed", type=int, default=workload.SEED)
-    parser.add_argument("--json", type=Path, help="write every figure to this file")
+    output.add_option(parser, "ingest")
     parser.add_argument(
         "--no-seed-lines", dest="seed_lines", action="store_false", help="leave out 1 × 1,000"
     )
@@ -233,8 +225,7 @@ def _arguments() -> argparse.Namespace:
     arguments = parser.parse_args()
     arguments.events = arguments.events or (QUICK_EVENTS if arguments.quick else EVENTS)
     arguments.repeat = arguments.repeat or (1 if arguments.quick else 3)
-    if arguments.json is not None:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
+    output.prepare(arguments.json)
     return arguments
 
 

@@ -3,7 +3,8 @@
 Starts a Postgres of its own (settings of `make up`, fsync on), one API process with one worker, and the landing
 process; posts single events over many connections, then NDJSON, from a second process, and waits until all of it has
 landed. A run whose books do not balance has no figure. In the same run the ceilings: the same client against a bare
-ASGI application that answers 201 at once, and COPY of the same events into the same table.
+ASGI application that answers 201 at once, and COPY of the same events into the same table. Prints a table and writes
+every figure to a JSON file.
 """
 
 import argparse
@@ -22,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil
 import psycopg
 
 from analytics_pipeline.local_stack.child import Child
@@ -31,7 +31,8 @@ from analytics_pipeline.local_stack.postgres import Postgres
 from analytics_pipeline.settings import Retention, environment
 from analytics_pipeline.storage.migrations import migrate
 from analytics_pipeline.storage.partitions import ensure_partitions
-from benchmarks.costs import Costs
+from benchmarks import output
+from benchmarks.costs import Costs, machine
 from benchmarks.http_load import event_parts
 from tests.waiting import wait_for
 
@@ -239,43 +240,65 @@ def _folder() -> Iterator[Path]:
 
 
 def main() -> int:
+    arguments = _arguments()
+    found: dict[str, Any] = {"machine": machine(), "client": "benchmarks/http_load.py", "single": {}}
+    with _folder() as folder, ExitStack() as exits:
+        bench = Bench(exits, folder, arguments)
+
+        def note(figures: dict[str, Any], words: str) -> dict[str, Any]:
+            print(f"{words}: {figures}", flush=True)
+            return figures
+
+        print(f"load average before: {found['machine']['load_at_start']:.2f}; client: {found['client']}")
+        for connections in arguments.connections:
+            made = bench.post("single", connections, 1)
+            found["single"][connections] = note(made, f"single, {connections} connections")
+            output.save(arguments.json, found)
+        made = bench.post("ndjson", arguments.ndjson_connections, LINES)
+        words = f"NDJSON of {LINES} events, {arguments.ndjson_connections} connections"
+        found["ndjson"] = note(made, words)
+        if arguments.ceilings:
+            words = f"peer: bare ASGI application, {arguments.connections[0]} connections"
+            found["bare"] = note(bench.bare(arguments.connections[0]), words)
+            found["copy"] = note(
+                bench.copy(), f"ceiling: COPY into the inbox, a row per event, {LINES} a transaction"
+            )
+    output.conclude(arguments.json, found, _table(found))
+    return 0
+
+
+def _table(found: dict[str, Any]) -> str:
+    """What is printed at the end."""
+    rows = [(f"single, {connections} connections", one) for connections, one in found["single"].items()]
+    rows.append((f"NDJSON of {LINES} events", found["ndjson"]))
+    rows += [("peer: bare ASGI application", found["bare"])] if "bare" in found else []
+    lines = ["", f"{'':32}{'events/s':>10}{'requests/s':>12}{'p50 ms':>9}{'p99 ms':>9}{'landed after s':>16}"]
+    for name, one in rows:
+        events, landed_after = one.get("events_per_second"), one.get("landed_after_s", "")
+        lines.append(
+            f"{name:32}{'' if events is None else f'{events:,}':>10}{one['requests_per_second']:>12,}"
+            f"{one['p50_ms']:>9}{one['p99_ms']:>9}{landed_after:>16}"
+        )
+    if "copy" in found:
+        lines.append(f"{'ceiling: COPY into the inbox':32}{found['copy']['events_per_second']:>10,}")
+    return "\n".join(lines)
+
+
+def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seconds", type=float, default=10, help="of each run")
-    parser.add_argument("--connections", type=int, nargs="*", default=[32, 64])
+    parser.add_argument("--connections", type=int, nargs="+", default=[32, 64])
     parser.add_argument("--ndjson-connections", type=int, default=4)
     parser.add_argument(
         "--no-landing", dest="landing", action="store_false", help="without the landing process"
     )
     parser.add_argument("--no-ceilings", dest="ceilings", action="store_false")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    output.add_option(parser, "post")
     arguments = parser.parse_args()
-    say = (lambda *_: None) if arguments.json else print
-    with _folder() as folder, ExitStack() as exits:
-        bench = Bench(exits, folder, arguments)
-        load = psutil.getloadavg()
-        say(
-            f"load average before: {load[0]:.2f} {load[1]:.2f} {load[2]:.2f}; client: benchmarks/http_load.py"
-        )
-        figures: dict[str, Any] = {
-            "load_average_before": load,
-            "single": {},
-            "client": "benchmarks/http_load.py",
-        }
-        for connections in arguments.connections:
-            figures["single"][connections] = made = bench.post("single", connections, 1)
-            say(f"single, {connections} connections: {made}")
-        figures["ndjson"] = made = bench.post("ndjson", arguments.ndjson_connections, LINES)
-        say(f"NDJSON of {LINES} events, {arguments.ndjson_connections} connections: {made}")
-        if arguments.ceilings:
-            figures["bare"] = made = bench.bare(arguments.connections[0])
-            say(f"peer: bare ASGI application, {arguments.connections[0]} connections: {made}")
-            figures["copy"] = made = bench.copy()
-            say(f"ceiling: COPY into the inbox, a row per event, {LINES} a transaction: {made}")
-    if arguments.json:
-        print(json.dumps(figures))
-    return 0
+    output.prepare(arguments.json)
+    return arguments
 
 
 if __name__ == "__main__":

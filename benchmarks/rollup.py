@@ -3,19 +3,17 @@
 Starts a Postgres of its own (settings of `make up`, fsync on) and measures: recompute of an hour from raw events,
 against plain SQL and against the bare read of the same rows, in the same run; its memory by events; live merges by
 event rate; one late event by its age; a 1d bucket by the events behind it; WAL and sizes after 24 simulated hours.
-Prints a table; --json writes every figure. What is measured and how: docs/benchmarks.md.
+Prints a table and writes every figure to a JSON file. What is measured and how: docs/benchmarks.md.
 """
 
 import argparse
-import json
 import signal
 import sys
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from analytics_pipeline.errors import AnalyticsError
-from benchmarks import days, merging, recomputing, rollup_report
+from benchmarks import days, merging, output, recomputing, rollup_report
 from benchmarks.costs import machine
 from benchmarks.servers import Servers
 
@@ -41,11 +39,11 @@ def main() -> int:
             for part in arguments.only:
                 print(part, flush=True)
                 found[part] = _measure(part, servers, arguments)
-                _save(arguments.json, found)
+                output.save(arguments.json, found)
     except AnalyticsError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    print(rollup_report.table(found))
+    output.conclude(arguments.json, found, rollup_report.table(found))
     return 0
 
 
@@ -71,11 +69,6 @@ def _measure(part: str, servers: Servers, arguments: argparse.Namespace) -> dict
             return days.after_a_day(servers, day, hours=arguments.hours, rate=arguments.rate, seed=seed)
 
 
-def _save(path: Path | None, found: dict[str, Any]) -> None:
-    if path is not None:
-        path.write_text(json.dumps(found, indent=2) + "\n")
-
-
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -87,13 +80,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="leave out the other parts")
     parser.add_argument("--quick", action="store_true", help=f"{QUICK_EVENTS:,} events, once: for trying")
     parser.add_argument("--seed", type=int, default=SEED)
-    parser.add_argument("--json", type=Path, help="write every figure to this file")
+    output.add_option(parser, "rollup")
     arguments = parser.parse_args()
     arguments.events = arguments.events or (QUICK_EVENTS if arguments.quick else EVENTS)
     arguments.repeat = arguments.repeat or (1 if arguments.quick else 3)
     arguments.hours = arguments.hours or (1 if arguments.quick else 24)
-    if arguments.json is not None:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
+    output.prepare(arguments.json)
     return arguments
 
 

@@ -3,12 +3,11 @@
 Starts a Postgres and a Redis of its own (settings of `make up`, fsync on), fills them, and asks the API, run as in
 production, with `wrk`: cached answers, answers nobody has asked for yet, lists of events at any depth, POST; without
 keys on loopback, and with keys and limit; with one worker and two. In the same run a bare ASGI application under the
-same server. A figure is there only if the answers were right. Prints a table; --json writes every figure. What is
-measured and how: docs/benchmarks.md.
+same server. A figure is there only if the answers were right. Prints a table and writes every figure to a JSON file.
+What is measured and how: docs/benchmarks.md.
 """
 
 import argparse
-import json
 import signal
 import sys
 from collections.abc import Iterable, Sequence
@@ -19,6 +18,7 @@ from typing import Any
 import psycopg
 
 from analytics_pipeline.errors import AnalyticsError
+from benchmarks import output
 from benchmarks.api import data, questions, report, servers, wrk
 from benchmarks.api.measuring import Meter
 from benchmarks.api.questions import Case
@@ -130,9 +130,7 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     found["goals"] = report.judged(found["runs"])
-    if arguments.json is not None:
-        arguments.json.write_text(json.dumps(found, indent=2) + "\n")
-    print(report.table(found))
+    output.conclude(arguments.json, found, report.table(found))
     return 0
 
 
@@ -173,7 +171,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", default=[""], help="cases whose name holds one of these")
     parser.add_argument("--quick", action="store_true", help="few days, short runs: for trying")
     parser.add_argument("--seed", type=int, default=SEED)
-    parser.add_argument("--json", type=Path, help="write every figure to this file")
+    output.add_option(parser, "api")
     arguments = parser.parse_args()
     usual: dict[str, Any] = {"days": 90, "raw_days": 7, "rate": 5.0, "open_rate": 10_000, "seconds": 5.0}
     usual |= {"connections": CONNECTIONS, "workers": [1, 2]}
@@ -182,8 +180,7 @@ def _arguments() -> argparse.Namespace:
     for name, value in (quick if arguments.quick else usual).items():
         if getattr(arguments, name) is None:
             setattr(arguments, name, value)
-    if arguments.json is not None:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
+    output.prepare(arguments.json)
     return arguments
 
 
