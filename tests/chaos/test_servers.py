@@ -37,7 +37,7 @@ def test_postgres_restarts_immediately(rig: Rig, crashes: int) -> None:
     rig.settle(process)
 
 
-@pytest.mark.parametrize("crashes", times(None, 5))
+@pytest.mark.parametrize("crashes", times(1, 5))
 def test_the_broker_is_killed_and_restarts(rig: Rig, crashes: int) -> None:
     process = rig.process(rig.configure())
     process.start()
@@ -50,12 +50,13 @@ def test_the_broker_is_killed_and_restarts(rig: Rig, crashes: int) -> None:
             rig.faults.fired("SIGKILL of the broker")
             rig.kafka.start()
             rig.faults.took("until all partitions land again", rig.progress())
-        rig.kafka.crash(signal.SIGKILL)
-        rig.linger()
-        assert process.stop() == 0, "a stop while Kafka is away is orderly too"
-        rig.kafka.start()
-        process.start()
-        rig.progress()
+        if crashes > 1:  # another start of the broker is too slow for the short form
+            rig.kafka.crash(signal.SIGKILL)
+            rig.linger()
+            assert process.stop() == 0, "a stop while Kafka is away is orderly too"
+            rig.kafka.start()
+            process.start()
+            rig.progress()
     rig.settle(process)
 
 
