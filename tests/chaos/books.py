@@ -1,6 +1,7 @@
 """What must be in the tables after any fault: exactly what Kafka has accepted, once."""
 
 from collections import Counter, defaultdict
+from typing import Any
 
 import psycopg
 
@@ -31,13 +32,13 @@ def check(database: str, load: Load, *, skipped: Counter[int] | None = None) -> 
             places[id_of(topic, one)].append((one.partition, one.offset))
 
     stored = rows(database, _EVENTS, topic)
-    _compare("events", Counter(row[0] for row in stored), Counter(places.keys()))
+    compare("events", Counter(row[0] for row in stored), Counter(places.keys()))
     for event_id, partition, offset in stored:
         copies = [at for number, at in places[event_id] if number == partition]
         assert copies, f"{event_id} is stored as of {partition}@{offset}, where it was never sent"
         assert offset == min(copies), f"{event_id}: not the first of {places[event_id]} stayed, but {offset}"
     found = [(number, offset, value) for number, offset, value in rows(database, _DEAD, topic)]
-    _compare("dead letters", Counter(found), Counter(dead))
+    compare("dead letters", Counter(found), Counter(dead))
 
     sent = Counter(one.partition for one in load.delivered)
     ends = load.ends()
@@ -63,7 +64,8 @@ def merge_everything(database: str) -> None:
                 merge_hour(connection, pending.hour, run_id="chaos")
 
 
-def _compare(what: str, found: Counter[object], expected: Counter[object]) -> None:
+def compare(what: str, found: Counter[Any], expected: Counter[Any]) -> None:
+    """Two multisets: nothing lost, nothing doubled."""
     lost, doubled = expected - found, found - expected
     assert not lost, f"{lost.total()} {what} lost, such as {list(lost.items())[:3]}"
     assert not doubled, f"{doubled.total()} {what} too many, such as {list(doubled.items())[:3]}"

@@ -4,7 +4,9 @@ import pytest
 
 from analytics_pipeline.failpoints import FailPoint
 from tests.chaos.faults import times
+from tests.chaos.posts import Posts
 from tests.chaos.rig import SESSION, Rig
+from tests.integration.api_process import started
 from tests.waiting import wait_for
 
 TAKE_OVER = 5.0
@@ -13,7 +15,7 @@ TAKE_OVER = 5.0
 
 @pytest.mark.parametrize("kills", times(3, 60))
 def test_sigkill_at_random_moments(rig: Rig, kills: int) -> None:
-    """Two members; one is killed, the other takes over while nobody helps it.
+    """Two members; one is killed, the other takes over while nobody helps it. Both land the inbox, too.
 
     A member that is killed while it joins is in the generation that the others settle on without it: Kafka then gives
     it another session timeout, from there.
@@ -23,7 +25,11 @@ def test_sigkill_at_random_moments(rig: Rig, kills: int) -> None:
     config = rig.configure(session=session, workers=workers)
     members = [rig.process(config, f"member-{number}") for number in range(2)]
     rig.faults.plan("SIGKILL", kills)
-    with rig.load:
+    with (
+        started(rig.database) as api,
+        Posts(api, rig.database, f"posted.{rig.topic}", rig.rng) as posts,
+        rig.load,
+    ):
         for member in members:
             member.start()
         for _ in range(kills):
@@ -32,6 +38,8 @@ def test_sigkill_at_random_moments(rig: Rig, kills: int) -> None:
             victim = rig.rng.choice(members)
             if rig.is_landing():
                 rig.faults.note("while a landing transaction was open")
+            if posts.waiting:
+                rig.faults.note("while posted events waited")
             is_settled, before = rig.is_settled(config, workers * len(members)), rig.positions()
             if victim.kill():
                 rig.faults.fired("SIGKILL")
@@ -43,6 +51,7 @@ def test_sigkill_at_random_moments(rig: Rig, kills: int) -> None:
             if rig.rng.random() < 0.8:
                 wait_for(lambda: rig.is_settled(config, workers * len(members)), 60, "both are members")
         rig.progress()
+    posts.check()
     rig.settle(*members)
 
 
