@@ -123,15 +123,20 @@ def retire(
 ) -> None:
     """Say that a topic is read no more, so that no bucket waits for it; the ledger records it.
 
-    If it is read again, ingest takes that back by itself and goes on where it stood.
+    Refused while the topic is in the configuration, but for partitions that Kafka no longer has, and while an ingest
+    process reads it. If it is read again, ingest takes that back by itself and goes on where it stood.
     """
     found = joined()
     from analytics_pipeline.ingest.moves import to_retire
     from analytics_pipeline.storage import offsets as storage
 
     with database(found, "offsets") as opened:
-        rows = to_retire(storage.standings(opened), topic, partition)
+        known = storage.standings(opened)
         opened.rollback()
+        # A partition that Kafka lost, of a topic made anew, is read by nobody, though the topic is.
+        is_configured = topic in found.kafka.topics
+        read = _held(found, [row for row in known if row.source == topic]) if is_configured else {}
+        rows = to_retire(known, topic, partition, read)
         names = ", ".join(f"{row.source}/{row.partition}" for row in rows)
         if rows and not dry_run:
             typer.echo(f"{names}: no bucket will wait for it any more", err=as_json)

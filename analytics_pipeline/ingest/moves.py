@@ -4,7 +4,7 @@ Belongs here: judging a target. Does not belong here: the statement and its line
 words for a terminal (`cli.offsets`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
 from analytics_pipeline.errors import AnalyticsError
@@ -102,17 +102,30 @@ def refuse_step_back(move: Move, start: int) -> None:
         )
 
 
-def to_retire(standings: Sequence[Standing], topic: str, number: int | None) -> Sequence[Standing]:
+def to_retire(
+    standings: Sequence[Standing], topic: str, number: int | None, configured: Container[Partition]
+) -> Sequence[Standing]:
     """The partitions of a topic, or the one, that can be retired: nobody reads them; those retired before left out.
 
+    Args:
+        standings: of all partitions.
+        topic: which.
+        number: its partition; None: all.
+        configured: partitions that Kafka has of the topics in the configuration: an ingest process would read them.
+
     Raises:
-        Refused: ingest never read it, or a process that runs owns it.
+        Refused: ingest never read it, or the configuration says to read it, or a process that runs owns it.
     """
     name = topic if number is None else f"{topic}/{number}"
     rows = [row for row in standings if row.source == topic and number in (None, row.partition)]
     if not rows:
         known = ", ".join(sorted({row.source for row in standings})) or "none yet"
         raise Refused(f"{name} has never been read by ingest, which knows the topics {known}")
+    if any((row.source, row.partition) in configured for row in rows):
+        raise Refused(
+            f"{name} is in the configuration, and ingest would read it again at its next start: take {topic} out of "
+            "kafka.topics, restart ingest, then retire it"
+        )
     if any(row.is_owner_connected for row in rows):
         raise Refused(
             f"{name} is read by an ingest process that runs; take {topic} out of kafka.topics, restart ingest, "

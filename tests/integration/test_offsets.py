@@ -201,6 +201,21 @@ def test_a_topic_that_is_read_or_unknown_is_not_retired(run: Run, database: str,
     assert value(database, "SELECT bool_or(is_retired) FROM ingest_offsets") is False
 
 
+def test_a_topic_of_the_configuration_is_not_retired_but_partitions_that_kafka_lost_are(
+    run: Run, database: str, trimmed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim(database, (trimmed, 2), 0)  # it had more partitions before it was made anew
+    monkeypatch.setenv("B25_KAFKA__TOPICS", f"another,{trimmed}")
+    for partition in ((), (0,)):
+        code, _, err = run("offsets", "retire", trimmed, *partition, "--yes")
+        assert (code, f"take {trimmed} out of kafka.topics, restart ingest" in err) == (2, True)
+    assert value(database, "SELECT bool_or(is_retired) FROM ingest_offsets") is False
+    assert run("offsets", "retire", trimmed, 2, "--yes")[:2] == (
+        0,
+        f"{trimmed}/2: no bucket will wait for it any more\nretired {trimmed}/2\n",
+    )
+
+
 def test_who_claims_a_partition_keeps_it_from_being_retired(database: str, trimmed: str) -> None:
     with connection(database, name="test") as opened:
         seen = offsets.standings(opened)
