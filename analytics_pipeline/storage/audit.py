@@ -99,6 +99,22 @@ def verify_ledger(connection: Connection, *, since: datetime = BEGINNING) -> lis
         return _of_ledger(connection, {"since": since, "most": MOST_PLACES})
 
 
+def breaks(connection: Connection, *, since: datetime) -> tuple[int, int]:
+    """Of those checks, the two for every few seconds: how many batches do not begin where the one before ended, which
+    may be older than `since`, and how many do not add up.
+
+    Args:
+        connection: in a snapshot.
+        since: look at batches from then on.
+    """
+    rows = [
+        connection.execute(statement, {"since": since, "most": 1}).fetchone()
+        for statement in (_CHAIN, _UNBALANCED)
+    ]
+    gaps, unbalanced = (0 if row is None else int(row[-1]) for row in rows)
+    return gaps, unbalanced
+
+
 @contextmanager
 def snapshot(connection: Connection) -> Iterator[None]:
     """One transaction that only reads, and sees one moment."""

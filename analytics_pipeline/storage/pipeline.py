@@ -13,7 +13,7 @@ from typing import Any
 from analytics_pipeline.events.dead_letter_limit import DeadLetterLimit, passed
 from analytics_pipeline.events.messages import REPLAY_SOURCE
 from analytics_pipeline.storage import books, dead_letters, due, offsets, sizes
-from analytics_pipeline.storage.audit import snapshot
+from analytics_pipeline.storage.audit import breaks, snapshot
 from analytics_pipeline.storage.connection import Connection
 from analytics_pipeline.storage.offsets import Standing
 from analytics_pipeline.storage.partitions import days_ahead
@@ -46,15 +46,6 @@ WHERE restated_at >= %(now)s - interval '1 day'
 """
 _REASONS = """
 SELECT reason, count(*) FROM dead_letter_events WHERE created_at >= %(now)s - %(window)s::interval GROUP BY reason
-"""
-_GAPS = """
-SELECT count(*) FILTER (WHERE first_offset <> expected), count(*) FILTER (WHERE read <> stored + duplicate + dead)
-FROM (
-    SELECT read, stored, duplicate, dead, first_offset, lag(next_offset) OVER (
-        PARTITION BY source, partition, first_offset IS NULL ORDER BY batch_id
-    ) AS expected
-    FROM ingest_batches WHERE committed_at >= %(now)s - %(window)s::interval
-) AS lines
 """
 
 
@@ -158,7 +149,7 @@ def read_pipeline(
             for one in offsets.standings(connection)
         ]
         freshness = books.freshness(connection, now=now)
-        gaps, unbalanced = connection.execute(_GAPS, values).fetchone() or (0, 0)
+        gaps, unbalanced = breaks(connection, since=now - DEAD_WINDOW)
         return Pipeline(
             at=now,
             partitions=partitions,
