@@ -10,7 +10,8 @@
     ├── TooManyRequests     429, with retry_after
     └── Unavailable         503, with Retry-After: something outside is down or busy; try again
 
-No text repeats anything the caller sent: input may hold secrets, and answers end up in logs.
+No text repeats anything the caller sent: input may hold secrets, and answers end up in logs. Only the way to what is
+wrong in a JSON Schema has the names of its properties: without them nobody finds the place.
 """
 
 import math
