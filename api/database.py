@@ -11,6 +11,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, context
 from typing import Any, Protocol
 
 import psycopg
+from anyio import CancelScope
 from psycopg.conninfo import make_conninfo
 from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
 
@@ -145,12 +146,15 @@ class Database:
 
     @asynccontextmanager
     async def _borrowed(self, pool: Pool) -> AsyncIterator[Connection]:
-        async with pool.connection() as opened:
-            self._active.add(opened)
-            try:
-                yield opened
-            finally:
-                self._active.discard(opened)
+        # A client that leaves its stream cancels what is read for it, again and again: psycopg then cannot end the
+        # statement in order, and throws the connection away. What was begun ends, within the timeout of statements.
+        with CancelScope(shield=True):
+            async with pool.connection() as opened:
+                self._active.add(opened)
+                try:
+                    yield opened
+                finally:
+                    self._active.discard(opened)
 
 
 def read_settings(settings: Settings) -> dict[str, str]:

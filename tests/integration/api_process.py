@@ -8,6 +8,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from analytics_pipeline.local_stack.ports import free_port
 from analytics_pipeline.settings import environment
@@ -18,7 +19,7 @@ _ROOT = Path(__file__).parents[2]
 class Process:
     """`python -m api` with ports of its own."""
 
-    def __init__(self, database: str, **changes: str) -> None:
+    def __init__(self, database: str, *, log: IO[str] | None = None, **changes: str) -> None:
         self.ports = {name: free_port() for name in ("SERVER", "METRICS", "HEALTH")}
         variables = {f"B25_{name}__PORT": str(port) for name, port in self.ports.items()}
         self.running = subprocess.Popen(
@@ -28,7 +29,7 @@ class Process:
             | {"B25_DATABASE__URL": database, "B25_REDIS__ENABLED": "false", "PYTHONPATH": str(_ROOT)}
             | variables
             | changes,
-            stderr=subprocess.PIPE,
+            stderr=subprocess.PIPE if log is None else log,
             text=True,
         )
 
@@ -43,8 +44,9 @@ class Process:
 
 
 @contextmanager
-def started(database: str, **changes: str) -> Iterator[Process]:
-    process = Process(database, **changes)
+def started(database: str, *, log: IO[str] | None = None, **changes: str) -> Iterator[Process]:
+    """Without a `log` nobody reads what it writes until it ends: so much that a pipe is full would stop it."""
+    process = Process(database, log=log, **changes)
     try:
         yield process
     finally:

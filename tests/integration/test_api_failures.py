@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 import psycopg
 import pytest
+from anyio import create_task_group
 
 from analytics_pipeline.local_stack.child import Child
 from analytics_pipeline.local_stack.ports import free_port
@@ -294,3 +295,27 @@ def test_stopping_commits_what_waits(database: str) -> None:
 
 async def _result(answer: "asyncio.Future[Any]") -> int:
     return int((await answer).status_code)
+
+
+def test_who_leaves_while_his_stream_reads_costs_no_connection(database: str) -> None:
+    """A stream's task is cancelled by anyio, which tells it so at each turn of the loop."""
+    with running(settings_for(database)) as api:
+        backends: list[int] = []
+
+        async def read(begun: asyncio.Event) -> None:
+            async with api.services.database.read("test") as connection:
+                begun.set()
+                rows = await connection.execute("SELECT pg_backend_pid() FROM pg_sleep(0.2)")
+                backends.extend(backend for [backend] in await rows.fetchall())
+
+        async def leave() -> None:
+            begun = asyncio.Event()
+            async with create_task_group() as group:
+                group.start_soon(read, begun)
+                await begun.wait()
+                group.cancel_scope.cancel()
+
+        for _ in range(3):
+            api.run(leave())
+        assert len(backends) == 3, "what was begun has ended"
+        assert "returns_bad" not in api.services.database._reads.get_stats()
