@@ -76,7 +76,12 @@ PROPERTY = Parameter(
 ORDER = Parameter(
     "order", "By time: desc (default) or asc.", "desc", (("type", "string"), ("enum", list(Order)))
 )
-LIMIT = Parameter("limit", "Most events of a page. Default 100.", 100, (("type", "integer"), ("minimum", 1)))
+LIMIT = Parameter(
+    "limit",
+    "Most events of a page. Default 100. A page of large events ends earlier.",
+    100,
+    (("type", "integer"), ("minimum", 1)),
+)
 CURSOR = Parameter("cursor", "`next_cursor` or `previous_cursor` of another page of the same question.")
 FIELDS = Parameter(
     "fields",

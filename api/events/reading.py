@@ -23,6 +23,8 @@ _CHUNK = 5_000
 """Events a stream reads at once, where they are small."""
 _CHUNK_BYTES = 4 * 2**20
 """Of their properties, and one event more: the memory of a stream."""
+_PAGE_BYTES = 16 * 2**20
+"""The same of a page, which is in memory as a whole, several times over."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class EventReader:
             BadRequest: the search found nothing within its budget; the answer has the cursor to go on from.
             Unavailable: Postgres cannot answer.
         """
-        page = await read_page(self.database, wanted, most_seen=self.most_seen)
+        page = await read_page(self.database, wanted, most_seen=self.most_seen, most_bytes=_PAGE_BYTES)
         cursors = _cursors(wanted, page)
         warnings = []
         if page.seen_until is not None:

@@ -438,6 +438,29 @@ def test_a_piece_of_a_stream_is_bounded_by_bytes_however_large_events_are(
     assert max(map(len, found)) < 4 * 2**20 + 2 * LARGE
 
 
+@pytest.mark.parametrize("order", ["asc", "desc"])
+def test_a_page_is_bounded_by_bytes_and_leads_on_both_ways(database: str, day: datetime, order: str) -> None:
+    with psycopg.connect(database) as connection:
+        connection.execute(_LARGE_AND_SMALL, {"large": LARGE, "start": day + timedelta(hours=1)})
+    expected = list(range(1, 201))[:: 1 if order == "asc" else -1]
+
+    def numbers(answer: dict[str, Any]) -> list[int]:
+        return [row["properties"]["n"] for row in answer["events"]]
+
+    with running(settings_for(database)) as api:
+        asked = {"limit": 200, "order": order, **everything(day)}
+        pages = [api.get(EVENTS, **asked)]
+        while "next_cursor" in pages[-1]:
+            pages.append(api.get(EVENTS, cursor=pages[-1]["next_cursor"], **asked))
+        assert len(pages) == 2
+        assert [n for page in pages for n in numbers(page)] == expected
+        back = api.get(EVENTS, cursor=pages[1]["previous_cursor"], **asked)
+        first = numbers(pages[0])
+        assert numbers(back) == first[-len(numbers(back)) :]
+        before = api.get(EVENTS, cursor=back["previous_cursor"], **asked)
+        assert [*numbers(before), *numbers(back)] == first
+
+
 def test_a_stream_of_nothing_is_whole(api: Api) -> None:
     asked = {"start_time": "2020-01-01T00:00:00Z", "end_time": "2020-01-02T00:00:00Z"}
     answers = {
