@@ -29,7 +29,9 @@ def fill(price: float, latency: float) -> dict[str, Any]:
 
 def finalize(database: str, grace: timedelta) -> None:
     with psycopg.connect(database, autocommit=True) as connection:
-        finalize_buckets(connection, now=datetime.now(UTC), grace=grace, run_id="test")
+        finalize_buckets(
+            connection, now=datetime.now(UTC), graces=dict.fromkeys(LEVELS, grace), run_id="test"
+        )
 
 
 def told(api: Api, interval: str, **more: str) -> list[Any]:

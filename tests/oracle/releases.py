@@ -87,14 +87,25 @@ class Releases:
     def note_recomputed(
         self, results: Iterable[RecomputeResult], catalog: Catalog, metrics: Collection[str] | None
     ) -> None:
-        """Only what a landing left out may differ from what was served; another definition says something else."""
+        """Only what a landing left out may differ from what was served; another definition says something else.
+
+        A day differs where one of its hours did, and is compared with the last of them.
+        """
+        missed_hours = set(self.missed)
+        missed_days = {(metric_id, hour.replace(hour=0)) for metric_id, hour in missed_hours}
         for done in results:
             for difference in done.differences:
                 selection = catalog.resolve(difference.metric_name)
-                key = (selection.metric.metric_id if selection else REGISTER_ID, done.hour)
-                if key[0] in done.unserved:
+                metric_id = selection.metric.metric_id if selection else REGISTER_ID
+                if metric_id in done.unserved:
                     continue
-                assert key in self.missed, f"a recompute finds another number than was served: {difference}"
+                is_day = difference.interval == "1d"
+                may_differ = (
+                    (metric_id, difference.time_bucket) in missed_days
+                    if is_day
+                    else (metric_id, done.hour) in missed_hours
+                )
+                assert may_differ, f"a recompute finds another number than was served: {difference}"
             if done.is_written:
                 ids = catalog.by_id if metrics is None else metrics
                 places = {(metric_id, done.hour) for metric_id in ids}
