@@ -1,5 +1,6 @@
 """What every test shares: the folder makes the marker; the developer's own environment never leaks in."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--oracle-seed", type=int, help="run the oracle test with this seed alone, and shrink what it finds"
     )
+
+
+def pytest_configure() -> None:
+    """Heed SIGINT also where a shell's `&` lets it be ignored.
+
+    Dagster treats SIGTERM as SIGINT: it would be ignored as well from there on, by every child process too, and each
+    of those would be waited for in vain.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
