@@ -8,7 +8,7 @@ import pytest
 from analytics_pipeline.local_stack.redis import Redis
 from tests.generated_requests import OPTION, run, show
 
-SECONDS = 25
+SECONDS = 60
 
 
 @pytest.mark.timeout(240)

@@ -134,6 +134,19 @@ def samples(pipeline: Pipeline, name: str) -> dict[tuple[str, ...], float]:
     }
 
 
+def test_the_series_of_the_original_are_there(pipeline):
+    wanted = {
+        "analytics_events_ingested_total",
+        "analytics_events_failed_total",
+        "analytics_batches_processed_total",
+        "analytics_batch_duration_seconds_count",
+        "analytics_query_duration_seconds_count",
+        "analytics_cache_hits_total",
+        "analytics_cache_misses_total",
+    }
+    wait_for(lambda: wanted <= exported(pipeline).keys(), 30, "the seven series")
+
+
 def test_there_is_data_for_every_panel_and_every_rule(pipeline):
     # gauges are set by loops of several seconds, each on its own
     left = ["everything"]
