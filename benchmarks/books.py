@@ -3,6 +3,7 @@
 Belongs here: what to expect of a workload, and the comparison. Does not belong here: timing.
 """
 
+import time
 from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,7 +14,10 @@ from analytics_pipeline.errors import AnalyticsError
 from analytics_pipeline.events.decode import decode_batches
 from analytics_pipeline.events.limits import Limits
 from benchmarks.workload import Workload
+from tests.e2e.local import Pipe
 
+READ = "SELECT coalesce(sum(read), 0)::bigint FROM ingest_batches"
+"""Messages that have been read, by the ledger."""
 _LEDGER = """
 SELECT coalesce(sum(read), 0)::bigint, coalesce(sum(stored), 0)::bigint, coalesce(sum(duplicate), 0)::bigint,
     coalesce(sum(dead), 0)::bigint, count(*) FILTER (WHERE read <> stored + duplicate + dead)
@@ -113,3 +117,21 @@ def _refuse(found: dict[str, tuple[int, int]]) -> None:
     wrong = [f"{what}: {is_} instead of {should}" for what, (is_, should) in found.items() if is_ != should]
     if wrong:
         raise Refused("the figure is refused: " + "; ".join(wrong))
+
+
+def settle(pipe: Pipe, *, within: float) -> None:
+    """Wait until what was sent to a whole stack has landed, then check its books; `within` is in s.
+
+    Raises:
+        Refused: they do not balance, or it does not end.
+    """
+    limit, last = time.monotonic() + within, -1
+    while (read := int(pipe.sql(READ)[0][0])) != last:
+        if time.monotonic() > limit:
+            raise Refused("events are still landing long after the last was sent")
+        last = read
+        time.sleep(2.0)
+    try:
+        pipe.check_books()
+    except AssertionError as error:
+        raise Refused("the figure is refused: the books of the stack do not balance") from error

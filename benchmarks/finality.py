@@ -33,7 +33,7 @@ from confluent_kafka import Producer
 from analytics_pipeline.events.ids import uuid7
 from analytics_pipeline.events.times import format_time
 from analytics_pipeline.rollups.schema import LEVELS
-from benchmarks.books import Refused
+from benchmarks.books import Refused, settle
 from tests.e2e.local import Pipe, Stack
 
 FINAL_WITHIN, VISIBLE_WITHIN, MERGED_WITHIN = 90.0, 2.0, 90.0
@@ -53,7 +53,6 @@ SELECT interval FROM metric_buckets AS bucket WHERE state = 'restated' AND time_
             AND settled.metric_name = %(name)s AND settled.count = 2
     )
 """
-_READ = "SELECT coalesce(sum(read), 0)::bigint FROM ingest_batches"
 _POLL = 0.1
 _PATIENCE = 300.0
 _DAY = timedelta(days=1)
@@ -125,7 +124,7 @@ def _under_load(stack: Stack, minutes: float, rate: float) -> dict[str, Any]:
     finally:
         load.terminate()
         load.wait()
-    _check_books(pipe)
+    settle(pipe, within=_PATIENCE)
     found: dict[str, Any] = {
         "rate": rate,
         "grace_s": GRACE.total_seconds(),
@@ -146,22 +145,6 @@ def _under_load(stack: Stack, minutes: float, rate: float) -> dict[str, Any]:
         if seconds > bound
     ]
     return found
-
-
-def _check_books(pipe: Pipe) -> None:
-    """Wait until what was sent has landed, then see that the books balance.
-
-    Raises:
-        Refused: they do not.
-    """
-    limit, last = time.monotonic() + _PATIENCE, -1
-    while (read := int(pipe.sql(_READ)[0][0])) != last and time.monotonic() < limit:
-        last = read
-        time.sleep(2.0)
-    try:
-        pipe.check_books()
-    except AssertionError as error:
-        raise Refused("the figure is refused: the books of the stack do not balance") from error
 
 
 class _Closing:

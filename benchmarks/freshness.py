@@ -29,7 +29,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-d
 from analytics_pipeline.events.ids import uuid7
 from analytics_pipeline.events.times import format_time
 from analytics_pipeline.simulator.envelope import TOPICS
-from benchmarks.books import Refused
+from benchmarks.books import READ, Refused, settle
 from benchmarks.costs import Costs
 from tests.e2e.local import Pipe, Stack
 
@@ -51,7 +51,6 @@ _BEHIND_AT_MOST = 1.0
 _COUNTS = """
 SELECT event_type, count(*) FROM events WHERE event_type = ANY(%s) AND timestamp >= %s GROUP BY event_type
 """
-_READ = "SELECT coalesce(sum(read), 0)::bigint FROM ingest_batches"
 
 Counts = Mapping[int, int]
 _LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]
@@ -111,7 +110,7 @@ def _under_load(stack: Stack, rate: int) -> dict[str, Any]:
         raise Refused(
             f"{reached:,.0f} events/s were produced, not the {wanted:,} asked for; cores used: {cores}"
         )
-    _settle(pipe)
+    settle(pipe, within=_LONGEST)
     found: dict[str, Any] = {"rate": rate, "produced_per_second": round(reached), "seconds": SECONDS}
     found |= {"cores": cores, "cores_elsewhere": round(elsewhere, 2)}
     for name, watch in watches.items():
@@ -131,7 +130,7 @@ def _wait_until_steady(pipe: Pipe, admin: AdminClient, rate: int) -> None:
     """
     began = time.monotonic()
     while True:
-        produced, landed = _produced(admin), int(pipe.sql(_READ)[0][0])
+        produced, landed = _produced(admin), int(pipe.sql(READ)[0][0])
         waited = time.monotonic() - began
         is_steady = landed > 3 * rate and produced - landed < rate * _BEHIND_AT_MOST
         if waited > _WARM_UP and is_steady:
@@ -147,24 +146,6 @@ def _produced(admin: AdminClient) -> int:
     """Messages in all topics, by their ends."""
     ends = {TopicPartition(topic, number): _LATEST for topic in TOPICS for number in range(PARTITIONS)}
     return sum(int(one.result(timeout=10).offset) for one in admin.list_offsets(ends).values())
-
-
-def _settle(pipe: Pipe) -> None:
-    """Wait until what was sent has landed, then check the books.
-
-    Raises:
-        Refused: they do not balance, or it does not end.
-    """
-    limit, last = time.monotonic() + _LONGEST, -1
-    while (read := int(pipe.sql(_READ)[0][0])) != last:
-        if time.monotonic() > limit:
-            raise Refused("events are still landing long after the last was sent")
-        last = read
-        time.sleep(2.0)
-    try:
-        pipe.check_books()
-    except AssertionError as error:
-        raise Refused("the figure is refused: the books of the stack do not balance") from error
 
 
 def _send_markers(kafka: str) -> dict[int, list[float]]:
