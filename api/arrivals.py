@@ -12,11 +12,13 @@ import re
 import time
 from contextvars import Context
 
+import structlog
+
 from analytics_pipeline.events.messages import HTTP_SOURCE
 from analytics_pipeline.storage.arrivals import Arrival, Offset, Sent, arrivals
 from analytics_pipeline.storage.inbox import Landing
 from api.database import Database
-from api.errors import Conflict, Problem, Unavailable, invalid_parameter
+from api.errors import Conflict, Problem, Unavailable, internal_problem, invalid_parameter
 from api.parameters import Parameter, Query
 
 MOST_SECONDS = 5.0
@@ -36,6 +38,7 @@ AFTER = Parameter(
     "7c1f4a0000-0-1",
 )
 
+_log = structlog.get_logger()
 _OFFSET = re.compile(r"([A-Za-z0-9._-]{1,249}):([0-9]{1,9}):([0-9]{1,18})")
 
 
@@ -137,9 +140,10 @@ class Arrivals:
                 async with self._database.read("after") as connection:
                     known = await arrivals(connection, {one.sent for one in asked})
             except Problem as problem:
-                for one in asked:
-                    if not one.found.done():
-                        one.found.set_exception(problem)
+                _fail(asked, problem)
+            except Exception:  # noqa: BLE001 - the edge of this task: log it, answer, go on with those who come next
+                _log.exception("arrivals_failed")
+                _fail(asked, internal_problem())
             else:
                 for one in asked:
                     if not one.found.done() and self._is_decided(one.sent, known[one.sent]):
@@ -149,6 +153,12 @@ class Arrivals:
     def _is_decided(self, sent: Sent, arrival: Arrival) -> bool:
         is_expected = isinstance(sent, Offset) and sent.topic in self._topics
         return arrival.has_landed or not (arrival.is_known or is_expected)
+
+
+def _fail(waiters: list[_Waiter], problem: Problem) -> None:
+    for one in waiters:
+        if not one.found.done():
+            one.found.set_exception(problem)
 
 
 def _refuse(sent: Sent, arrival: Arrival, *, sees_everything: bool) -> None:

@@ -153,6 +153,9 @@ class Watcher:
                 self._down(f"The database cannot be used: {error}.")
             except (psycopg.Error, EnvironmentFault, OSError, TimeoutError) as error:
                 self._down("Postgres is not reachable.", type(error).__name__)
+            except Exception:  # noqa: BLE001 - without this task no answer could be told from an old one
+                _log.exception("versions_failed")
+                self._down("The versions of the data cannot be read, because of a defect of this service.")
             await asyncio.sleep(_RECONNECT)
 
     def _down(self, sentence: str, reason: str = "") -> None:

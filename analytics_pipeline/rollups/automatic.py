@@ -51,7 +51,7 @@ def with_automatic(schemas: Mapping[str, Any]) -> tuple[Catalog, list[str]]:
 def _metric(event_type: str, name: str) -> Metric:
     return Metric(
         name=f"{PREFIX}.{event_type}.{name}",
-        description=f"{name} of the custom event {event_type}.",
+        description=f"{name} of the custom event {_in_one_line(event_type)}.",
         unit="1",
         event_types=(event_type,),
         property_name=name,
@@ -73,6 +73,11 @@ def _numeric_properties(schema: Any) -> Iterator[str]:
         known = {types} if isinstance(types, str) else set(types or ())
         if known & _NUMBERS and known <= _NUMBERS | {"null"}:
             yield name
+
+
+def _in_one_line(event_type: str) -> str:
+    """A type may have signs that no line can show, such as a zero-width space or one of a private area."""
+    return event_type if event_type.isprintable() else ascii(event_type)
 
 
 def _is_nameable(name: str) -> bool:

@@ -253,6 +253,32 @@ def test_an_error_nobody_expects_is_answered_and_ends_nothing(database: str) -> 
         )
 
 
+def test_a_reading_of_versions_that_fails_unexpectedly_is_told_and_tried_again(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running(settings_for(database)) as api:
+        assert api.request("GET", GETS[0]).status_code == 200
+        with monkeypatch.context() as broken:
+            broken.setattr("api.versions.Versions", None)
+            wait_for(lambda: api.request("GET", GETS[0]).status_code == 503, message="a 503")
+            assert "because of a defect of this service" in api.request("GET", GETS[0]).json()["detail"]
+            wait_for(lambda: api.request("GET", "/ready").status_code == 503, message="not ready")
+        wait_for(lambda: api.request("GET", GETS[0]).status_code == 200, message="the next reading")
+
+
+def test_a_look_for_arrivals_that_fails_unexpectedly_is_answered(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running(settings_for(database)) as api, psycopg.connect(database, autocommit=True) as connection:
+        token = api.request("POST", "/api/v1/events", json={"event_type": "a"}).headers["X-Landing-Token"]
+        connection.execute("DELETE FROM http_inbox")
+        with monkeypatch.context() as broken:
+            broken.setattr("api.arrivals.arrivals", None)
+            answer = api.request("GET", f"{GETS[0]}?after={token}")
+            assert (answer.status_code, answer.json()["type"].rpartition(":")[2]) == (500, "internal")
+        assert api.request("GET", f"{GETS[0]}?after={token}").status_code == 200
+
+
 def test_a_full_queue_is_a_503_and_loses_nothing(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from api.events import group_commit
 

@@ -6,7 +6,10 @@ from decimal import Decimal
 
 import pyarrow as pa
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
+from analytics_pipeline.events.definitions import check_name
 from analytics_pipeline.rollups import automatic, levels
 from analytics_pipeline.rollups.automatic import with_automatic
 from analytics_pipeline.rollups.catalog import BUILT_IN, SKIPPED, Aggregation
@@ -49,6 +52,19 @@ def test_each_numeric_property_of_a_definition_has_a_metric():
     assert catalog.automatic[0].default_aggregation is Aggregation.AVG
     assert catalog.version != BUILT_IN.version
     assert catalog.metrics[: len(BUILT_IN.metrics)] == BUILT_IN.metrics
+
+
+@given(
+    st.text(st.characters(exclude_categories=["Cc", "Cs"]), min_size=1, max_size=255),
+    st.lists(st.text(max_size=300), max_size=3),
+)
+@example("zero\u200bwidth", ["strength"])
+@example("\U000f0000", ["strength"])
+def test_whatever_an_event_type_is_called_its_metrics_can_be_had(event_type: str, names: list[str]) -> None:
+    catalog, _ = with_automatic(
+        {check_name(event_type): {"properties": {name: {"type": "number"} for name in names}}}
+    )
+    assert {one.event_types for one in catalog.automatic} <= {(event_type,)}
 
 
 def test_without_numeric_properties_the_catalog_is_the_built_in_one():
