@@ -16,11 +16,16 @@ from analytics_pipeline.settings import environment
 from analytics_pipeline.storage.api_keys import NewKey, create_key, new_key
 from analytics_pipeline.storage.connection import connect
 from analytics_pipeline.storage.definitions import put_definition
+from b25_client.events import uuid7
 from tests.integration.api_process import Process, started
 from tests.integration.api_support import event, land, settle
-from tests.schemathesis_hooks import OWN_KEY
+from tests.schemathesis_hooks import KNOWN, OWN_KEY
 from tests.waiting import wait_for
 
+_LETTER = """
+INSERT INTO dead_letter_events (batch_id, source, partition, source_offset, reason, fingerprint, value)
+VALUES (1, 'order.events', 0, 0, 'bad_json', 'bad_json', '{') RETURNING id
+"""
 _ROOT = Path(__file__).parents[1]
 OPTION = "--requests-seed"
 CHECKS = (
@@ -36,7 +41,7 @@ def run(database: str, redis: Redis, folder: Path, *, seconds: int, seed: int) -
         AssertionError: an answer is not as documented, or the API logged a defect.
     """
     print(f"seed {seed}")
-    key = _fill(database)
+    key, known = _fill(database)
     log = folder / "api.log"
     with (
         log.open("w") as output,
@@ -52,8 +57,8 @@ def run(database: str, redis: Redis, folder: Path, *, seconds: int, seed: int) -
             B25_REALTIME__UPDATE_INTERVAL="100ms",
         ) as process,
     ):
-        wait_for(lambda: process.ask("SERVER", "/ready")[0] == 200, message="/ready")
-        statuses = _send(process, key, folder, seconds=seconds, seed=seed)
+        wait_for(lambda: process.ask("SERVER", "/ready")[0] == 200, timeout=60, message="/ready")
+        statuses = _send(process, key, known, folder, seconds=seconds, seed=seed)
         assert process.ask("SERVER", "/ready")[0] == 200
         process.running.terminate()
         process.running.wait(timeout=30)
@@ -65,9 +70,15 @@ def run(database: str, redis: Redis, folder: Path, *, seconds: int, seed: int) -
     return statuses
 
 
-def _fill(database: str) -> NewKey:
-    """Events of an hour, settled and pending, and definitions; returns a key that may do everything."""
+def _fill(database: str) -> tuple[NewKey, dict[str, dict[str, str]]]:
+    """Events of an hour, settled and pending, a dead letter, and definitions.
+
+    Returns:
+        A key that may do everything, and by path the parameters of something that is there.
+    """
     now = datetime.now(UTC)
+    known = uuid7(now)
+    land(database, [event("order.placed", now) | {"id": known.bytes}])
     for number in range(3):
         land(
             database,
@@ -90,11 +101,17 @@ def _fill(database: str) -> NewKey:
         create_key(connection, key)
         for title in ("first", "second"):
             put_definition(connection, "custom.trading.signal", {"title": title})
+        [letter] = connection.execute(_LETTER).fetchall()
         connection.commit()
-    return key
+    return key, {
+        "/api/v1/events/{id}": {"id": str(known)},
+        "/api/v1/dead-letters/{letter_id}": {"letter_id": str(letter[0])},
+    }
 
 
-def _send(process: Process, key: NewKey, folder: Path, *, seconds: int, seed: int) -> dict[str, Counter[int]]:
+def _send(
+    process: Process, key: NewKey, known: dict[str, dict[str, str]], folder: Path, *, seconds: int, seed: int
+) -> dict[str, Counter[int]]:
     report = folder / "report.ndjson"
     address = f"http://127.0.0.1:{process.ports['SERVER']}"
     done = subprocess.run(
@@ -115,7 +132,12 @@ def _send(process: Process, key: NewKey, folder: Path, *, seconds: int, seed: in
         ],
         cwd=folder,
         env=environment()
-        | {"SCHEMATHESIS_HOOKS": "tests.schemathesis_hooks", "PYTHONPATH": str(_ROOT), OWN_KEY: key.id},
+        | {
+            "SCHEMATHESIS_HOOKS": "tests.schemathesis_hooks",
+            "PYTHONPATH": str(_ROOT),
+            OWN_KEY: key.id,
+            KNOWN: json.dumps(known),
+        },
         capture_output=True,
         text=True,
         timeout=seconds + 120,

@@ -79,6 +79,7 @@ def backfill(
     """
     found = joined()
     from analytics_pipeline.storage import backfill as work
+    from analytics_pipeline.storage.backfill_previews import preview
     from analytics_pipeline.storage.definitions import load_catalog
 
     first, last = _range(start, end)
@@ -102,7 +103,7 @@ def backfill(
                 "run_id": run_id, "before_hour": live_first, "skipped": shown.skip,
             }  # fmt: skip
             results = (
-                work.recompute(conninfo, planned, write=False, **common)
+                preview(opened, conninfo, planned, **common)
                 if dry_run
                 else work.carry_out(opened, conninfo, planned, switched=shown.switch, **common)
             )
@@ -260,24 +261,15 @@ def _named(result: "RecomputeResult") -> str:
 
 
 def _plain(result: "RecomputeResult") -> dict[str, Any]:
+    from analytics_pipeline.storage.backfill_previews import plain
+
     return {
         "hour": result.hour,
         "hours": result.hours,
         "events": result.events,
         "late": result.late,
         "written": result.is_written,
-        "differences": [
-            {
-                "interval": one.interval,
-                "time_bucket": one.time_bucket,
-                "metric_name": one.metric_name,
-                "dimensions": json.loads(one.dimensions),
-                "old": one.value_before,
-                "new": one.value_after,
-                "difference": one.change,
-            }
-            for one in result.differences
-        ],
+        "differences": [plain(one) for one in result.differences],
     }
 
 

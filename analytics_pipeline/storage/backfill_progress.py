@@ -3,7 +3,7 @@
 Belongs here: looking. Does not belong here: the work and its progress (`storage.backfill`), forgetting what was given
 up (`storage.forgotten_rows`).
 
-A backfill that ends leaves nothing, nor does a preview: what that found is told to who asked for it.
+A backfill that ends leaves nothing; a preview leaves what it found (`storage.backfill_previews`).
 """
 
 from dataclasses import dataclass

@@ -1,8 +1,8 @@
 """Removing rows about rollups that nobody asks for any more: small tables without partitions.
 
-Belongs here: the feed of restatements, progress of backfills that were given up, and what is known of days whose
-rollups are gone at every level. Does not belong here: what has to balance (`storage.expired_rows`), partitions
-(`storage.retention`).
+Belongs here: the feed of restatements, progress of backfills that were given up, old previews, and what is known of
+days whose rollups are gone at every level. Does not belong here: what has to balance (`storage.expired_rows`),
+partitions (`storage.retention`).
 """
 
 from collections.abc import Callable
@@ -31,6 +31,7 @@ _PLANS = (
     "planned_at < %(given_up)s"
     " AND metric_set NOT IN (SELECT metric_set FROM backfill_progress WHERE done_at >= %(given_up)s)",
 )
+_PREVIEWS = ("backfill_previews", "updated_at < %(given_up)s")
 # Until then a gap says that a bucket is incomplete, although no recompute can complete it any more.
 _GAPS = ("metric_gaps", "hour < %(gone)s")
 _DAYS = ("rollup_days", "day < (%(gone)s::timestamptz AT TIME ZONE 'UTC')::date")
@@ -41,7 +42,7 @@ class ForgottenRows(NamedTuple):
 
     restatements: int
     backfill_progress: int
-    """And the plans of backfills of which nothing else is left."""
+    """And the plans of backfills of which nothing else is left, and previews."""
     metric_gaps: int
     rollup_days: int
 
@@ -80,7 +81,9 @@ def preview_forgotten_rows(connection: Connection, settings: Retention, *, now: 
 
 
 def _each(do: Callable[[str, str], int]) -> ForgottenRows:
-    return ForgottenRows(do(*_RESTATEMENTS), do(*_PROGRESS) + do(*_PLANS), do(*_GAPS), do(*_DAYS))
+    return ForgottenRows(
+        do(*_RESTATEMENTS), do(*_PROGRESS) + do(*_PLANS) + do(*_PREVIEWS), do(*_GAPS), do(*_DAYS)
+    )
 
 
 def _values(connection: Connection, settings: Retention, now: datetime) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`/api/v1/backfills`: how far backfills are that have not ended, and which hours are being recomputed."""
+"""`/api/v1/backfills`: how far backfills are that have not ended, what previews found, and hours in the making."""
 
 from datetime import datetime
 from typing import Any, Literal
@@ -7,6 +7,7 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
 from analytics_pipeline.rollups.catalog import Catalog
+from analytics_pipeline.storage.backfill_previews import MOST_CHANGES, MOST_PREVIEWS, previews
 from analytics_pipeline.storage.backfill_progress import Progress, recomputing, unfinished
 from analytics_pipeline.storage.connection import Connection
 from api.access import READ
@@ -55,22 +56,66 @@ class RecomputingAnswer(BaseModel):
     since: datetime | None = Field(description="Start of the last statement.")
 
 
+class ChangeAnswer(BaseModel):
+    """A row that a backfill would change."""
+
+    interval: Literal["1h", "1d"] = Field(description="1d where a day has no hours any more.")
+    time_bucket: datetime
+    metric_name: str = Field(examples=["trading.total_volume"])
+    dimensions: dict[str, str] = Field(examples=[{"symbol": "BTCUSDT"}])
+    old: float | None = Field(description="What is served; null where there is none.", examples=[1250.5])
+    new: float | None = Field(
+        description="What raw events give; null where there is none.", examples=[1251.0]
+    )
+    difference: float = Field(examples=[0.5])
+
+
+class PreviewAnswer(BaseModel):
+    """A dry run of a backfill, by the command or in Dagster."""
+
+    run_id: str = Field(description="The run in Dagster, or the command's.", examples=["backfill-0a1b2c3d"])
+    metrics: list[str] | None = Field(
+        description="Null where they are all.", examples=[["trading.total_volume"]]
+    )
+    state: Literal["running", "completed", "interrupted"] = Field(
+        description="interrupted: whoever ran it is gone; a preview is begun anew."
+    )
+    hours: int = Field(description="Compared so far.", examples=[24])
+    total_hours: int = Field(examples=[24])
+    percent: float = Field(description="How much of it is done, 0 to 100.", examples=[100.0])
+    first: datetime = Field(description="Start of the first of them.")
+    last: datetime = Field(description="End of the last of them.")
+    events: int = Field(description="Raw events of these hours.", examples=[310_422])
+    differences: dict[str, int] = Field(
+        description="How many rows of each interval differ; empty where none does.",
+        examples=[{"1m": 3, "1h": 1}],
+    )
+    changes: list[ChangeAnswer] = Field(
+        description=f"The first {MOST_CHANGES} rows that differ at 1h. All of them, and of other intervals, the "
+        "command's `--json` and the metadata of the run tell."
+    )
+    began_at: datetime
+    updated_at: datetime = Field(description="When the last hour was compared.")
+    ended_at: datetime | None = Field(description="Null before it has ended, and where it was interrupted.")
+
+
 class BackfillsAnswer(BaseModel):
-    """The one that did something last first; those that ended leave nothing."""
+    """Of each list the one that did something last first; backfills that ended leave nothing."""
 
     backfills: list[BackfillAnswer]
+    previews: list[PreviewAnswer] = Field(description=f"Of the last 30 days, at most {MOST_PREVIEWS}.")
     recomputing: list[RecomputingAnswer]
 
 
 @router.get(
     PATH,
-    summary="Show backfills that have not ended",
+    summary="Show backfills that have not ended, and previews",
     response_model=BackfillsAnswer,
     responses=errors(429, 503),
     dependencies=[READ],
 )
 async def get_backfills(services: ServicesDependency) -> Response:
-    """Running and interrupted ones. Previews write nothing, so all that shows of them is the hour they are at."""
+    """Running and interrupted ones, and what previews are at and have found."""
     catalog = services.definitions.catalog()
     content = await services.desk.read("backfills", lambda opened: _backfills(opened, catalog))
     return json_answer(content)
@@ -79,6 +124,9 @@ async def get_backfills(services: ServicesDependency) -> Response:
 def _backfills(connection: Connection, catalog: Catalog) -> dict[str, Any]:
     return {
         "backfills": [_plain(one) for one in unfinished(connection, catalog)],
+        "previews": [
+            {name: getattr(one, name) for name in PreviewAnswer.model_fields} for one in previews(connection)
+        ],
         "recomputing": [one._asdict() for one in recomputing(connection)],
     }
 

@@ -1,6 +1,7 @@
 """`/api/v1/retention/plan` and `/api/v1/backfills`: what is told is what happens, and telling it changes nothing."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,14 +11,16 @@ import pytest
 from analytics_pipeline.local_stack.postgres import Postgres
 from analytics_pipeline.rollups.catalog import BUILT_IN
 from analytics_pipeline.storage import backfill, expired_rows, retention
+from analytics_pipeline.storage.backfill_previews import preview
 from analytics_pipeline.storage.connection import Connection, Lock, connect, connection
 from analytics_pipeline.storage.partitions import ensure_range
+from analytics_pipeline.storage.recompute import RecomputeResult
 from analytics_pipeline.storage.rollups import hour_lock
 from tests.integration.api_support import Api, database_copy, iso, running, settings_for
 from tests.integration.landed import Event, land
 
 PLAN, BACKFILLS = "/api/v1/retention/plan", "/api/v1/backfills"
-DAY = timedelta(days=1)
+DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 KEPT = 3
 NOW = datetime.now(UTC)
 TODAY = NOW.replace(hour=0, minute=0, second=0, microsecond=0)
@@ -154,7 +157,7 @@ def test_bad_parameters_are_refused(api: Api, query: str) -> None:
 
 
 def test_backfills_that_have_not_ended_are_listed(api: Api, db: Connection, database: str) -> None:
-    assert api.get(BACKFILLS) == {"backfills": [], "recomputing": []}
+    assert api.get(BACKFILLS) == {"backfills": [], "previews": [], "recomputing": []}
     hours = [TODAY - DAY + timedelta(hours=n) for n in range(3)]
     metric = BUILT_IN.by_name["trading.total_volume"]
     one = backfill.plan(db, hours, metric_ids=[metric.metric_id])
@@ -208,6 +211,48 @@ def test_a_backfill_says_how_much_of_it_is_done(api: Api, db: Connection, databa
     assert told() == [(1, 2, 50.0)], "one has ended"
     list(began[1])
     assert (told(), db.execute("SELECT count(*) FROM backfill_plans").fetchone()) == ([], (0,))
+
+
+def test_a_preview_is_followed_and_leaves_what_it_found(api: Api, db: Connection, database: str) -> None:
+    last = (NOW - DAY).replace(minute=0, second=0, microsecond=0)
+    hours = [last - timedelta(hours=1), last]
+    metric = BUILT_IN.by_name["events.count"]
+
+    def begin(run_id: str, by: Connection, ids: list[str] | None = None) -> Iterator[RecomputeResult]:
+        planned = backfill.plan(db, hours, metric_ids=ids, restart=True)
+        return preview(by, database, planned, run_id=run_id, before_hour=lambda: None)
+
+    def told(run_id: str) -> Any:
+        [found] = [one for one in api.get(BACKFILLS)["previews"] if one["run_id"] == run_id]
+        return found
+
+    same = begin("same", db)
+    next(same)
+    first = told("same")
+    assert (first["state"], first["hours"], first["percent"], first["ended_at"]) == ("running", 1, 50.0, None)
+    assert (first["metrics"], first["first"], first["last"]) == (None, iso(hours[0]), iso(last + HOUR))
+    list(same)
+    done = told("same")
+    assert (done["state"], done["hours"], done["percent"]) == ("completed", 2, 100.0)
+    assert (done["events"], done["differences"], done["changes"]) == (1, {}, [])
+
+    db.execute("DELETE FROM rollup_deltas WHERE hour = %s AND metric_id = %s", (last, metric.metric_id))
+    results = list(begin("differs", db, [metric.metric_id]))
+    found = told("differs")
+    assert found["metrics"] == ["events.count"]
+    assert found["differences"] == Counter(one.interval for result in results for one in result.differences)
+    total = next(one for one in found["changes"] if not one["dimensions"])
+    assert (total["interval"], total["time_bucket"], total["metric_name"]) == (
+        "1h",
+        iso(last),
+        "events.count",
+    )
+    assert (total["old"], total["new"], total["difference"]) == (None, 1, 1)
+    assert {one["interval"] for one in found["changes"]} == {"1h"}
+
+    with connection(database, name="backfill", autocommit=True) as killed:
+        next(begin("killed", killed))
+    assert told("killed")["state"] == "interrupted"
 
 
 def test_an_hour_that_is_being_recomputed_is_told_and_a_merge_is_not(api: Api, database: str) -> None:

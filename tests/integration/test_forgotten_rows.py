@@ -61,7 +61,14 @@ def test_a_backfill_is_given_up_as_a_whole(db, now):
         db.execute(
             "INSERT INTO backfill_plans VALUES (%s, '{[2026-01-01,2026-01-02)}', %s)", (name, now - age * DAY)
         )
-    assert went(db, now) == ForgottenRows(0, 4, 0, 0)
+    for name, age in {"old": 31, "fresh": 29}.items():
+        db.execute(
+            "INSERT INTO backfill_previews (run_id, first, last, total_hours, updated_at, backend, backend_start)"
+            " VALUES (%(name)s, %(at)s, %(at)s, 1, %(at)s, 1, %(at)s)",
+            {"name": name, "at": now - age * DAY},
+        )
+    assert went(db, now) == ForgottenRows(0, 5, 0, 0)
+    assert column(db, "SELECT run_id FROM backfill_previews") == ["fresh"]
     assert column(db, "SELECT DISTINCT metric_set FROM backfill_progress") == ["at work"]
     assert column(db, "SELECT metric_set FROM backfill_plans ORDER BY 1") == ["at work", "just begun"]
 

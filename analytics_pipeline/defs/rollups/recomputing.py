@@ -23,8 +23,8 @@ from analytics_pipeline.storage.backfill import (
     check_registered,
     ids_of,
     plan,
-    recompute,
 )
+from analytics_pipeline.storage.backfill_previews import preview
 from analytics_pipeline.storage.connection import Connection
 from analytics_pipeline.storage.recompute import RecomputeResult
 
@@ -134,5 +134,5 @@ def _results(
         "run_id": context.run.run_id, "before_hour": live_first, "skipped": skipped,
     }  # fmt: skip
     if asked.is_preview:
-        return recompute(pipeline.conninfo, planned, write=False, **common)
+        return preview(connection, pipeline.conninfo, planned, **common)
     return carry_out(connection, pipeline.conninfo, planned, switched=switched, **common)
