@@ -71,13 +71,22 @@ def bad_keys(api: Api, database: str) -> dict[str, str]:
     found = {
         "wrong": WRONG,
         "right id, wrong secret": right[:-1] + ("0" if right[-1] != "0" else "1"),
-        "expired": expired_key(database, *SCOPES).text,
-        "revoked": revoked_key(database, *SCOPES).text,
         "not a key": "hunter2",
         "empty": "",
     }
-    wait_for(lambda: not Client(api, found["revoked"]).is_known(), message="it is revoked")
+    for scope in SCOPES:
+        found[f"expired, {scope}"] = expired_key(database, scope).text
+        found[f"revoked, {scope}"] = revoked_key(database, scope).text
+    for name, text in found.items():
+        wait_for(lambda text=text: not Client(api, text).is_known(), message=name)
     return found
+
+
+@pytest.fixture(scope="module")
+def partial_holders(api: Api, database: str) -> list[Client]:
+    """Every scope that such a key may have, and a part of the events: by type, and by dimension."""
+    parts: list[dict[str, Any]] = [{"event_types": ["order.*"]}, {"dimensions": {"strategy_id": ["s-1"]}}]
+    return [client_of(api, database, "read", "write", **part) for part in parts]
 
 
 def address(path: str) -> str:
@@ -115,6 +124,19 @@ def test_every_route_asks_for_what_it_declares(
                 403,
                 "urn:b25-analytics:problem:missing-scope",
             )
+
+
+@pytest.mark.parametrize(("method", "path"), ROUTES)
+def test_what_is_about_all_events_is_refused_to_who_sees_a_part(
+    api: Api, partial_holders: list[Client], method: str, path: str
+) -> None:
+    rule, url = RULES[method, path], address(path)
+    for holder in partial_holders:
+        answer = holder.request(method, url)
+        assert answer.status_code < 500
+        if rule.scopes and not rule.knows_parts:
+            kind = "missing-scope" if rule.scopes == ("admin",) else "outside-key"
+            assert (answer.status_code, answer.json()["type"]) == (403, f"urn:b25-analytics:problem:{kind}")
 
 
 def test_a_path_that_does_not_exist_asks_for_a_key_too(api: Api, holders: dict[str, Client]) -> None:
