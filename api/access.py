@@ -10,7 +10,7 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.routing import iter_route_contexts
 
 from api.errors import Forbidden
-from api.principal import Principal, principal_of
+from api.principal import ANONYMOUS, Principal, principal_of
 
 
 class Rule:
@@ -38,9 +38,13 @@ class Rule:
         if not self.scopes:
             return
         if "admin" not in principal.scopes and principal.scopes.isdisjoint(self.scopes):
-            raise Forbidden(
-                f"This needs a key with the scope {' or '.join(self.scopes)}.", kind="missing-scope"
-            )
+            needed = f"This needs a key with the scope {' or '.join(self.scopes)}"
+            if principal is ANONYMOUS:
+                needed += (
+                    ", and keys are off (security.api_key_enabled), so none is looked at: use the command `analytics` "
+                    "on the machine, or switch keys on"
+                )
+            raise Forbidden(f"{needed}.", kind="missing-scope")
         if not (self.knows_parts or principal.reach.is_everything):
             raise Forbidden(
                 "This is about all events, and the key sees only a part of them (its event types or dimensions); use "

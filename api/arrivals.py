@@ -51,7 +51,7 @@ def read_after(query_string: bytes) -> Sent | None:
     # Nearly all ask for nothing of the kind; `%6` and `%7` are how its letters could be written as well.
     if b"after" not in query_string and b"%6" not in query_string and b"%7" not in query_string:
         return None
-    text = Query(query_string, (AFTER,)).text(AFTER)
+    text = Query(query_string, (AFTER,), is_all=False).text(AFTER)
     if text is None:
         return None
     match = _OFFSET.fullmatch(text)

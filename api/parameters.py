@@ -4,6 +4,7 @@ Belongs here: the parameters that several features share, and how a query string
 Does not belong here: what a feature does with them.
 """
 
+import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -15,6 +16,8 @@ from api.times import parse_time
 
 MAX_FIELDS = 100
 MAX_TEXT = 512
+_APART = frozenset({"after", "last_event_id"})
+"""Read on their own, whatever else is asked: see `api.arrivals`, `api.stream`."""
 
 
 @dataclass(frozen=True)
@@ -67,13 +70,24 @@ def openapi_parameters(parameters: Sequence[Parameter]) -> dict[str, Any]:
 
 
 class Query:
-    """The parameters of one request; unknown ones are ignored, an empty value counts as absent."""
+    """The parameters of one request; an empty value counts as absent.
 
-    def __init__(self, query_string: bytes, known: Sequence[Parameter]) -> None:
+    A name that is unknown is refused, because a misspelt filter would answer for everything; but for names that begin
+    with `_`, by which programs make an address unlike any that a cache between has seen.
+    """
+
+    def __init__(self, query_string: bytes, known: Sequence[Parameter], *, is_all: bool = True) -> None:
+        """Take a query string and what may be in it; where `known` is not all, others may be there, too.
+
+        Raises:
+            BadRequest: it cannot be read, repeats what may not be repeated, or has something unknown.
+        """
         repeats = {parameter.name: parameter.repeats for parameter in known}
         self._all: dict[str, list[str]] = {}
         for name, value in _fields(query_string):
             if name not in repeats:
+                if is_all and name not in _APART and not name.startswith("_"):
+                    raise _unknown(name, list(repeats))
                 continue
             if name in self._all and not repeats[name]:
                 raise invalid_parameter(name, "is given more than once")
@@ -140,6 +154,13 @@ class Query:
         if start > end:
             raise invalid_parameter("start_time", "is after end_time")
         return start, end
+
+
+def _unknown(name: str, known: list[str]) -> BadRequest:
+    """Names what is known alone: what was sent is not repeated."""
+    near = difflib.get_close_matches(name[:MAX_TEXT].lower(), known, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}."
+    return BadRequest(f"One of the query parameters is unknown here: {hint}", kind="unknown-parameter")
 
 
 def _checked(parameter: Parameter, value: str, limit: int) -> str:

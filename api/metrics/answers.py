@@ -21,6 +21,7 @@ from api.times import format_time
 
 UNKNOWN = "The catalog has no metric of this name."
 BEYOND_BUDGET = "There were more values than the metric's budget of series: the rest is counted as __other__."
+EMPTY = "No bucket of this interval starts in the range: begin it earlier, or ask for a shorter interval."
 GONE = "The range begins before rows of this interval are kept: what is missing there may have been deleted."
 
 _WHOLE = frozenset({Aggregation.COUNT.value, Aggregation.SKIPPED.value, Aggregation.DISTINCT.value})
@@ -53,6 +54,8 @@ def warnings_of(results: Sequence[MetricResult]) -> list[str]:
         if result.query.metric is None:
             found.append(UNKNOWN)
             continue
+        if not len(result.query.frame.buckets.starts):
+            found.append(EMPTY)
         if result.query.frame.are_gone(result.query.frame.buckets).any():
             found.append(GONE)
         if result.query.top is None and any(OTHER in name for name in result.points.cells.names):

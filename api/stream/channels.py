@@ -18,8 +18,8 @@ import orjson
 from analytics_pipeline.events.reach import EVERYTHING, Reach
 from api.database import Database
 from api.events.cursors import Cursor, Row, read_cursor
-from api.events.listing import EventList, Order
-from api.events.pages import read_page
+from api.events.listing import EventList, Filters, Order
+from api.events.pages import Event, read_page
 from api.events.rows import json_rows
 from api.reads import CachedReads
 
@@ -28,6 +28,10 @@ _LONGEST_WAIT = timedelta(seconds=5)
 _LONGEST_WAY = timedelta(seconds=5)
 """From an event's own time until it is in Kafka or was posted, as far as a tail goes back for it."""
 _MOST_EVENTS = 200
+"""In one message, and of those that land between two looks: a live tail is looked at, so the newest count."""
+_MOST_AGAIN = 5_000
+_MOST_BYTES_AGAIN = 4 << 20
+"""At one look, for a client that has come back, and is told all that it has missed."""
 # Everything before this has landed, of Kafka and of POST.
 _LANDED_UNTIL = """
 SELECT now(), least(
@@ -163,12 +167,18 @@ class EventTail:
     most_seen: int
     has_gap: bool = False
     """Whether some were left out before the position."""
+    is_catching_up: bool = False
+    """Whether its client has come back: it is told all that it has missed before what is new."""
 
     async def changes(self) -> Sequence[Change]:
         """See `Channel`."""
         horizon = await self._horizon()
         until = max(horizon.until, self.landed_until)
         filters = replace(self.wanted.filters, start=self.position.timestamp, end=until)
+        if self.is_catching_up:
+            missed = await self._missed(filters, until)
+            if missed or self.is_catching_up:
+                return missed
         newest = replace(
             self.wanted, filters=filters, order=Order.DESC, limit=_MOST_EVENTS, after=None, is_back=False
         )
@@ -184,9 +194,33 @@ class EventTail:
             self.position = max(self.position, Row(min(seen, until) - _LONGEST_WAY, UUID(int=0)))
             if not has_gap:
                 return []
+        return [self._change(events, until, has_gap=has_gap)]
+
+    async def _missed(self, filters: Filters, until: datetime) -> list[Change]:
+        """What comes next behind the position, oldest first."""
+        oldest = replace(
+            self.wanted,
+            filters=filters,
+            order=Order.ASC,
+            limit=_MOST_AGAIN,
+            after=self.position,
+            is_back=False,
+        )
+        page = await read_page(self.database, oldest, most_seen=self.most_seen, most_bytes=_MOST_BYTES_AGAIN)
+        self.is_catching_up = page.has_more
+        found = []
+        for number in range(0, len(page.events), _MOST_EVENTS):
+            events = page.events[number : number + _MOST_EVENTS]
+            self.position, self.landed_until = events[-1].row, until
+            found.append(self._change(events, until, has_gap=self.has_gap))
+            self.has_gap = False
+        self.position = page.seen_until or self.position
+        return found
+
+    def _change(self, events: Sequence[Event], until: datetime, *, has_gap: bool) -> Change:
         content = {"events": json_rows(events, self.wanted.fields), "has_gap": has_gap}
         cursor = Cursor(self.position, self.position.timestamp, until).text()
-        return [Change("events", orjson.dumps(content, option=orjson.OPT_UTC_Z), cursor)]
+        return Change("events", orjson.dumps(content, option=orjson.OPT_UTC_Z), cursor)
 
     async def _horizon(self) -> _Horizon:
         async with self.database.read("tail") as connection, connection.cursor(binary=True) as cursor:

@@ -94,7 +94,8 @@ async def stream_metrics(request: Request, services: ServicesDependency) -> Pati
 async def stream_events(request: Request, services: ServicesDependency) -> PatientResponse:
     """`event: events` with the newest events, at most 200 at a time; `has_gap` says that others were left out.
 
-    In the order of their time, up to the moment before which all sources have landed. Late events are not told.
+    In the order of their time, up to the moment before which all sources have landed. Late events are not told. With
+    `Last-Event-ID` all that was missed comes first, oldest first, of the last five minutes.
     """
     now = datetime.now(UTC)
     query = services.settings.analytics.query
@@ -106,10 +107,13 @@ async def stream_events(request: Request, services: ServicesDependency) -> Patie
         reach=reach_of(request),
     )
     try:
-        position, has_gap = tail_from(_last_id(request), now)
+        last_id = _last_id(request)
+        position, has_gap = tail_from(last_id, now)
     except ValueError:
         raise invalid_parameter(LAST_EVENT_ID.name, "is not an id of this stream") from None
-    tail = EventTail(services.database, wanted, position, position.timestamp, query.max_scanned, has_gap)
+    tail = EventTail(
+        services.database, wanted, position, position.timestamp, query.max_scanned, has_gap, bool(last_id)
+    )
     return _open(request, services, tail)
 
 
@@ -121,4 +125,5 @@ def _open(request: Request, services: ServicesDependency, channel: Channel) -> P
 
 def _last_id(request: Request) -> str:
     header = request.headers.get("last-event-id")
-    return header or Query(request.scope["query_string"], (LAST_EVENT_ID,)).text(LAST_EVENT_ID) or ""
+    query = Query(request.scope["query_string"], (LAST_EVENT_ID,), is_all=False)
+    return header or query.text(LAST_EVENT_ID) or ""

@@ -201,7 +201,9 @@ def test_anonymous_may_read_and_write_but_not_make_keys(database: str) -> None:
         assert open_api.request("GET", STATS, headers={"X-API-Key": "anything"}).status_code == 200
         assert open_api.post(EVENTS, {"event_type": "anonymous"})["success"]
         for method, path in (("GET", KEYS), ("POST", KEYS), ("DELETE", KEYS + "/0"), ("GET", AUDIT)):
-            assert open_api.request(method, path).json()["type"].endswith("missing-scope")
+            refused = open_api.request(method, path, headers={"X-API-Key": WRONG}).json()
+            assert refused["type"].endswith("missing-scope")
+            assert "keys are off (security.api_key_enabled)" in refused["detail"]
         assert open_api.request("POST", SESSION).json()["type"].endswith("no-keys")
         assert open_api.get(SESSION) == {"key_id": None, "scopes": ["read", "write"], "csrf_token": None}
 

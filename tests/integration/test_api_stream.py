@@ -141,6 +141,29 @@ def test_more_than_can_be_told_leaves_a_gap(process: Process, module_database: s
         assert has_gap or len(rows) == 300
 
 
+def test_who_comes_back_is_told_all_that_was_missed(process: Process, module_database: str) -> None:
+    path = "events?event_type=button.click&fields=properties.n"
+    with listening(process, path) as told:
+        land(module_database, [some("button.click", n=-1)])
+        last = told.next("events")["id"]
+    land(module_database, [some("button.click", n=number) for number in range(6_500)])
+    with listening(process, path, **{"Last-Event-ID": last}) as told:
+        seen: list[int] = []
+        while len(seen) < 6_500:
+            message = told.next("events")
+            assert not message["has_gap"]
+            assert len(message["events"]) <= 200
+            seen += [row["properties.n"] for row in message["events"]]
+        assert sorted(seen) == list(range(6_500))
+
+
+def test_a_rare_filter_misses_nothing_when_it_comes_back(api: Api, module_database: str) -> None:
+    land(module_database, [some("seldom", 20 - n / 10, n=int(n == 25)) for n in range(30)])
+    tail = tail_of(api, "seldom", most_seen=10)
+    tail.is_catching_up = True
+    assert [told(api, tail) for _ in range(3)] == [[], [], [(1, False)]]
+
+
 def test_a_metric_is_told_whole_again_when_points_of_it_are_gone(api: Api, module_database: str) -> None:
     def fill(symbol: str, quantity: int) -> None:
         land(module_database, [some("order.filled", symbol=symbol, price=1, quantity=quantity)])

@@ -279,6 +279,14 @@ def test_days_of_23_and_25_hours_hold_all_their_events(
     assert point["value"] == pytest.approx(placed / (end - midnight).total_seconds())
 
 
+def test_a_range_in_which_no_bucket_starts_says_so(api: Api) -> None:
+    asked = {"metric_name": "trading.orders_placed", "interval": "1h", "end_time": "2026-01-31T12:50:00Z"}
+    answer = api.get(METRICS, start_time="2026-01-31T12:01:00Z", **asked)
+    assert answer["result"]["data_points"] == []
+    assert answer["warnings"][0].startswith("No bucket of this interval starts in the range")
+    assert "warnings" not in api.get(METRICS, start_time="2026-01-31T12:00:00Z", **asked)
+
+
 def test_several_metrics_of_one_moment(api: Api) -> None:
     names = ["trading.orders_placed", "users.active", "no.such", "trading.order_latency"]
     answer = api.get(METRICS, metric_name=",".join(names), **DAY)

@@ -1,4 +1,4 @@
-"""Query strings: strict about what is known, deaf to what is not."""
+"""Query strings: strict about what is known, and about what is not."""
 
 import pytest
 
@@ -25,8 +25,8 @@ def _read(query_string: bytes, read: str) -> None:
         query.text({"text": TEXT, "needed": NEEDED}[read], limit=5)
 
 
-def test_values_are_decoded_and_unknown_names_ignored() -> None:
-    query = Query(b"other=1&other=2&text=%C3%A4+b&number=", KNOWN)
+def test_values_are_decoded() -> None:
+    query = Query(b"_=17&_=18&after=x&text=%C3%A4+b&number=", KNOWN)
     assert query.text(TEXT) == "ä b"
     assert query.number(NUMBER, default=7, low=1, high=9) == 7
 
@@ -39,6 +39,17 @@ def test_numbers_are_plain_digits_in_range(digits: bytes) -> None:
     assert problem.extra == {"parameter": "number"}
     assert problem.detail == "number: must be a whole number from 1 to 100"
     assert problem.title == "Invalid number parameter"
+
+
+def test_a_name_that_is_unknown_is_refused_without_being_repeated() -> None:
+    near = refusal(b"Numbr=1", "number")
+    assert (near.kind, near.detail) == (
+        "unknown-parameter", "One of the query parameters is unknown here: did you mean number?"
+    )  # fmt: skip
+    assert refusal(b"secret=1", "number").detail == (
+        "One of the query parameters is unknown here: there are text, number, needed."
+    )
+    assert Query(b"secret=1&number=2", (NUMBER,), is_all=False).number(NUMBER, default=1, low=1, high=9) == 2
 
 
 def test_refusals_name_the_parameter_and_never_the_value() -> None:
