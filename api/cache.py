@@ -1,6 +1,6 @@
 """Answers kept for as long as the data they came from is unchanged: in this process, then in Redis.
 
-Belongs here: the two levels, the single flight, entity tags.
+Belongs here: the two levels, the single flight.
 Does not belong here: what a question is about (the features), versions of the data (`versions`).
 
 Key = format version + version of the days asked for + canonical query. The version is the one known *before* the
@@ -18,8 +18,9 @@ from typing import NamedTuple
 
 from analytics_pipeline import telemetry
 from analytics_pipeline.settings import Settings
-from api.cache_levels import LocalLevel, SharedLevel
+from api.cache_levels import Kept, LocalLevel, SharedLevel
 from api.database import Database, Reader
+from api.entity_tags import entity_tag
 from api.errors import TooManyRequests
 from api.redis_line import RedisLine
 from api.timing import spending
@@ -77,11 +78,11 @@ class Question:
         object.__setattr__(self, "fingerprint", digest)
 
     def key(self, versions: Versions) -> str:
-        """The key of the answer in both levels; also its entity tag."""
+        """The key of the answer in both levels."""
         return f"{self.fingerprint}{versions.digest(self.first_day, self.last_day)}"
 
 
-_Read = asyncio.Task[tuple[bytes, bool]]
+_Read = asyncio.Task[Kept]
 
 
 class _Flight(NamedTuple):
@@ -115,22 +116,22 @@ class Cache:
         versions = self._database.watcher.current() if self._is_enabled else None
         return None if versions is None else question.key(versions)
 
-    def peek(self, key: str) -> bytes | None:
+    def peek(self, key: str) -> Kept | None:
         """The hit form, if this process holds it."""
         found = self._local.get(key)
         if found is not None:
             _LOCAL_HITS.inc()
         return found
 
-    async def get(self, question: Question, key: str | None) -> tuple[bytes, bool]:
-        """The answer and whether it came from the cache; `key` as `key()` said before the read.
+    async def get(self, question: Question, key: str | None) -> Kept:
+        """The answer; `key` as `key()` said before the read.
 
         Raises:
             Problem: Postgres cannot answer either.
         """
         found = None if key is None else self.peek(key)
         if found is not None:
-            return found, True
+            return found
         # No await between looking into the local level and joining: so nobody can start a second flight.
         name = key or question.fingerprint
         while (flight := self._flights.get(name)) is not None and (key is not None or flight.is_young):
@@ -147,13 +148,13 @@ class Cache:
         # Shielded: the caller who goes away must not take the answer from those who wait with him.
         return await asyncio.shield(read)
 
-    async def ask(self, question: Question) -> bytes:
+    async def ask(self, question: Question) -> Kept:
         """The answer, read now and for the caller alone.
 
         Raises:
             Problem: Postgres cannot answer.
         """
-        return (await question.ask(self._database)).fresh
+        return _fresh(await question.ask(self._database))
 
     async def close(self) -> None:
         """Let go of what is still running."""
@@ -168,26 +169,32 @@ class Cache:
         if flight is not None and flight.read is read:
             del self._flights[name]
 
-    async def _fetch(self, question: Question, key: str | None) -> tuple[bytes, bool]:
+    async def _fetch(self, question: Question, key: str | None) -> Kept:
         if key is not None and self._shared is not None:
             with spending("cache"):
                 found = await self._shared.get(key, self._lifetime(question))
             if found is not None:
                 _REDIS_HITS.inc()
-                self._local.put(key, found)
-                return found, True
+                kept = Kept(found, entity_tag(found), is_hit=True)
+                self._local.put(key, kept)
+                return kept
         telemetry.CACHE_MISSES.inc()
         answer = await question.ask(self._database)
+        fresh = _fresh(answer)
         if key is not None and answer.is_lasting:
-            self._local.put(key, answer.hit)
+            self._local.put(key, Kept(answer.hit, fresh.etag, is_hit=True))
             if self._shared is not None and len(answer.hit) <= MOST_SHARED_BYTES:
                 put = asyncio.create_task(self._shared.put(key, answer.hit, self._lifetime(question)))
                 self._puts.add(put)
                 put.add_done_callback(self._puts.discard)
-        return answer.fresh, False
+        return fresh
 
     def _lifetime(self, question: Question) -> float:
         """Seconds without a reader after which Redis may forget the answer."""
         versions = self._database.watcher.current()
         is_quiet = versions is not None and versions.is_quiet(question.first_day, question.last_day)
         return self._idle if is_quiet and not question.is_moving else min(self._idle, SHORT_LIFE)
+
+
+def _fresh(answer: Answer) -> Kept:
+    return Kept(answer.fresh, entity_tag(answer.hit), is_hit=False)

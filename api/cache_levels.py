@@ -7,10 +7,25 @@ Does not belong here: which answer is valid (`cache`), failures of Redis (`redis
 import time
 from collections import OrderedDict
 from hashlib import blake2b
+from typing import NamedTuple
 
 from api.redis_line import RedisLine
 
 _CHECK_BYTES = 16
+
+
+class Kept(NamedTuple):
+    """An answer at hand.
+
+    Attributes:
+        body: its bytes.
+        etag: of its content, the same for its two forms.
+        is_hit: whether the bytes are those of the form that comes from the cache.
+    """
+
+    body: bytes
+    etag: bytes
+    is_hit: bool
 
 
 class LocalLevel:
@@ -20,31 +35,31 @@ class LocalLevel:
         self._limit = limit
         self._idle = idle
         self._size = 0
-        self._entries: OrderedDict[str, tuple[bytes, float]] = OrderedDict()
+        self._entries: OrderedDict[str, tuple[Kept, float]] = OrderedDict()
 
-    def get(self, key: str) -> bytes | None:
-        """The bytes kept under `key`, or None."""
+    def get(self, key: str) -> Kept | None:
+        """What is kept under `key`, or None."""
         entry = self._entries.get(key)
         if entry is None:
             return None
         self._entries.move_to_end(key)
         return entry[0]
 
-    def put(self, key: str, value: bytes) -> None:
+    def put(self, key: str, value: Kept) -> None:
         """Keep `value`; the least recently used and the expired go."""
         now = time.monotonic()
         if key in self._entries:
-            self._size -= len(self._entries.pop(key)[0])
-        if len(value) > self._limit:
+            self._size -= len(self._entries.pop(key)[0].body)
+        if len(value.body) > self._limit:
             return
         self._entries[key] = (value, now + self._idle)
-        self._size += len(value)
+        self._size += len(value.body)
         while self._entries:
             oldest, (content, until) = next(iter(self._entries.items()))
             if self._size <= self._limit and until > now:
                 break
             del self._entries[oldest]
-            self._size -= len(content)
+            self._size -= len(content.body)
 
 
 class SharedLevel:

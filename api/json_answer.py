@@ -1,11 +1,10 @@
 """JSON answers of routes."""
 
-from hashlib import sha256
-
 import orjson
 from fastapi import Request, Response
 
-from api.reads import CACHE_CONTROL, matches
+from api.entity_tags import entity_tag, matches
+from api.reads import CACHE_CONTROL
 
 
 def json_answer(content: object) -> Response:
@@ -19,9 +18,9 @@ def conditional_answer(request: Request, content: object) -> Response:
     Declared by `answers.NOT_MODIFIED` among a route's `responses`.
     """
     answer = json_answer(content)
-    etag = f'W/"{sha256(answer.body).hexdigest()[:32]}"'
-    headers = {"ETag": etag, "Cache-Control": CACHE_CONTROL}
-    if matches(request.headers.get("if-none-match", "").encode("latin-1"), etag.encode()):
+    etag = entity_tag(bytes(answer.body))
+    headers = {"ETag": etag.decode(), "Cache-Control": CACHE_CONTROL}
+    if matches(request.headers.get("if-none-match", "").encode("latin-1"), etag):
         return Response(status_code=304, headers=headers)
     answer.headers.update(headers)
     return answer

@@ -15,6 +15,8 @@ from fastapi import Request, Response
 from analytics_pipeline.events.reach import Reach
 from api.arrivals import Arrivals, read_after
 from api.cache import Cache, Question
+from api.cache_levels import Kept
+from api.entity_tags import matches
 from api.errors import Problem
 from api.principal import reach_of
 from api.timing import spending
@@ -126,35 +128,23 @@ class CachedReads:
             return None
         if key is None:
             return None
-        etag = entity_tag(key)
-        if if_none_match and matches(if_none_match, etag):
-            return Hit(etag, None)
-        body = self._cache.peek(key)
-        return None if body is None else Hit(etag, body)
+        found = self._cache.peek(key)
+        if found is None:
+            return None
+        is_known = bool(if_none_match) and matches(if_none_match, found.etag)
+        return Hit(found.etag, None if is_known else found.body)
 
-    async def get(self, question: Question, key: str | None) -> tuple[bytes, bool]:
-        """The answer's bytes and whether they came from the cache."""
+    async def get(self, question: Question, key: str | None) -> Kept:
+        """The answer."""
         return await self._cache.get(question, key)
 
-    async def ask(self, question: Question) -> bytes:
-        """The answer's bytes, read by nobody but the caller."""
+    async def ask(self, question: Question) -> Kept:
+        """The answer, read by nobody but the caller."""
         return await self._cache.ask(question)
 
     def key(self, question: Question) -> str | None:
         """The cache key under the versions known now."""
         return self._cache.key(question)
-
-
-def entity_tag(key: str) -> bytes:
-    """Weak, because the fresh and the cached form of one answer differ in the `cached` field."""
-    return b'W/"' + key.encode() + b'"'
-
-
-def matches(if_none_match: bytes, etag: bytes) -> bool:
-    """Weak comparison of RFC 9110, section 13.1.2."""
-    opaque = etag.removeprefix(b"W/")
-    candidates = (part.strip() for part in if_none_match.split(b","))
-    return any(part == b"*" or part.removeprefix(b"W/") == opaque for part in candidates)
 
 
 async def answer_read(request: Request, reads: CachedReads, path: str) -> Response:
@@ -172,18 +162,12 @@ async def answer_question(
 ) -> Response:
     """Answer from the cache, or else from Postgres; `has_waited`: only a read that begins now will do."""
     key = reads.key(question)
-    headers = {"Cache-Control": CACHE_CONTROL}
-    if key is not None:
-        etag = entity_tag(key)
-        headers["ETag"] = etag.decode()
-        if request.method == "GET" and matches(
-            request.headers.get("if-none-match", "").encode("latin-1"), etag
-        ):
-            return Response(status_code=304, headers=headers)
-    if key is None and has_waited:
-        # Without a version nobody knows whether a read that is under way began before the landing.
-        body, is_hit = await reads.ask(question), False
-    else:
-        body, is_hit = await reads.get(question, key)
-    headers["X-Cache"] = "hit" if is_hit else "miss"
-    return Response(body, media_type="application/json", headers=headers)
+    # Without a version nobody knows whether a read that is under way began before the landing.
+    is_alone = key is None and has_waited
+    found = await (reads.ask(question) if is_alone else reads.get(question, key))
+    headers = {"Cache-Control": CACHE_CONTROL, "ETag": found.etag.decode()}
+    if_none_match = request.headers.get("if-none-match", "").encode("latin-1")
+    if request.method == "GET" and matches(if_none_match, found.etag):
+        return Response(status_code=304, headers=headers)
+    headers["X-Cache"] = "hit" if found.is_hit else "miss"
+    return Response(found.body, media_type="application/json", headers=headers)

@@ -82,7 +82,7 @@ class Dashboard:
         identity = key or question.fingerprint
         if identity == self._last:
             return []
-        body, _ = await self._reads.get(question, key)
+        body = (await self._reads.get(question, key)).body
         self._last = identity
         return [Change("dashboard", body, identity)]
 
@@ -113,7 +113,7 @@ class Metric:
         key = self._reads.key(question)
         if key is not None and key == self._key:
             return []
-        body, _ = await self._reads.get(question, key)
+        body = (await self._reads.get(question, key)).body
         content = orjson.loads(body)
         results = content["results"] if "results" in content else [content["result"]]
         points = {

@@ -323,8 +323,9 @@ def test_too_many_points_names_the_setting(api: Api) -> None:
     assert "analytics.query.max_points" in problem["detail"]
 
 
-def test_unknown_and_empty_parameters_are_ignored_and_repeated_ones_refused(api: Api) -> None:
-    assert api.get(EVENTS, nobody="knows", event_type="", start_time="")["count"] == 0
+def test_empty_parameters_are_ignored_and_unknown_and_repeated_ones_refused(api: Api) -> None:
+    assert api.get(EVENTS, _="17", event_type="", start_time="")["count"] == 0
+    assert api.request("GET", f"{EVENTS}?userid=u1").status_code == 400
     assert api.request("GET", f"{EVENTS}?limit=1&limit=2").status_code == 400
 
 

@@ -8,10 +8,10 @@ import pytest
 
 from analytics_pipeline.settings import Settings
 from api.cache import Answer, Cache, Question
-from api.cache_levels import LocalLevel
+from api.cache_levels import Kept, LocalLevel
 from api.database import Database
+from api.entity_tags import entity_tag, matches
 from api.errors import TooManyRequests
-from api.reads import entity_tag, matches
 from api.versions import Versions
 
 FIRST, SECOND, THIRD = date(2026, 1, 1), date(2026, 1, 2), date(2026, 1, 3)
@@ -54,25 +54,29 @@ def test_versions_of_many_ranges_are_not_all_kept() -> None:
     assert len(versions._digests) <= 1_000
 
 
+def kept(body: bytes) -> Kept:
+    return Kept(body, b"tag", is_hit=True)
+
+
 def test_the_local_level_forgets_the_least_recently_used() -> None:
     level = LocalLevel(limit=30, idle=60)
     for key in "abc":
-        level.put(key, b"x" * 10)
-    assert level.get("a") == b"x" * 10
-    level.put("d", b"y" * 10)
+        level.put(key, kept(b"x" * 10))
+    assert level.get("a") == kept(b"x" * 10)
+    level.put("d", kept(b"y" * 10))
     assert level.get("b") is None
     assert level.get("a") is not None
-    level.put("huge", b"z" * 31)
+    level.put("huge", kept(b"z" * 31))
     assert level.get("huge") is None
-    level.put("a", b"short")
-    level.put("e", b"x" * 5)
+    level.put("a", kept(b"short"))
+    level.put("e", kept(b"x" * 5))
     assert all(level.get(key) is not None for key in "acde")
 
 
 def test_the_local_level_forgets_the_expired() -> None:
     level = LocalLevel(limit=30, idle=-1)
-    level.put("a", b"x")
-    level.put("b", b"x")
+    level.put("a", kept(b"x"))
+    level.put("b", kept(b"x"))
     assert level.get("a") is None
 
 
@@ -84,7 +88,11 @@ def test_the_local_level_forgets_the_expired() -> None:
     ],
 )  # fmt: skip
 def test_entity_tags_are_compared_weakly(header: bytes, expected: bool) -> None:
-    assert matches(header, entity_tag("k")) is expected
+    assert matches(header, b'W/"k"') is expected
+
+
+def test_the_same_content_has_the_same_tag() -> None:
+    assert entity_tag(b"a") == entity_tag(b"a") != entity_tag(b"b")
 
 
 @pytest.mark.parametrize(("key", "reads"), [("key", 1), (None, 2)])
@@ -110,7 +118,7 @@ def test_a_read_without_a_version_is_not_joined_when_it_is_old(
         old = asyncio.create_task(cache.get(one, key))
         await asyncio.sleep(0)
         landed.set()
-        found = [body for body, _ in await asyncio.gather(*young, old)]
+        found = [kept.body for kept in await asyncio.gather(*young, old)]
         await asyncio.sleep(0)
         assert not cache._flights
         return found
@@ -139,7 +147,7 @@ def test_who_joins_a_read_refused_for_its_beginners_share_reads_for_himself() ->
         is_joined.set()
         with pytest.raises(TooManyRequests):
             await beginner
-        assert await asyncio.gather(*joined) == [(b"fresh", False)] * 3
+        assert await asyncio.gather(*joined) == [Kept(b"fresh", entity_tag(b"hit"), is_hit=False)] * 3
         assert asked == 2, "those who joined share the second read"
 
     asyncio.run(run())
