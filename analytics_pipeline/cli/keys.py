@@ -71,6 +71,12 @@ def create(
     else:
         typer.echo(f"key {stored.id} ({', '.join(stored.scopes)}); keep it, it is not shown again:", err=True)
         typer.echo(key.text)
+    if stored is not None and not as_json and not found.security.api_key_enabled:
+        typer.echo(
+            "keys are off here (security.api_key_enabled): until they are on nobody is asked for one, and a key that "
+            "is sent is not looked at",
+            err=True,
+        )
 
 
 @keys.command("list")

@@ -5,7 +5,8 @@ Belongs here: whose message each one is, and the sums of a batch. Does not belon
 
 Lateness is the time from the event's timestamp to the message's own; below zero the event is ahead, which only a
 clock that is wrong can do. Both are one histogram (`rollups.states`), thinned out to 4 % so that it stays small. As
-there, what is 8e8 times smaller than the largest is moved up to that: next to 10 days, a millisecond.
+there, what is 8e8 times smaller than the largest is moved up to that: next to 9 days, a millisecond. So more than 9
+days counts as 9: else one event of another century would hide how late all others are.
 """
 
 from collections import Counter
@@ -36,6 +37,8 @@ MOST_NAMES = 100
 _MOST_LENGTH = 64
 _PUNCTUATION = frozenset("._:/@+-")
 _MILLISECOND = 1000
+_MOST_LATENESS = 9 * 86_400_000_000
+"""µs, either way."""
 _THINNING = 7
 _SPAN = 1 << 15
 
@@ -255,7 +258,7 @@ def _add_lateness(summaries: Sequence[Summary], groups: Codes, lateness: Int64) 
 
 def _bins(lateness: Int64) -> Int64:
     """Signed keys of `rollups.states`, the middle one of each seven; 0 below a millisecond."""
-    size = np.abs(lateness)
+    size = np.minimum(np.abs(lateness), _MOST_LATENESS)
     with np.errstate(divide="ignore"):
         coarse = np.ceil(np.log(size / _MILLISECOND) / (_THINNING * LN_GAMMA))
     keys = np.where(size < _MILLISECOND, 0, coarse * _THINNING - _THINNING // 2 + BIN_OFFSET)

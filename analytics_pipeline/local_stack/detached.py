@@ -14,7 +14,7 @@ from analytics_pipeline.local_stack.child import rotate
 from analytics_pipeline.local_stack.control import ask
 from analytics_pipeline.local_stack.plan import embedded_servers
 from analytics_pipeline.local_stack.state import NotRunning, StateFolder
-from analytics_pipeline.settings import Settings, adopt
+from analytics_pipeline.settings import Settings, adopt, config_file
 
 _TICK = 0.2
 _ERROR = "error: "
@@ -101,10 +101,27 @@ def status(folder: StateFolder) -> dict[str, Any]:
 
 
 def join(settings: Settings) -> None:
-    """Let this process use the stack that runs in the state folder, unless its settings point elsewhere."""
+    """Let this process use the stack that runs in the state folder, unless its settings point elsewhere.
+
+    What was set for this process stays: its configuration file, and ports that are not 0, by which a second process of
+    a kind finds its own beside that of the stack.
+    """
     folder = StateFolder(settings.local_stack.state_folder)
     if embedded_servers(settings) and folder.is_locked:
-        adopt(folder.read().variables)
+        adopt(folder.read().variables | _own(settings))
+
+
+def _own(settings: Settings) -> dict[str, str]:
+    file = config_file()
+    found = {} if file is None else {"B25_CONFIG": str(file)}
+    for section, one in (
+        ("server", settings.server),
+        ("metrics", settings.metrics),
+        ("health", settings.health),
+    ):
+        if one.port and "port" in one.model_fields_set:
+            found[f"B25_{section.upper()}__PORT"] = str(one.port)
+    return found
 
 
 def _is_ready(folder: StateFolder, pid: int) -> bool:

@@ -50,6 +50,7 @@ def test_create_list_revoke(run: Run, database: str) -> None:
     key_id = id_of(text.encode())
     assert key_id is not None
     assert key_id in err
+    assert "keys are off here (security.api_key_enabled)" in err
     assert text not in err
     with psycopg.connect(database) as connection:
         [(kept, everything)] = connection.execute("SELECT hash, api_keys::text FROM api_keys").fetchall()

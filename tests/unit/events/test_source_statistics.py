@@ -54,6 +54,16 @@ def summaries(*batches: RawBatch) -> dict[tuple[str, str], Summary]:
     return {(one.source, one.producer): one for one in made}
 
 
+@pytest.mark.parametrize("years", [-70, 70])
+def test_an_event_of_another_century_hides_nothing(years: int) -> None:
+    far = message(0, timedelta(days=365 * years))
+    usual = [message(offset, timedelta(milliseconds=200)) for offset in range(1, 50)]
+    [one] = summaries(RawBatch("t", 0, [far, *usual])).values()
+    assert quantile_value(one.lateness, 0.5) == pytest.approx(200, rel=0.05)
+    assert abs(quantile_value(one.lateness, 0 if years < 0 else 1)) == pytest.approx(9 * 86_400_000, rel=0.05)
+    assert (one.ahead_max_ms > 1e12) is (years < 0)
+
+
 def test_without_names_the_partitions_of_a_topic_are_one() -> None:
     first = [message(0), message(1, number=0), message(2, None)]
     second = [message(7, number=7), message(8, number=8)]
