@@ -17,7 +17,7 @@ import pyarrow as pa
 from analytics_pipeline.events import columns, ids
 from analytics_pipeline.events.definitions import NO_DEFINITIONS, Definitions
 from analytics_pipeline.events.errors import Rejected
-from analytics_pipeline.events.limits import Limits
+from analytics_pipeline.events.limits import Limits, too_far_in_future, too_old
 from analytics_pipeline.events.messages import LATEST_MILLIS, DeadLetter, Message, RawBatch, dead_letter
 from analytics_pipeline.events.posted import PostedEvent, decode_posted
 from analytics_pipeline.events.reading import Reader, Rows
@@ -105,8 +105,12 @@ def _build(decoded: Decoded, rows: Rows, counts: columns.Int64, now: datetime, l
     decoded.arrivals = Arrivals(owner, offsets, reached - timestamps)
 
     for row in np.flatnonzero(is_bad | is_old | is_ahead).tolist():
-        reason = Reason.BAD_ID if is_bad[row] else Reason.TOO_OLD if is_old[row] else Reason.TOO_FAR_IN_FUTURE
-        rejected = Rejected(reason, path="$.id" if is_bad[row] else "$.timestamp")
+        if is_bad[row]:
+            rejected = Rejected(Reason.BAD_ID, path="$.id")
+        elif is_old[row]:
+            rejected = too_old(limits.oldest(now))
+        else:
+            rejected = too_far_in_future(int(timestamps[row]) - micros(now), limits)
         rejected.event_type = rows.event_type[row]
         batch = decoded.batches[owner[row]]
         decoded.dead.append(dead_letter(batch.source, batch.partition, rows.message[row], rejected))

@@ -17,12 +17,11 @@ from analytics_pipeline.events import properties
 from analytics_pipeline.events.errors import Rejected
 from analytics_pipeline.events.limits import MAX_DEPTH, MAX_TEXT, Limits
 from analytics_pipeline.events.reasons import Reason
+from analytics_pipeline.events.syntax import STRING, WHITE_SPACE, describe
 from analytics_pipeline.events.times import parse_time
 
 FIELDS = frozenset({"event_type", "id", "user_id", "session_id", "properties", "timestamp"})
 
-# A string without an end goes on to the end of the text: looking for an end from each quote takes n² steps.
-_STRING = re.compile(rb'"(?:[^"\\]++|\\.?)*+"?', re.DOTALL)
 _STEPS = np.zeros(256, np.int8)
 _STEPS[[ord("["), ord("{")]] = 1
 _STEPS[[ord("]"), ord("}")]] = -1
@@ -113,9 +112,9 @@ def _read_tree(value: bytes | None) -> Any:
         raise Rejected(Reason.EMPTY_MESSAGE)
     if value.startswith(_BYTE_ORDER_MARKS):
         raise Rejected(Reason.BAD_ENCODING, "the value begins with a byte order mark")
-    start = value.lstrip(b" \t\r\n")[:1]
+    start = value.lstrip(WHITE_SPACE)[:1]
     if not start or start not in _STARTS:
-        raise Rejected(Reason.NOT_JSON)
+        raise Rejected(Reason.NOT_JSON, describe(value))
     try:
         text = value.decode()
     except UnicodeDecodeError as error:
@@ -125,7 +124,7 @@ def _read_tree(value: bytes | None) -> Any:
     try:
         tree = properties.read(text, [])
     except ValueError:
-        raise Rejected(Reason.NOT_JSON) from None
+        raise Rejected(Reason.NOT_JSON, describe(value)) from None
     if not all(map(is_encodable, properties.texts(tree))):
         raise Rejected(Reason.BAD_ENCODING, "half of a surrogate pair is escaped")
     return tree
@@ -135,7 +134,7 @@ def _depth(value: bytes) -> int:
     """The deepest nesting, strings left out; right for JSON, an upper bound of nothing else."""
     if value.count(b"[") + value.count(b"{") <= MAX_DEPTH:
         return 0
-    steps = _STEPS[np.frombuffer(_STRING.sub(b"", value), np.uint8)]
+    steps = _STEPS[np.frombuffer(STRING.sub(b"", value), np.uint8)]
     return int(np.cumsum(steps, dtype=np.int64).max(initial=0))
 
 
@@ -152,8 +151,19 @@ def _event_type(value: object) -> str:
     if value is None:
         raise Rejected(Reason.MISSING_EVENT_TYPE, path="$.event_type")
     if not isinstance(value, str) or not 1 <= len(value) <= MAX_TEXT or not is_clean_name(value):
-        raise Rejected(Reason.BAD_EVENT_TYPE, path="$.event_type")
+        raise Rejected(Reason.BAD_EVENT_TYPE, _flaw_of_event_type(value), "$.event_type")
     return value
+
+
+def _flaw_of_event_type(value: object) -> str:
+    if not isinstance(value, str):
+        return "must be a string"
+    if not value:
+        return "must not be empty"
+    if len(value) > MAX_TEXT:
+        return f"{len(value)} characters, at most {MAX_TEXT} are allowed"
+    at = next(at for at, character in enumerate(value, 1) if not is_clean_name(character))
+    return f"character {at} of {len(value)} is a control character"
 
 
 def _id(value: object) -> str | None:

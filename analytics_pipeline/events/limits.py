@@ -4,7 +4,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Self
 
-from analytics_pipeline.settings import Settings
+from analytics_pipeline.events.errors import Rejected
+from analytics_pipeline.events.reasons import Reason
+from analytics_pipeline.events.times import MICROSECOND, format_time
+from analytics_pipeline.settings import Settings, write_duration
 
 MAX_DEPTH = 100
 """Levels of nesting, the event itself included."""
@@ -60,3 +63,22 @@ class Limits:
     def latest(self, now: datetime) -> datetime:
         """The last time that is not too far in the future."""
         return now + self.max_future_skew
+
+
+def too_old(oldest: datetime) -> Rejected:
+    """The refusal of an event from before `oldest`."""
+    line = format_time(oldest).removesuffix("T00:00:00.000000Z")
+    return Rejected(
+        Reason.TOO_OLD, f"older than raw events are kept, which is from {line} on (UTC)", "$.timestamp"
+    )
+
+
+def too_far_in_future(ahead: int, limits: Limits) -> Rejected:
+    """The refusal of an event so many microseconds ahead of the clock; they are told in whole seconds, rounded up."""
+    seconds = timedelta(seconds=-(-ahead * MICROSECOND // timedelta(seconds=1)))
+    allowed = write_duration(limits.max_future_skew)
+    return Rejected(
+        Reason.TOO_FAR_IN_FUTURE,
+        f"more than max_future_skew, {allowed}, ahead of the clock: by {write_duration(seconds)}",
+        "$.timestamp",
+    )

@@ -20,11 +20,11 @@ import msgspec
 from analytics_pipeline.events.definitions import NO_DEFINITIONS, Definitions
 from analytics_pipeline.events.errors import Rejected
 from analytics_pipeline.events.ids import time_of_uuid7, uuid7
-from analytics_pipeline.events.limits import Limits
+from analytics_pipeline.events.limits import Limits, too_far_in_future, too_old
 from analytics_pipeline.events.messages import HTTP_SOURCE, DeadLetter, PlainMessage, RawBatch
 from analytics_pipeline.events.reading import Reader
 from analytics_pipeline.events.reasons import Reason
-from analytics_pipeline.events.times import EPOCH, format_time, parse_time
+from analytics_pipeline.events.times import EPOCH, MICROSECOND, format_time, parse_time
 
 Randomness = Callable[[int], bytes]
 
@@ -86,17 +86,17 @@ def read_posted(
     for given, known, message in zip(rows.id, rows.time, rows.message, strict=True):
         at, added = message.offset(), b""
         if given is not None and not _UUID.fullmatch(given):
-            verdicts[at] = _refuse(Reason.BAD_ID, "$.id")
+            verdicts[at] = _refuse(Rejected(Reason.BAD_ID, path="$.id"))
             continue
         time = known
         if time is None:
             time = ((None if given is None else time_of_uuid7(UUID(given))) or now) - EPOCH
             added = b',"timestamp":"%b"' % format_time(EPOCH + time).encode()
         if time < oldest:
-            verdicts[at] = _refuse(Reason.TOO_OLD, "$.timestamp")
+            verdicts[at] = _refuse(too_old(limits.oldest(now)))
             continue
         if time > latest:
-            verdicts[at] = _refuse(Reason.TOO_FAR_IN_FUTURE, "$.timestamp")
+            verdicts[at] = _refuse(too_far_in_future((time - (now - EPOCH)) // MICROSECOND, limits))
             continue
         if given is None:
             identity = str(uuid7(EPOCH + min(max(time, _FIRST), _LAST), random[:_RANDOM_BYTES]))
@@ -133,8 +133,8 @@ def decode_posted(
     return PostedEvent(UUID(verdict.id), timestamp, verdict.payload)
 
 
-def _refuse(reason: Reason, path: str) -> Refused:
-    return Refused(reason, path, reason.meaning)
+def _refuse(rejected: Rejected) -> Refused:
+    return Refused(rejected.reason, rejected.path, rejected.detail)
 
 
 def _refusal(letter: DeadLetter) -> Refused:

@@ -17,6 +17,7 @@ import numpy as np
 from analytics_pipeline.events.errors import Rejected
 from analytics_pipeline.events.limits import MAX_DEPTH
 from analytics_pipeline.events.reasons import Reason
+from analytics_pipeline.events.syntax import place
 
 PATH = "$.properties"
 EMPTY = b"{}"
@@ -27,6 +28,10 @@ _SMALLEST_EXPONENT, _LARGEST_EXPONENT = -324, 1000
 _LONGEST_EXPONENT = 1000
 _LONG_NUMBER = re.compile(rb"[0-9]{%d}" % _LARGEST_FLOAT_DIGITS)
 _EXPONENT = re.compile(r"[eE]([-+]?\d+)$", re.ASCII)
+_NUMBER = re.compile(
+    r'"(?:[^"\\]++|\\.?)*+"?|(-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?)', re.DOTALL
+)
+"""A string, or in the group a number, as JSON has them."""
 _SHAPE = bytes.maketrans(b"123456789.+-E", b"000000000000e")
 """Shows a number with an exponent, and whatever looks like one, as `0e0`."""
 _EXPONENT_NUMBER = re.compile(rb"[:,\[][ \t\r\n]*-?[0-9.]+[eE]")
@@ -104,16 +109,20 @@ def exact(text: str, max_properties: int, max_bytes: int) -> tuple[bytes, dict[s
     if not isinstance(tree, dict):
         raise Rejected(Reason.BAD_PROPERTIES, path=PATH)
     if any("\0" in found for found in texts(tree)):
-        raise Rejected(Reason.NUL_CHARACTER, path=PATH)
+        raise Rejected(Reason.NUL_CHARACTER, _place_of_nul(tree), PATH)
     if len(tree) > max_properties:
         raise Rejected(
             Reason.TOO_MANY_PROPERTIES, f"{len(tree)} keys, at most {max_properties} are allowed", PATH
         )
     for key, value in tree.items():
-        size = max(len(key.encode()), len(value.encode() if isinstance(value, str) else _write(value)))
+        name_bytes = len(key.encode())
+        size = max(name_bytes, len(value.encode() if isinstance(value, str) else _write(value)))
         if size > max_bytes:
+            part = "name" if name_bytes == size else "value"
             raise Rejected(
-                Reason.PROPERTY_TOO_LARGE, f"{size} bytes, at most {max_bytes} are allowed", f"{PATH}.*"
+                Reason.PROPERTY_TOO_LARGE,
+                f"{_numbered(tree, key)}: its {part} has {size} bytes, at most {max_bytes} are allowed",
+                f"{PATH}.*",
             )
     kept = _write(tree) if duplicates else text.encode()
     return kept, _parse(kept)
@@ -137,19 +146,46 @@ def read(text: str, duplicates: list[str]) -> Any:
             duplicates.append("")
         return found
 
-    return json.loads(
-        text, parse_int=_number, parse_float=_number, parse_constant=_not_json, object_pairs_hook=collect
-    )
+    try:
+        return json.loads(
+            text, parse_int=_number, parse_float=_number, parse_constant=_not_json, object_pairs_hook=collect
+        )
+    except Rejected:
+        raise _out_of_range(text) from None
 
 
 def _number(text: str) -> msgspec.Raw:
     exponent = _EXPONENT.search(text)
     power = exponent.group(1) if exponent else "0"
     if len(power) > _LONGEST_EXPONENT or not _SMALLEST_EXPONENT <= int(power) <= _LARGEST_EXPONENT:
-        raise Rejected(Reason.NUMBER_OUT_OF_RANGE)
+        raise Rejected(
+            Reason.NUMBER_OUT_OF_RANGE,
+            f"the number's exponent is outside {_SMALLEST_EXPONENT} to {_LARGEST_EXPONENT}",
+        )
     if math.isinf(float(text)):
-        raise Rejected(Reason.NUMBER_OUT_OF_RANGE)
+        raise Rejected(Reason.NUMBER_OUT_OF_RANGE, "the number is not finite as a 64-bit float")
     return msgspec.Raw(text.encode())
+
+
+def _out_of_range(text: str) -> Rejected:
+    """The refusal of a text with such a number, which says where the first one begins."""
+    for found in _NUMBER.finditer(text):
+        try:
+            _number(found.group(1) or "0")
+        except Rejected as rejected:
+            return Rejected(rejected.reason, f"at {place(text, found.start())}: {rejected.detail}")
+    raise LookupError("every number is in range")
+
+
+def _place_of_nul(tree: dict[str, Any]) -> str:
+    key = next(key for key, value in tree.items() if any("\0" in found for found in texts({key: value})))
+    part = "name" if "\0" in key else "value"
+    return f"{_numbered(tree, key)}: its {part} holds the character U+0000, which cannot be stored"
+
+
+def _numbered(tree: dict[str, Any], key: str) -> str:
+    """Which property it is, without its name, which may say too much."""
+    return f"property {list(tree).index(key) + 1} of {len(tree)}"
 
 
 def _not_json(_constant: str) -> NoReturn:

@@ -35,7 +35,7 @@ from analytics_pipeline.settings.reading import (
 from analytics_pipeline.settings.security import LOOPBACK, Cors, RateLimit, Security
 from analytics_pipeline.settings.servers import WAITS, Database, Kafka, Redis, Topic
 from analytics_pipeline.settings.serving import Health, Logging, Metrics, Realtime, Server, Tracing
-from analytics_pipeline.settings.values import Section, parse_duration
+from analytics_pipeline.settings.values import Section, parse_duration, write_duration
 from analytics_pipeline.settings.whole import Settings
 
 __all__ = [
@@ -75,4 +75,5 @@ __all__ = [
     "parse_duration",
     "project_file",
     "settings",
+    "write_duration",
 ]

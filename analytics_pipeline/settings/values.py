@@ -29,6 +29,15 @@ def parse_duration(value: object) -> timedelta:
     return timedelta(seconds=sum(float(n) * _UNITS[u] for n, u in _DURATION.findall(text)))
 
 
+def write_duration(value: timedelta) -> str:
+    """The opposite of `parse_duration`, to the millisecond: `1h30m`."""
+    left, text = value // timedelta(milliseconds=1), ""
+    for unit, millis in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)):
+        count, left = divmod(left, millis)
+        text += f"{count}{unit}" if count else ""
+    return text or "0s"
+
+
 def _read_json(value: object) -> object:
     """Allow a JSON object where a mapping is expected, for environment variables."""
     return json.loads(value) if isinstance(value, str) else value

@@ -10,8 +10,8 @@ import pyarrow as pa
 
 from analytics_pipeline.events.decode import Decoded
 from analytics_pipeline.events.errors import Rejected
+from analytics_pipeline.events.limits import too_old
 from analytics_pipeline.events.messages import DeadLetter, dead_letter
-from analytics_pipeline.events.reasons import Reason
 from analytics_pipeline.events.times import micros
 
 
@@ -20,10 +20,7 @@ def split_at_floor(decoded: Decoded, floor: datetime) -> tuple[pa.Table, list[De
     events, dead = decoded.events, list(decoded.dead)
     times = events["timestamp"].cast(pa.int64()).to_numpy()
     below = int(np.searchsorted(times, micros(floor)))  # sorted by time
-    dead += [
-        dead_event(decoded, events.slice(row, 1), Rejected(Reason.TOO_OLD, path="$.timestamp"))
-        for row in range(below)
-    ]
+    dead += [dead_event(decoded, events.slice(row, 1), too_old(floor)) for row in range(below)]
     return events.slice(below), dead
 
 

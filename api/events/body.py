@@ -4,7 +4,7 @@ Belongs here: bytes. Does not belong here: what an event is (`analytics_pipeline
 """
 
 import zlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -13,8 +13,9 @@ import msgspec
 from api.errors import BadRequest, HttpProblem, TooLarge, Unavailable
 
 Kind = Literal["json", "ndjson"]
+Headers = Mapping[bytes, bytes]
 
-GZIP = frozenset({b"gzip", b"x-gzip"})
+_GZIP = frozenset({b"gzip", b"x-gzip"})
 
 _NDJSON = frozenset(
     {"application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"}
@@ -47,6 +48,11 @@ def kind_of(content_type: bytes) -> Kind:
         "Unsupported media type",
         "Send application/json (an event or an array of events) or application/x-ndjson (an event a line).",
     )
+
+
+def is_gzip(headers: Headers) -> bool:
+    """Whether a body is said to be packed."""
+    return headers.get(b"content-encoding", b"").lower() in _GZIP
 
 
 class Memory:

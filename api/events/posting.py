@@ -7,7 +7,7 @@ cutting bodies (`body`), judging events (`analytics_pipeline.events.posted`), st
 import asyncio
 import hashlib
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -25,10 +25,11 @@ from analytics_pipeline.storage.inbox import Entry, Landing
 from api.clock import Clock
 from api.errors import BadRequest, Forbidden, HttpProblem, Problem
 from api.events import body as bodies
+from api.events.body import Headers
 from api.events.committer import InboxCommitter
+from api.events.mistakes import explained
 from api.principal import Principal
 
-Headers = Mapping[bytes, bytes]
 Receive = Callable[[], Awaitable[Any]]
 Verdicts = Sequence[Accepted | Refused]
 
@@ -101,10 +102,9 @@ class Poster:
                 "Idempotency-Key: 1 to 255 printable ASCII characters without spaces.",
                 kind="bad-idempotency-key",
             )
-        is_gzip = headers.get(b"content-encoding", b"").lower() in bodies.GZIP
         body = bodies.Body(self._memory, self._most_bytes)
         try:
-            content = await body.read(receive, is_gzip=is_gzip)
+            content = await body.read(receive, is_gzip=bodies.is_gzip(headers))
             if key is not None:
                 own = key if principal.key_id is None else b"%b %b" % (principal.key_id.encode(), key)
                 return await self._answer_once(own, kind, content, headers, principal.reach)
@@ -135,13 +135,14 @@ class Poster:
         if kind == "json" and not bodies.is_array(content):
             [verdict] = self._read([content])
             if isinstance(verdict, Refused):
-                raise _not_an_event(verdict)
+                raise _not_an_event(explained(verdict, kind, content, headers))
             _check_reach([verdict], reach)
             return self._entry(verdict.payload, 1, headers), _Single(verdict)
-        verdicts = await self._read_all(self._items(kind, content))
+        verdicts = await self._read_all(self._items(kind, content, headers))
         accepted = [verdict for verdict in verdicts if isinstance(verdict, Accepted)]
         if not accepted:
-            raise _no_events([verdict for verdict in verdicts if isinstance(verdict, Refused)])
+            refused = [verdict for verdict in verdicts if isinstance(verdict, Refused)]
+            raise _no_events([explained(refused[0], kind, content, headers), *refused[1:]])
         _check_reach(accepted, reach)
         is_brief = b"return=minimal" in headers.get(b"prefer", b"").lower()
         payload = b"\n".join([verdict.payload for verdict in accepted])
@@ -151,7 +152,7 @@ class Poster:
     def _entry(self, payload: bytes, events: int, headers: Headers) -> Entry:
         return Entry(payload, events, _producer(headers), self._context() if self._context else "")
 
-    def _items(self, kind: bodies.Kind, content: bytes) -> list[bytes]:
+    def _items(self, kind: bodies.Kind, content: bytes, headers: Headers) -> list[bytes]:
         if kind == "ndjson":
             items = bodies.lines_of(content, self._most_events)
         else:
@@ -160,7 +161,7 @@ class Poster:
                 # Not an array after all; the reader of events knows what is wrong with it.
                 [verdict] = self._read([content])
                 assert isinstance(verdict, Refused)
-                raise _not_an_event(verdict)
+                raise _not_an_event(explained(verdict, kind, content, headers))
             items = found
         if not items:
             raise _not_an_event(Refused(Reason.EMPTY_MESSAGE, "$", "there are no events in the body"))

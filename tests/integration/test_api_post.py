@@ -140,6 +140,51 @@ def test_what_is_no_array_after_all(shared_api: Api, content: bytes, reason: str
     post(shared_api, lines(event()), 201)
 
 
+_ONE, _OTHER = b'{"event_type":"a"}', b'{"event_type":"b"}'
+_AS_NDJSON = "; send several documents as application/x-ndjson, one a line"
+_KEEPING_BREAKS = _AS_NDJSON + ": curl keeps line breaks with --data-binary, not with -d"
+_AS_GZIP = "the value looks like gzip; send Content-Encoding: gzip"
+
+
+@pytest.mark.parametrize(
+    ("content", "content_type", "hint"),
+    [
+        (lines(_ONE, _OTHER), "application/json", _AS_NDJSON),
+        (lines(_ONE, b"", _OTHER, b""), "application/x-www-form-urlencoded", _AS_NDJSON),
+        (b"[" + _ONE + b"]\r\n[" + _OTHER + b"]", "application/json", _AS_NDJSON),
+        (_ONE + _OTHER, "application/x-www-form-urlencoded", _KEEPING_BREAKS),
+        (_ONE + b" " + _OTHER + b"\n", "application/x-ndjson", _KEEPING_BREAKS),
+        (gzip.compress(_ONE), "application/json", _AS_GZIP),
+        (gzip.compress(lines(_ONE, _OTHER)), "application/x-ndjson", _AS_GZIP),
+    ],
+)
+def test_the_usual_mistakes_of_sending_are_told(
+    shared_api: Api, content: bytes, content_type: str, hint: str
+) -> None:
+    problem = post(shared_api, content, 400, content_type=content_type).json()
+    assert problem["reason"] == "not_json"
+    assert problem["detail"].endswith(hint)
+
+
+@pytest.mark.parametrize(
+    ("content", "headers"),
+    [
+        (_ONE + b" x", {}),
+        (_ONE + b"]", {}),
+        (b'{\n"event_type":"a",\n}', {}),
+        (b"'a'", {}),
+        (lines(_ONE[:-1], _OTHER[:-1]), NDJSON),
+        (gzip.compress(gzip.compress(_ONE)), {"Content-Encoding": "gzip"}),
+    ],
+)
+def test_other_mistakes_are_not_taken_for_those(
+    shared_api: Api, content: bytes, headers: dict[str, str]
+) -> None:
+    answer = shared_api.request("POST", EVENTS, content=content, headers=headers)
+    assert (answer.status_code, answer.json()["reason"]) == (400, "not_json")
+    assert "send " not in answer.json()["detail"]
+
+
 def test_nesting_counts_from_the_event(shared_api: Api) -> None:
     inside = b"[" * (MAX_DEPTH - 2) + b"]" * (MAX_DEPTH - 2)
     one = b'{"event_type":"a","properties":{"x":%b}}'
