@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from analytics_pipeline.cli.completion import definition_names
+from analytics_pipeline.cli.dead_letter_display import printable
 from analytics_pipeline.cli.options import AsJson, app, everywhere, print_json
 from analytics_pipeline.cli.workers import DATABASE, database, joined
 from analytics_pipeline.errors import ConfigurationError
@@ -101,18 +102,20 @@ def check(
 ) -> None:
     """Say which of the newest stored events of a type a schema would refuse; changes nothing.
 
-    Exit code 1 when it would refuse any. Values are never shown.
+    Exit code 1 when it would refuse any. Values are never shown. Keywords that look like typing errors are told.
     """
     found = joined()
     from analytics_pipeline.events.compatibility import report
     from analytics_pipeline.events.definitions import check_name, compile_definition
     from analytics_pipeline.storage.definitions import recent_events
 
-    candidate = compile_definition(check_name(name), 1, _read(schema))
+    text = _read(schema)
+    candidate = compile_definition(check_name(name), 1, text)
+    warnings = _warn(text, as_json=as_json)
     with database(found, "definitions") as opened:
         result = report(candidate, recent_events(opened, name, last))
     if as_json:
-        print_json(_plain(result))
+        print_json(_plain(result) | {"warnings": warnings})
     else:
         _show_report(result)
     if not result.is_compatible:
@@ -130,8 +133,8 @@ def set_(
 ) -> None:
     """Define a type, or give it another schema: a new version, which every process uses from the next batch on.
 
-    Says how many of the newest 10,000 stored events it would have refused, and stores it all the same; `check` says
-    beforehand, and which.
+    Says how many of the newest 10,000 stored events it would have refused, and which keywords look like typing errors,
+    and stores it all the same; `check` says beforehand, and which.
     """
     found = joined()
     from analytics_pipeline.events.compatibility import report
@@ -141,6 +144,7 @@ def set_(
 
     text = _read(schema)
     candidate = compile_definition(check_name(name), 1, text)
+    warnings = _warn(text, as_json=as_json)
     with database(found, "definitions") as opened:
         result = report(candidate, recent_events(opened, name, _LAST))
         stored = put_definition(
@@ -151,7 +155,7 @@ def set_(
         typer.echo(
             f"would have refused {result.refused} of the newest {result.judged} stored events", err=True
         )
-    _show_stored(stored, as_json=as_json, would_have_refused=_plain(result))
+    _show_stored(stored, as_json=as_json, would_have_refused=_plain(result), warnings=warnings)
 
 
 @definitions.command()
@@ -205,6 +209,16 @@ def _show_stored(stored: "StoredDefinition", *, as_json: bool, **more: object) -
         print_json(stored._asdict() | more)
     else:
         typer.echo(f"version {stored.version} is {'active' if stored.is_active else 'not active'}")
+
+
+def _warn(schema: str, *, as_json: bool) -> list[str]:
+    """Say which keywords look like typing errors; a program finds them in the answer."""
+    from analytics_pipeline.events.misspelt import misspelt_keywords
+
+    found = misspelt_keywords(schema)
+    for sentence in () if as_json else found:
+        typer.echo(f"warning: {printable(sentence)}", err=True)
+    return found
 
 
 def _read(path: Path) -> str:

@@ -54,6 +54,13 @@ _SAYS_NOTHING = frozenset({
     "$anchor", "$comment", "$defs", "$dynamicAnchor", "$id", "$schema", "$vocabulary", "default", "definitions",
     "deprecated", "description", "examples", "format", "readOnly", "title", "writeOnly",
 })  # fmt: skip
+KEYWORDS = frozenset({
+    *_ONE, *_MANY, *_NAMED, *_SHELVES, *_DYNAMIC, *_SAYS_NOTHING, "$recursiveAnchor", "$ref", "const",
+    "contentEncoding", "contentMediaType", "dependentRequired", "enum", "exclusiveMaximum", "exclusiveMinimum", "id",
+    "maxContains", "maximum", "maxItems", "maxLength", "maxProperties", "minContains", "minimum", "minItems",
+    "minLength", "minProperties", "multipleOf", "pattern", "required", "type", "uniqueItems",
+})  # fmt: skip
+"""Of all drafts that are read."""
 
 
 class UnusableSchema(ConfigurationError):
@@ -132,6 +139,11 @@ def subschemas(schema: Schema) -> Iterator[tuple[str, str | None, Any]]:
             )
 
 
+def step_to(keyword: str, name: str | None) -> str:
+    """How a JSON pointer goes on to what `subschemas` gives."""
+    return f"/{keyword}" if name is None else f"/{keyword}/" + name.replace("~", "~0").replace("/", "~1")
+
+
 class _Work:
     """How long the worst event takes: references followed, each subschema counted as often as it is applied."""
 
@@ -159,8 +171,7 @@ class _Work:
         if "$id" in schema and schema is not self._root:
             raise UnusableSchema("only the whole schema may have an $id", where)
         for keyword, name, below in subschemas(schema):
-            step = "" if name is None else "/" + name.replace("~", "~0").replace("/", "~1")
-            self._enlist(below, f"{where}/{keyword}{step}")
+            self._enlist(below, where + step_to(keyword, name))
 
     def _of_object(self, schema: Any, depth: int) -> float:
         """The object of all properties: a named property is one of them, everything else meets them all."""

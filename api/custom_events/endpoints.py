@@ -3,6 +3,7 @@
 import orjson
 from fastapi import APIRouter, Request, Response
 
+from analytics_pipeline.events.misspelt import misspelt_keywords
 from api.access import READ_PART, WRITE_PART
 from api.audit import SUBJECT
 from api.custom_events import schemas
@@ -51,7 +52,7 @@ IF_MATCH = {
     PATH,
     status_code=201,
     summary="Define a custom event type",
-    response_model=schemas.DefinitionAnswer,
+    response_model=schemas.MadeAnswer,
     responses=errors(400, 403, 409, 413, 415, 429, 503) | {201: {"headers": ETAG}},
     openapi_extra=request_body(schemas.DefinitionBody, schemas.EXAMPLE),
     dependencies=[WRITE_PART],
@@ -61,7 +62,8 @@ async def post_custom_event(request: Request, services: ServicesDependency) -> R
     definition = schemas.read_definition(await request.body())
     request.scope[SUBJECT] = definition.name
     name_to_change(definition.name, request)
-    return _answer(await create_definition(services.database, definition), 201)
+    made = await create_definition(services.database, definition)
+    return _answer(made, 201, warnings=misspelt_keywords(definition.schema))
 
 
 @router.get(
@@ -125,7 +127,8 @@ async def patch_custom_event(name: str, request: Request, services: ServicesDepe
         present = await find_definition(services.database, known, expected)
         refused = await survey(services, known, present.version + 1, change.schema, last=USUAL_EVENTS)
     changed = await change_definition(services.database, known, change, expected)
-    return _answer(changed, 200, would_have_refused=refused)
+    warnings = [] if change.schema is None else misspelt_keywords(change.schema)
+    return _answer(changed, 200, would_have_refused=refused, warnings=warnings)
 
 
 @router.delete(

@@ -19,6 +19,9 @@ from api.errors import BadRequest
 _MOST_NAME = 255
 _MOST_DESCRIPTION = 4_096
 MOST_VERSION = 2**31 - 1
+_DEFINED = frozenset({"name", "display_name", "description", "schema", "is_active"})
+_ANSWERED = frozenset({"id", "version", "created_at", "updated_at", "warnings", "would_have_refused"})
+"""Ignored in a definition, so that what was read, here or from the original service, can be sent."""
 _CHANGED = frozenset({"display_name", "description", "schema", "version"})
 
 
@@ -37,9 +40,10 @@ def read_definition(body: bytes) -> Definition:
     """Read and judge a definition.
 
     Raises:
-        BadRequest: it is not an object with a usable name and a valid, self-contained JSON Schema.
+        BadRequest: it is not an object with a usable name and a valid, self-contained JSON Schema, or says more.
     """
     content = _object(body)
+    _refuse_others(content, _DEFINED, ignored=_ANSWERED)
     name = _text(content, "name", _MOST_NAME, required=True)
     is_active = content.get("is_active", True)
     if not isinstance(is_active, bool):
@@ -71,9 +75,7 @@ def read_change(body: bytes) -> Change:
         BadRequest: it changes nothing, or something that cannot be changed, or the schema may not be used.
     """
     content = _object(body)
-    if not content.keys() <= _CHANGED:
-        # A misspelt `schema` would leave the old one in force.
-        raise bad_definition(f"the body has fields other than {', '.join(sorted(_CHANGED))}")
+    _refuse_others(content, _CHANGED)
     if not content.keys() - {"version"}:
         raise bad_definition("the body changes nothing")
     version = content.get("version")
@@ -100,6 +102,14 @@ def _object(body: bytes) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise bad_definition("the body must be a JSON object")
     return content
+
+
+def _refuse_others(
+    content: dict[str, Any], known: frozenset[str], ignored: frozenset[str] = frozenset()
+) -> None:
+    # A misspelt `schema` would leave the old one in force, or accept everything.
+    if not content.keys() <= known | ignored:
+        raise bad_definition(f"the body has fields other than {', '.join(sorted(known))}")
 
 
 def _schema(schema: object) -> str:
@@ -148,7 +158,7 @@ def bad_definition(sentence: str, field: str | None = None) -> BadRequest:
 
 
 class DefinitionBody(BaseModel):
-    """A custom event type to define."""
+    """A custom event type to define; fields that only answers have are ignored, others are refused."""
 
     name: str = Field(min_length=1, max_length=_MOST_NAME, examples=["custom.trading.signal"])
     display_name: str = Field(default="", max_length=_MOST_NAME, examples=["Trading Signal"])
@@ -171,6 +181,18 @@ class DefinitionAnswer(DefinitionBody):
     version: int = Field(examples=[1])
     created_at: datetime
     updated_at: datetime
+
+
+WARNINGS = Field(
+    description="Keywords of the schema that JSON Schema does not know, and that look like typing errors.",
+    examples=[["at #: requird is no keyword of JSON Schema and has no effect; did you mean required?"]],
+)
+
+
+class MadeAnswer(DefinitionAnswer):
+    """A definition that was just stored."""
+
+    warnings: list[str] = WARNINGS
 
 
 class DefinitionsAnswer(BaseModel):

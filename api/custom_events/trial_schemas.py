@@ -14,7 +14,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from analytics_pipeline.events.json_schema import Schema, UnusableSchema, check_schema, read_schema
 from analytics_pipeline.events.reasons import Reason
-from api.custom_events.schemas import MOST_VERSION, DefinitionAnswer, bad_definition
+from api.custom_events.schemas import MOST_VERSION, WARNINGS, MadeAnswer, bad_definition
 from api.errors import BadRequest
 
 MOST_EVENTS = 100_000
@@ -132,6 +132,7 @@ class TrialAnswer(BaseModel):
     version: int = Field(
         description="That judged; of a schema in the body, the one that it would become.", examples=[1]
     )
+    warnings: list[str] = WARNINGS
 
 
 class SurveyBody(BaseModel):
@@ -173,7 +174,13 @@ class SurveyAnswer(BaseModel):
     newest: datetime | None
 
 
-class ChangeAnswer(DefinitionAnswer):
+class CompatibilityAnswer(SurveyAnswer):
+    """The same, and what is noticed about the schema itself."""
+
+    warnings: list[str] = WARNINGS
+
+
+class ChangeAnswer(MadeAnswer):
     """The definition as it is now."""
 
     would_have_refused: SurveyAnswer | None = Field(

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Request, Response
 
 from analytics_pipeline.events.definitions import Definitions, compile_definition
 from analytics_pipeline.events.json_schema import Schema
+from analytics_pipeline.events.misspelt import misspelt_keywords
 from analytics_pipeline.events.posted import Refused, read_posted
 from api.access import READ_PART
 from api.custom_events import trial_schemas
@@ -61,13 +62,14 @@ async def post_validate(name: str, request: Request, services: ServicesDependenc
 
     async with turn(services):
         verdict = await asyncio.to_thread(judge)
-    return json_answer({"is_valid": verdict["reason"] is None, **verdict, "version": version})
+    content = {"is_valid": verdict["reason"] is None, **verdict, "version": version}
+    return json_answer(content | {"warnings": misspelt_keywords(schema)})
 
 
 @router.post(
     ONE + "/compatibility",
     summary="Try a schema on stored events",
-    response_model=trial_schemas.SurveyAnswer,
+    response_model=trial_schemas.CompatibilityAnswer,
     responses=errors(400, 404, 413, 415, 429, 503),
     openapi_extra=request_body(trial_schemas.SurveyBody, trial_schemas.SURVEY_EXAMPLE),
     dependencies=[READ_PART],
@@ -79,7 +81,8 @@ async def post_compatibility(name: str, request: Request, services: ServicesDepe
     wanted = trial_schemas.read_wanted(await request.body())
     known = name_to_change(name, request)
     version, schema = await _schema_of(services.database, known, wanted.schema, None)
-    return json_answer(await survey(services, known, version, schema, last=wanted.last))
+    report = await survey(services, known, version, schema, last=wanted.last)
+    return json_answer(report | {"warnings": misspelt_keywords(schema)})
 
 
 async def _schema_of(

@@ -38,6 +38,7 @@ class Compatibility:
         kinds: the most frequent ways, at most ten.
         oldest: timestamp of the oldest event judged.
         newest: of the newest.
+        warnings: keywords of the schema that look like typing errors; told by `custom_event_compatibility`.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Compatibility:
     kinds: tuple[Refusal, ...]
     oldest: datetime | None
     newest: datetime | None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,7 @@ class Definition:
         etag: names this state, also of its texts: as `if_match` of a change it refuses to undo somebody else's. None in
             lists, which do not tell it.
         would_have_refused: after a change of the schema, what it would have done to the 10,000 newest stored events.
+        warnings: after a definition was made or changed, keywords of its schema that look like typing errors.
     """
 
     id: UUID
@@ -74,6 +77,7 @@ class Definition:
     updated_at: datetime
     etag: str | None = None
     would_have_refused: Compatibility | None = None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +100,7 @@ class Trial:
         path: where in the event.
         detail: what is wrong there, never a value.
         version: that judged; of a schema that was given, the one that it would become.
+        warnings: keywords of the schema that look like typing errors.
     """
 
     is_valid: bool
@@ -103,6 +108,7 @@ class Trial:
     path: str | None
     detail: str | None
     version: int
+    warnings: tuple[str, ...] = ()
 
 
 def create_request(

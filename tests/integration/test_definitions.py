@@ -325,6 +325,18 @@ def test_a_change_says_what_it_would_have_refused(run: Run, tmp_path: Path, data
     assert [kind["keyword"] for kind in answer["would_have_refused"]["kinds"]] == ["maximum"]
 
 
+def test_what_looks_like_a_typing_error_is_told(run: Run, tmp_path: Path) -> None:
+    schema = tmp_path / "schema.json"
+    schema.write_text('{"requird": ["a"]}')
+    sentence = "at #: requird is no keyword of JSON Schema and has no effect; did you mean required?"
+    code, out, err = run("check", "mine", "--schema", str(schema))
+    assert (code, err.replace("\n", " ")) == (0, f"warning: {sentence} ")
+    assert run("set", "mine", "--schema", str(schema)) == (0, "version 1 is active\n", err), out
+    for command in ("check", "set"):
+        code, out, err = run(command, "mine", "--schema", str(schema), "--json")
+        assert (code, json.loads(out)["warnings"], err) == (0, [sentence], "")
+
+
 def test_a_definition_is_deleted_unless_it_is_used(run: Run, tmp_path: Path, database: str) -> None:
     schema = tmp_path / "schema.json"
     schema.write_text(json.dumps(INTEGER))

@@ -36,6 +36,23 @@ def test_schemas_that_are_accepted(schema: dict[str, Any]) -> None:
     assert json.loads(read(schema=schema).schema) == schema
 
 
+def test_a_definition_says_nothing_that_is_not_read() -> None:
+    answered = {
+        "id": 1,
+        "version": 7,
+        "created_at": "",
+        "updated_at": "",
+        "warnings": [],
+        "would_have_refused": None,
+    }
+    assert read(**answered) == read()
+    for wrong in ("shema", "Name", "secret"):
+        with pytest.raises(BadRequest) as caught:
+            read(**{wrong: {}})
+        sentence = "the body has fields other than description, display_name, is_active, name, schema"
+        assert caught.value.detail == sentence
+
+
 def nested(depth: int) -> dict[str, Any]:
     schema: dict[str, Any] = {}
     for _ in range(depth):
