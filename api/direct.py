@@ -7,19 +7,21 @@ Belongs here: what a route does between a query string and its answer. Does not 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import orjson
 import psycopg
 from psycopg.conninfo import make_conninfo
 
 from analytics_pipeline.events.reach import EVERYTHING
-from analytics_pipeline.rollups.catalog import Catalog
 from analytics_pipeline.settings import Settings
 from api.database import Connection, guarded, read_settings
 from api.events.listing import EventList, read_event_list
 from api.events.reading import EventReader
-from api.metrics.endpoints import question
 from api.metrics.service import MetricService
+
+if TYPE_CHECKING:
+    from analytics_pipeline.rollups.catalog import Catalog
 
 
 class Direct:
@@ -27,21 +29,21 @@ class Direct:
 
     Args:
         settings: of the product.
-        catalog: the metrics that there are.
         now: the moment; whole seconds, as in the API.
     """
 
-    def __init__(self, settings: Settings, catalog: Catalog, now: datetime) -> None:
+    def __init__(self, settings: Settings, now: datetime) -> None:
         self._settings = settings
-        self._catalog = catalog
         self._now = now.replace(microsecond=0)
 
-    async def metrics(self, query_string: bytes) -> bytes:
-        """What GET `/api/v1/metrics` answers.
+    async def metrics(self, query_string: bytes, catalog: "Catalog") -> bytes:
+        """What GET `/api/v1/metrics` answers where there are the metrics of this catalog.
 
         Raises:
             Problem: as there.
         """
+        from api.metrics.endpoints import question  # needs the catalog, which lists of events do not
+
         query = self._settings.analytics.query
         async with self._line() as (line, versions):
             asked = question(
@@ -50,7 +52,7 @@ class Direct:
                 EVERYTHING,
                 max_points=query.max_points,
                 retention=self._settings.analytics.retention,
-                catalog=lambda: self._catalog,
+                catalog=lambda: catalog,
                 versions_of=versions.of,
             )
             return (await asked.ask(line)).fresh

@@ -10,11 +10,16 @@ from contextlib import closing
 from datetime import UTC, datetime
 from http import HTTPStatus
 from http.client import OK, HTTPConnection, HTTPException, HTTPSConnection
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
 from analytics_pipeline.cli.workers import database, joined
 from analytics_pipeline.errors import AnalyticsError, ConfigurationError, EnvironmentFault
+from analytics_pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from analytics_pipeline.rollups.catalog import Catalog
+    from analytics_pipeline.storage.connection import Connection
 
 METRICS, EVENTS = "/api/v1/metrics", "/api/v1/events"
 FLAGS = {
@@ -89,19 +94,17 @@ class Asking:
 
 def _from_database(path: str, parameters: Parameters, query_string: bytes) -> Iterator[bytes]:
     found = joined()
-    from analytics_pipeline.storage.backfill import ids_of
-    from analytics_pipeline.storage.definitions import load_catalog
     from api.direct import Direct
     from api.errors import Problem
 
     with database(found, "query") as opened:
-        catalog = load_catalog(opened, is_custom_enabled=found.custom_events.enabled)
-    ids_of([str(value) for name, value in parameters if name == "metric_name"], catalog)
-    direct = Direct(found, catalog, datetime.now(UTC))
+        # Events need no metric: they are listed also where somebody's declaration of one is wrong.
+        catalog = _catalog(opened, found, parameters) if path == METRICS else None
+    direct = Direct(found, datetime.now(UTC))
     try:
         with asyncio.Runner() as runner:
-            if path == METRICS:
-                yield runner.run(direct.metrics(query_string))
+            if catalog is not None:
+                yield runner.run(direct.metrics(query_string, catalog))
             elif not any(name == "format" for name, _ in parameters):
                 yield runner.run(direct.events(query_string))
             else:
@@ -110,6 +113,16 @@ def _from_database(path: str, parameters: Parameters, query_string: bytes) -> It
                     yield piece
     except Problem as problem:
         raise error_of(problem.status, problem.content) from None
+
+
+def _catalog(opened: "Connection", found: Settings, parameters: Parameters) -> "Catalog":
+    """The metrics that there are; raises ConfigurationError where one that is asked for is not among them."""
+    from analytics_pipeline.storage.backfill import ids_of
+    from analytics_pipeline.storage.definitions import load_catalog
+
+    catalog = load_catalog(opened, is_custom_enabled=found.custom_events.enabled)
+    ids_of([str(value) for name, value in parameters if name == "metric_name"], catalog)
+    return catalog
 
 
 async def _next(pieces: AsyncIterator[bytes]) -> bytes | None:

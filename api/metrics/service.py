@@ -6,11 +6,13 @@ Belongs here: a snapshot of `metric_service`, and cutting a range of buckets by 
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from analytics_pipeline.rollups.catalog import Kind, Metric
 from api.database import Connection
 from api.times import ceil_time
+
+if TYPE_CHECKING:
+    from analytics_pipeline.rollups.catalog import Kind, Metric
 
 CHANNEL = "metric_versions"
 _BEGIN = datetime(1, 1, 1, tzinfo=UTC)
@@ -39,7 +41,7 @@ class Served(NamedTuple):
         return self.complete_until < _END
 
 
-def always(metric: Metric) -> Served:
+def always(metric: "Metric") -> Served:
     """What a metric is that nobody has registered: the only one of its name."""
     return Served(metric.metric_id, metric.kind.value, _BEGIN, _END, _BEGIN, _END)
 
@@ -61,11 +63,11 @@ class MetricService:
     def __init__(self) -> None:
         self._by_name: dict[str, tuple[Served, ...]] = {}
 
-    def of(self, metric: Metric) -> tuple[Served, ...]:
+    def of(self, metric: "Metric") -> tuple[Served, ...]:
         """The versions of a metric's name."""
         return self._by_name.get(metric.name) or (always(metric),)
 
-    def in_force(self, metric: Metric) -> Served | None:
+    def in_force(self, metric: "Metric") -> Served | None:
         """The version that landings compute now, if it is this very definition."""
         known = self._by_name.get(metric.name, ())
         return next(
@@ -81,6 +83,6 @@ class MetricService:
         self._by_name = {name: tuple(versions) for name, versions in found.items()}
 
 
-def has_state(served: Served, kind: Kind) -> bool:
+def has_state(served: Served, kind: "Kind") -> bool:
     """Whether its states are of this kind: those of another cannot be read as such."""
     return served.kind == kind.value

@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -217,6 +219,27 @@ def test_events_are_those_of_the_api(run: Run, api: Process, key: str) -> None:
     assert not {one["id"] for one in second["events"]} & set(ids)
     code, _, err = run("events", "--id", "nonsense")
     assert (code, err.startswith("error: --id: ")) == (2, True)
+
+
+@pytest.mark.parametrize(
+    "words", [("--json",), ("--limit", "2"), ("--all", "--format", "ndjson"), ("--type", "order.filled")]
+)
+def test_events_are_listed_where_a_metric_is_declared_wrongly(stored: str, words: tuple[str, ...]) -> None:
+    """A process in which the catalog cannot be imported, as with a wrong declaration in it."""
+    program = (
+        "import sys; sys.modules['analytics_pipeline.rollups.catalog'] = None\n"
+        "from analytics_pipeline import cli; sys.exit(cli.main())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, "query", "events", *words, *RANGE],
+        env={**environment(), "B25_DATABASE__URL": stored},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "order.filled" in done.stdout
 
 
 @pytest.mark.parametrize("form", ["csv", "ndjson"])
