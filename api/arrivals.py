@@ -14,8 +14,8 @@ from contextvars import Context
 
 import structlog
 
-from analytics_pipeline.events.messages import HTTP_SOURCE
-from analytics_pipeline.storage.arrivals import Arrival, Offset, Sent, arrivals
+from analytics_pipeline.events.messages import HTTP_SOURCE, Offset
+from analytics_pipeline.storage.arrivals import Arrival, Sent, arrivals
 from analytics_pipeline.storage.inbox import Landing
 from api.database import Database
 from api.errors import Conflict, Problem, Unavailable, internal_problem, invalid_parameter

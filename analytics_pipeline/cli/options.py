@@ -97,8 +97,13 @@ def print_json(content: object) -> None:
 
 def print_json_line(content: object) -> None:
     """The same in one line, written at once."""
-    typer.echo(json.dumps(content, default=_plain))
+    typer.echo(json_line(content))
     sys.stdout.flush()
+
+
+def json_line(content: object) -> str:
+    """The same, to be written together with others."""
+    return json.dumps(content, default=_plain)
 
 
 def _plain(value: Any) -> str:

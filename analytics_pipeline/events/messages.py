@@ -35,6 +35,14 @@ LATEST_MILLIS = 253_402_300_799_999
 """The end of the year 9999: later message times are cut to it."""
 
 
+class Offset(NamedTuple):
+    """Where a message is in Kafka."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
 class Message(Protocol):
     """A message as confluent-kafka has it: accessors instead of attributes, values only when asked for."""
 

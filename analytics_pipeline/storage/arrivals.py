@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import psycopg
 
-from analytics_pipeline.events.messages import HTTP_SOURCE
+from analytics_pipeline.events.messages import HTTP_SOURCE, Offset
 from analytics_pipeline.storage.inbox import Landing
 
 # A replayed letter was stored after all. `next_offset` is null where landing has not read the partition.
@@ -45,14 +45,6 @@ CROSS JOIN LATERAL (
 ) AS letters
 ORDER BY sent.place
 """
-
-
-class Offset(NamedTuple):
-    """Where a message is in Kafka."""
-
-    topic: str
-    partition: int
-    offset: int
 
 
 Sent = Landing | Offset
