@@ -1,7 +1,7 @@
-"""Dead letters on a terminal: tables, one letter in full, the outcome of a replay.
+"""Dead letters on a terminal: a table, one letter in full, the outcome of a replay.
 
 Belongs here: words, and making bytes and names of producers harmless to print. Does not belong here: arguments
-(`cli.dead_letters`).
+(`cli.dead_letters`), groups (`cli.dead_letter_groups`).
 """
 
 from typing import TYPE_CHECKING
@@ -16,11 +16,10 @@ from analytics_pipeline.cli.times import to_second
 from analytics_pipeline.events.reasons import Reason
 
 if TYPE_CHECKING:
-    from analytics_pipeline.storage.dead_letters import Content, Group, Letter
+    from analytics_pipeline.storage.dead_letters import Content, Letter
     from analytics_pipeline.storage.replays import Replayed
 
 _NARROWEST = 160
-_NOTHING = "no dead letter matches"
 
 
 def _screen() -> Console:
@@ -31,40 +30,28 @@ def _screen() -> Console:
 
 def show_list(letters: "list[Letter]") -> None:
     """One line a letter."""
-    table = Table("id", "written", "message", "reason", "type", "status", "tries", "bytes", "detail")
+    table = Table(
+        "id", "written", "message", "producer", "reason", "type", "status", "tries", "bytes", "detail"
+    )
     for letter in letters:
         table.add_row(
             str(letter.id),
             to_second(letter.created_at),
-            *map(
-                Text, map(printable, (_where(letter), letter.reason, letter.event_type or "–", letter.status))
+            *(
+                Text(printable(cell or "–"))
+                for cell in (
+                    _where(letter),
+                    letter.producer,
+                    letter.reason,
+                    letter.event_type,
+                    letter.status,
+                )
             ),
             str(letter.attempts),
             f"{letter.size:,}",
             Text(printable(letter.detail)),
         )
-    _screen().print(table if letters else _NOTHING)
-
-
-def show_groups(counted: "list[Group]") -> None:
-    """One row a group, with the shape of its values."""
-    table = Table(
-        "group", "count", "open", "reason", "type", "first seen", "last seen", "sample", "shape and detail"
-    )
-    for group in counted:
-        words = f"{printable(group.shape)}\n{printable(group.detail)}"
-        table.add_row(
-            group.group,
-            f"{group.count:,}",
-            f"{group.open:,}",
-            Text(printable(group.reason)),
-            Text(printable(group.event_type or "–")),
-            to_second(group.first_seen),
-            to_second(group.last_seen),
-            str(group.sample),
-            Text(words),
-        )
-    _screen().print(table if counted else _NOTHING)
+    _screen().print(table)
 
 
 def show_one(letter: "Letter", content: "Content", most: int) -> None:
@@ -73,11 +60,12 @@ def show_one(letter: "Letter", content: "Content", most: int) -> None:
     rows = [
         ("dead letter", str(letter.id)),
         ("message", f"{_where(letter)}, {to_second(letter.message_timestamp, 'no time')}"),
+        ("producer", letter.producer or "gave no name"),
         ("written", f"{to_second(letter.created_at)}, group {letter.group}"),
         ("event type", letter.event_type or "not known"),
         ("reason", letter.reason),
         ("detail", letter.detail),
-        *([("producer", Reason(letter.reason).advice)] if known else []),
+        *([("advice", Reason(letter.reason).advice)] if known else []),
         ("status", _status(letter)),
         ("key", _shown(content.key, most)),
         *(
@@ -93,13 +81,15 @@ def show_one(letter: "Letter", content: "Content", most: int) -> None:
         screen.print(f"the rest: analytics dead-letters export --id {letter.id} --status all")
 
 
-def show_replayed(done: "Replayed", *, is_dry_run: bool, as_json: bool) -> None:
-    """What became of the letters, or would have."""
+def show_replayed(done: "Replayed", hint: str, *, is_dry_run: bool, as_json: bool) -> None:
+    """What became of the letters, or would have; `hint` ends the sentence where there were none."""
     if as_json:
         print_json(vars(done))
-        return
     if not (done.tried or done.busy):
-        typer.echo("no open dead letter matches: nothing to replay")
+        if hint or not as_json:
+            typer.echo(f"no open dead letter matches: nothing to replay{hint}", err=as_json)
+        return
+    if as_json:
         return
     would = "would be " if is_dry_run else ""
     typer.echo(f"{done.tried:,} tried: {done.stored:,} {would}stored, {done.duplicate:,} {would}duplicates")

@@ -1,7 +1,7 @@
 """Commands on dead letters: look at them one by one or in groups, export, replay, discard.
 
-Belongs here: arguments. Does not belong here: how it looks (`dead_letter_display`), the work (`storage.dead_letters`,
-`storage.replays`).
+Belongs here: arguments. Does not belong here: how it looks (`dead_letter_display`, `dead_letter_groups`), the work
+(`storage.dead_letters`, `storage.replays`).
 """
 
 import functools
@@ -18,12 +18,8 @@ from typing import IO, TYPE_CHECKING, Annotated, Any, TypeVar, cast
 import typer
 
 from analytics_pipeline.cli.completion import event_types
-from analytics_pipeline.cli.dead_letter_display import (
-    show_groups,
-    show_list,
-    show_one,
-    show_replayed,
-)
+from analytics_pipeline.cli.dead_letter_display import show_list, show_one, show_replayed
+from analytics_pipeline.cli.dead_letter_groups import show_groups
 from analytics_pipeline.cli.options import AsJson, app, everywhere, print_json
 from analytics_pipeline.cli.progress import Tell, working
 from analytics_pipeline.cli.times import moment
@@ -32,6 +28,7 @@ from analytics_pipeline.errors import AnalyticsError, ConfigurationError, DataEr
 from analytics_pipeline.events.reasons import Reason
 
 if TYPE_CHECKING:
+    from analytics_pipeline.storage.connection import Connection
     from analytics_pipeline.storage.dead_letters import Filter
 
 dead_letters = typer.Typer(help="Messages that could not become events.", no_args_is_help=True)
@@ -59,7 +56,7 @@ Reasons = Annotated[
     typer.Option(
         "--reason",
         metavar="CODE",
-        help="Such as not_json; like the next four, more than once for any of them.",
+        help="Such as not_json; like the next five, more than once for any of them.",
     ),
 ]
 Types = Annotated[
@@ -70,7 +67,13 @@ Types = Annotated[
         autocompletion=event_types,
     ),
 ]
-Sources = Annotated[list[str] | None, typer.Option("--source", help="Topic, or http.")]
+Sources = Annotated[
+    list[str] | None, typer.Option("--source", help="Topic, or http; the header `source` is the producer.")
+]
+Producers = Annotated[
+    list[str] | None,
+    typer.Option("--producer", help="Who sent the messages, as `analytics sources` names them."),
+]
 Groups = Annotated[list[str] | None, typer.Option("--group", help="As `groups` names it.")]
 Ids = Annotated[list[int] | None, typer.Option("--id", help="One dead letter.")]
 Since = Annotated[
@@ -93,6 +96,7 @@ def filtered(command: Command) -> Command:
         reason: list[Reason] | None = None,
         event_type: list[str] | None = None,
         source: list[str] | None = None,
+        producer: list[str] | None = None,
         group: list[str] | None = None,
         number: list[int] | None = None,
         since: str | None = None,
@@ -106,6 +110,7 @@ def filtered(command: Command) -> Command:
             reasons=tuple(one.value for one in reason or ()),
             event_types=tuple(event_type or ()),
             sources=tuple(source or ()),
+            producers=tuple(producer or ()),
             groups=tuple(group or ()),
             since=moment(since, "--since"),
             until=moment(until, "--until"),
@@ -116,6 +121,7 @@ def filtered(command: Command) -> Command:
         "reason": Reasons,
         "event_type": Types,
         "source": Sources,
+        "producer": Producers,
         "group": Groups,
         "number": Ids,
         "since": Since,
@@ -154,10 +160,13 @@ def list_(
 
     with database(found, "dead-letters") as opened:
         letters = find(opened, _with_status(which, status), limit=limit, before=before)
+        hint = "" if letters else _hint(opened, which)
     if as_json:
         print_json([asdict(letter) for letter in letters])
-    else:
+    elif letters:
         show_list(letters)
+    if not letters:
+        _tell_of_none(hint, as_json=as_json)
 
 
 @dead_letters.command()
@@ -169,16 +178,27 @@ def groups(
     limit: Annotated[int, typer.Option(min=1, max=500)] = 20,
     as_json: AsJson = False,
 ) -> None:
-    """Count dead letters by reason, place and shape of the value, the largest group first."""
-    found = joined()
-    from analytics_pipeline.storage.dead_letters import groups
+    """Count dead letters by reason, place and shape of the value, the largest group first.
 
+    Two lines a group, with what of the shape tells it from others; `--json` has the whole shape.
+    """
+    found = joined()
+    from analytics_pipeline.storage.dead_letters import count_groups, groups
+
+    chosen = _with_status(which, status)
     with database(found, "dead-letters") as opened:
-        counted = groups(opened, _with_status(which, status), limit=limit)
+        counted = groups(opened, chosen, limit=limit)
+        left = count_groups(opened, chosen) - limit if len(counted) == limit else 0
+        hint = "" if counted else _hint(opened, which)
     if as_json:
         print_json([asdict(group) for group in counted])
-    else:
+    elif counted:
         show_groups(counted)
+    if not counted:
+        _tell_of_none(hint, as_json=as_json)
+    if left > 0:
+        noun = "group" if left == 1 else "groups"
+        typer.echo(f"{left:,} more {noun}, with fewer letters: --limit shows more, up to 500", err=as_json)
 
 
 @dead_letters.command()
@@ -222,7 +242,7 @@ def export(
     found = joined()
     from analytics_pipeline.storage.dead_letter_export import as_produce_request, as_record, export
 
-    written = 0
+    written, hint = 0, ""
     with _output(output) as out, database(found, "dead-letters") as opened, _counting(output) as tell:
         opened.rollback()
         for letter, content in export(opened, _with_status(which, status), limit=limit):
@@ -230,7 +250,8 @@ def export(
             out.write(json.dumps(line) + "\n")
             written += 1
             tell(f"{written:,} dead letters exported")
-    typer.echo(f"{written:,} dead letters exported", err=True)
+        hint = "" if written else _hint(opened, which)
+    typer.echo(f"{written:,} dead letters exported{hint}", err=True)
 
 
 @dead_letters.command()
@@ -255,7 +276,7 @@ def replay(
     from analytics_pipeline.storage.replay_runs import run
     from analytics_pipeline.storage.replays import Replayed
 
-    done = Replayed()
+    done, hint = Replayed(), ""
     with database(found, "replay") as opened:
         opened.rollback()
         try:
@@ -263,10 +284,11 @@ def replay(
                 for batch in run(opened, found, which, is_dry_run=dry_run, limit=limit):
                     done.add(batch)
                     tell(f"replaying: {done.tried:,} tried, {done.stored:,} stored")
+            hint = "" if done.tried or done.busy else _hint(opened, which)
         except EnvironmentFault as error:
             raise EnvironmentFault(f"{error}; what was replayed stays replayed: run this again") from error
         finally:
-            show_replayed(done, is_dry_run=dry_run, as_json=as_json)
+            show_replayed(done, hint, is_dry_run=dry_run, as_json=as_json)
     if done.still_bad or done.busy:
         raise typer.Exit(DataError.exit_code)
 
@@ -289,10 +311,11 @@ def discard(
     with database(found, "dead-letters") as opened:
         opened.rollback()
         discarded = discard(opened, which, note=note, limit=limit)
+        hint = "" if discarded else _hint(opened, which)
     if as_json:
         print_json({"discarded": discarded})
-    else:
-        typer.echo(f"{discarded:,} dead letters discarded")
+    if hint or not as_json:
+        typer.echo(f"{discarded:,} dead letters discarded{hint}", err=as_json)
 
 
 def _require(which: "Filter", every: bool, what: str) -> None:
@@ -308,6 +331,20 @@ def _with_status(which: "Filter", status: Chosen) -> "Filter":
     from analytics_pipeline.storage.dead_letters import Status
 
     return which if status is Chosen.ALL else replace(which, statuses=(Status(status.value),))
+
+
+def _hint(opened: "Connection", which: "Filter") -> str:
+    """How a sentence ends that says that nothing matches, where a topic that was asked for is a producer's name."""
+    from analytics_pipeline.storage.producers import known_producers
+
+    names = known_producers(opened, which.sources) if which.sources else []
+    return "".join(f"; {name} is a producer: --producer {name}" for name in names)
+
+
+def _tell_of_none(hint: str, *, as_json: bool) -> None:
+    """An empty list says it itself, to a program."""
+    if hint or not as_json:
+        typer.echo(f"no dead letter matches{hint}", err=as_json)
 
 
 @contextmanager

@@ -31,6 +31,7 @@ _TYPES = {
     list: "list",
     dict: "object",
 }
+_PART = re.compile(r'((?:"(?:[^"\\]|\\.)*"|[A-Za-z_][\w.-]*)…?): (\w+|\{)|(\})', re.ASCII)
 _parse = msgspec.json.Decoder().decode
 
 
@@ -67,6 +68,18 @@ def shape_of(value: bytes | None) -> str:
         except (ValueError, RecursionError):
             return _beginning(value)
     return _described(tree, {"properties"})[:_LONGEST_SHAPE]
+
+
+def parts_of(shape: str) -> tuple[str, ...]:
+    """The fields that a shape tells of, in order: `a: string`, `properties.b: number`; other shapes are one."""
+    parts, opened = [], ""
+    for found in _PART.finditer(shape) if shape.startswith("{") else ():
+        name, kind, end = found.groups()
+        if end or kind == "{":
+            opened = "" if end else f"{name}."
+        else:
+            parts.append(f"{opened}{name}: {kind}")
+    return tuple(parts) or (shape,)
 
 
 def _described(tree: Any, opened: set[str]) -> str:

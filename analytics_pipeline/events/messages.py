@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Protocol
 
 from analytics_pipeline.events.errors import Rejected
 from analytics_pipeline.events.fingerprint import group_of
+from analytics_pipeline.events.producers import producer_of
 from analytics_pipeline.events.reasons import Reason
 from analytics_pipeline.events.times import from_micros
 
@@ -140,11 +141,13 @@ class DeadLetter:
     message_timestamp: datetime | None
     fingerprint: str
     event_type: str | None = None
+    producer: str | None = None
 
 
 def dead_letter(source: str, partition: int, message: Message, rejected: Rejected) -> DeadLetter:
     """The dead letter of a message; the detail names the path but never repeats the data."""
     kind, millis = message.timestamp()
+    headers = message.headers()
     known = kind != 0 and millis >= 0
     value = _bytes(message.value())
     return DeadLetter(
@@ -155,10 +158,11 @@ def dead_letter(source: str, partition: int, message: Message, rejected: Rejecte
         detail=str(rejected),
         key=_bytes(message.key()),
         value=value,
-        headers=encode_headers(message.headers()),
+        headers=encode_headers(headers),
         message_timestamp=from_micros(min(millis, LATEST_MILLIS) * 1000) if known else None,
         fingerprint=group_of(rejected.reason, rejected.path, value),
         event_type=rejected.event_type,
+        producer=producer_of(headers),
     )
 
 

@@ -1,6 +1,6 @@
 """What a batch says about those who sent it: per topic and producer, counts, lateness and clock skew.
 
-Belongs here: whose message each one is, and the sums of a batch. Does not belong here: keeping them
+Belongs here: the sums of a batch. Does not belong here: who sent a message (`producers`), keeping the sums
 (`storage.source_statistics`).
 
 Lateness is the time from the event's timestamp to the message's own; below zero the event is ahead, which only a
@@ -20,22 +20,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from analytics_pipeline.events.messages import DeadLetter, Message, RawBatch
+from analytics_pipeline.events.producers import NAMELESS, OTHER, given_name, readable
 from analytics_pipeline.rollups.states import BIN_OFFSET, LN_GAMMA, quantile_pack
-
-NAMELESS = ""
-"""Producer of messages that name none."""
-
-OTHER = "__other__"
-"""Producer of messages whose name is unreadable, or one too many."""
-
-_FIRST, _SECOND = "source", "client_id"
-"""Kafka headers that name the producer; of POST the header X-Client-Id becomes the second."""
 
 MOST_NAMES = 100
 """Producers of one partition told apart within a batch."""
 
-_MOST_LENGTH = 64
-_PUNCTUATION = frozenset("._:/@+-")
 _MILLISECOND = 1000
 _MOST_LATENESS = 9 * 86_400_000_000
 """µs, either way."""
@@ -175,7 +165,7 @@ class _Named(NamedTuple):
         known: dict[bytes, int] = {}
         codes = np.zeros(len(messages), np.intp)
         for position, pairs in enumerate(headers):
-            value = _value(pairs) if pairs else None
+            value = given_name(pairs) if pairs else None
             if value is None:
                 continue
             code = known.get(value)
@@ -190,31 +180,6 @@ class _Named(NamedTuple):
     def at(self, offsets: Int64) -> Codes:
         """Codes of messages by their offsets, which are all there."""
         return self.codes[np.searchsorted(self.offsets, offsets)]
-
-
-def readable(value: bytes) -> str:
-    """A producer's name as it is kept: ASCII letters, digits and ._:/@+- up to 64 characters, else `__other__`."""
-    if len(value) > _MOST_LENGTH or not value.isascii():
-        return OTHER
-    name = value.decode("ascii")
-    if (
-        not name
-        or not name[0].isalnum()
-        or not all(c.isalnum() or c in _PUNCTUATION or c == "_" for c in name)
-    ):
-        return OTHER
-    return name
-
-
-def _value(pairs: Sequence[tuple[str, bytes | str | None]]) -> bytes | None:
-    found: bytes | str | None = None
-    for name, value in pairs:
-        if name == _FIRST and value is not None:
-            found = value
-            break
-        if name == _SECOND and found is None:
-            found = value
-    return found.encode("utf-8", "surrogateescape") if isinstance(found, str) else found
 
 
 def _offsets_of(stored: pa.Table, source: str, partition: int) -> Int64:

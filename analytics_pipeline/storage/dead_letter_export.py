@@ -84,6 +84,7 @@ def as_record(letter: Letter, content: Content) -> dict[str, Any]:
         "reason": letter.reason,
         "detail": letter.detail,
         "event_type": letter.event_type,
+        "producer": letter.producer,
         "group": letter.group,
         "status": letter.status,
         "attempts": letter.attempts,

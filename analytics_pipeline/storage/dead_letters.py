@@ -43,6 +43,9 @@ A letter is counted dead once, when it is read; it stays in the table whatever b
 `_replay`) counts the letters that it settled, read = stored + duplicate; one that is still bad is in no line again.
 """
 
+MOST_PRODUCERS = 10
+"""Producers that are named of a group."""
+
 MATCHING = """
     (%(ids)s::bigint [] IS NULL OR id = ANY(%(ids)s))
     AND (%(reasons)s::text [] IS NULL OR reason = ANY(%(reasons)s))
@@ -55,14 +58,15 @@ MATCHING = """
         OR event_type ^@ ANY(%(seen_prefixes)s::text [])
     )
     AND (%(sources)s::text [] IS NULL OR source = ANY(%(sources)s))
+    AND (%(producers)s::text [] IS NULL OR producer = ANY(%(producers)s))
     AND (%(groups)s::text [] IS NULL OR fingerprint = ANY(%(groups)s))
     AND (%(statuses)s::text [] IS NULL OR status = ANY(%(statuses)s))
     AND (%(since)s::timestamptz IS NULL OR created_at >= %(since)s)
     AND (%(until)s::timestamptz IS NULL OR created_at < %(until)s)
 """
 COLUMNS = """
-    id, source, partition, source_offset AS offset, reason, detail, event_type, fingerprint AS group, status, attempts,
-    created_at, message_timestamp, attempted_at, settled_at, replay_batch_id, note,
+    id, source, partition, source_offset AS offset, reason, detail, event_type, producer, fingerprint AS group, status,
+    attempts, created_at, message_timestamp, attempted_at, settled_at, replay_batch_id, note,
     coalesce(octet_length(value), 0) AS size
 """
 _FIND = f"""
@@ -73,19 +77,29 @@ ORDER BY id DESC LIMIT %(limit)s
 _CONTENT = "SELECT key, value, headers FROM dead_letter_events WHERE id = %s"
 _GROUPS = f"""
 SELECT
-    sample.fingerprint AS group, sample.reason, sample.event_type, sample.detail, counted.letters AS count,
-    counted.open, counted.first_seen, counted.last_seen, counted.newest AS sample,
+    sample.fingerprint AS group, sample.reason, sample.event_type, sample.detail, counted.producers,
+    counted.letters AS count, counted.open, counted.first_seen, counted.last_seen, counted.newest AS sample,
     CASE WHEN octet_length(sample.value) <= %(most_bytes)s THEN sample.value END AS value,
     octet_length(sample.value) > %(most_bytes)s AS is_large
 FROM (
     SELECT
-        fingerprint, count(*) AS letters, count(*) FILTER (WHERE status = 'open') AS open, max(id) AS newest,
-        min(created_at) AS first_seen, max(created_at) AS last_seen
-    FROM dead_letter_events WHERE {MATCHING} GROUP BY fingerprint
-    ORDER BY letters DESC, newest DESC LIMIT %(limit)s
+        fingerprint, sum(letters)::bigint AS letters, sum(open)::bigint AS open, max(newest) AS newest,
+        min(first_seen) AS first_seen, max(last_seen) AS last_seen,
+        (array_agg(producer ORDER BY letters DESC, producer) FILTER (WHERE producer IS NOT NULL))
+        [:{MOST_PRODUCERS}] AS producers
+    FROM (
+        SELECT
+            fingerprint, producer, count(*) AS letters, count(*) FILTER (WHERE status = 'open') AS open,
+            max(id) AS newest, min(created_at) AS first_seen, max(created_at) AS last_seen
+        FROM dead_letter_events WHERE {MATCHING} GROUP BY fingerprint, producer
+    ) AS of_producer
+    GROUP BY fingerprint ORDER BY sum(letters) DESC, max(newest) DESC LIMIT %(limit)s
 ) AS counted
 INNER JOIN dead_letter_events AS sample ON sample.id = counted.newest
 ORDER BY counted.letters DESC, counted.newest DESC
+"""  # noqa: S608
+_COUNT_GROUPS = f"""
+SELECT count(DISTINCT fingerprint) FROM dead_letter_events WHERE {MATCHING}
 """  # noqa: S608
 _COUNT = f"""
 SELECT reason, count(*) FROM dead_letter_events WHERE {MATCHING} GROUP BY reason ORDER BY reason
@@ -130,6 +144,7 @@ class Filter:
     reasons: tuple[str, ...] = ()
     event_types: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
+    producers: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
     statuses: tuple[Status, ...] = ()
     since: datetime | None = None
@@ -152,6 +167,7 @@ class Filter:
             "seen_types": None if seen.event_types is None else list(seen.names),
             "seen_prefixes": list(seen.prefixes),
             "sources": list(self.sources) or None,
+            "producers": list(self.producers) or None,
             "groups": list(self.groups) or None,
             "statuses": [status.value for status in self.statuses] or None,
             "since": self.since,
@@ -161,7 +177,7 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """A dead letter without its bytes; `size` is the length of its value."""
+    """A dead letter without its bytes; `size` is the length of its value, `producer` None where nobody gave a name."""
 
     id: int
     source: str
@@ -170,6 +186,7 @@ class Letter:
     reason: str
     detail: str
     event_type: str | None
+    producer: str | None
     group: str
     status: str
     attempts: int
@@ -193,13 +210,17 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Dead letters of one fingerprint; `sample` is the id of the newest, whose reason, detail and shape are shown."""
+    """Dead letters of one fingerprint; `sample` is the id of the newest, whose reason, detail and shape are shown.
+
+    `producers` are those that gave a name, the one with the most letters first, at most 10.
+    """
 
     group: str
     reason: str
     event_type: str | None
     detail: str
     shape: str
+    producers: tuple[str, ...]
     count: int
     open: int
     first_seen: datetime
@@ -226,11 +247,17 @@ def groups(connection: Connection, which: Filter, *, limit: int) -> list[Group]:
     """The largest first."""
     values = {**which.parameters(), "limit": limit, "most_bytes": MOST_BYTES}
     return [
-        Group(group, reason, kind, detail, _shape(value, is_large), count, still_open, first, last, sample)
-        for group, reason, kind, detail, count, still_open, first, last, sample, value, is_large in (
+        Group(group, reason, kind, detail, _shape(value, is_large), tuple(producers or ()), *counts)
+        for group, reason, kind, detail, producers, *counts, value, is_large in (
             connection.execute(_GROUPS, values)
         )
     ]
+
+
+def count_groups(connection: Connection, which: Filter) -> int:
+    """How many groups there are."""
+    [(found,)] = connection.execute(_COUNT_GROUPS, which.parameters()).fetchall()
+    return int(found)
 
 
 def count(connection: Connection, which: Filter) -> Counter[str]:

@@ -33,6 +33,7 @@ _DEAD_SCHEMA = pa.schema(
         pa.field("headers", pa.binary()),
         pa.field("message_timestamp", pa.timestamp("us", tz="UTC")),
         pa.field("fingerprint", pa.string()),
+        pa.field("producer", pa.string()),
     ]
 )
 _DEAD = Copier("dead_letter_events", _DEAD_SCHEMA)
@@ -140,6 +141,7 @@ def write_dead_letters(cursor: Cursor, batch_id: int, letters: Sequence[DeadLett
         "headers": [letter.headers for letter in letters],
         "message_timestamp": [letter.message_timestamp for letter in letters],
         "fingerprint": [letter.fingerprint for letter in letters],
+        "producer": [letter.producer for letter in letters],
     }
     _DEAD.copy(cursor, pa.table(columns, schema=_DEAD_SCHEMA))
 

@@ -61,10 +61,11 @@ WHERE id = ANY(%s) AND status = 'open'
 _KEEP = """
 UPDATE dead_letter_events AS letter SET
     reason = verdict.reason, detail = verdict.detail, fingerprint = verdict.fingerprint,
-    event_type = coalesce(verdict.event_type, letter.event_type), attempts = letter.attempts + 1,
+    event_type = coalesce(verdict.event_type, letter.event_type),
+    producer = coalesce(letter.producer, verdict.producer), attempts = letter.attempts + 1,
     attempted_at = clock_timestamp()
-FROM unnest(%s::bigint [], %s::text [], %s::text [], %s::text [], %s::text [])
-    AS verdict (id, reason, detail, fingerprint, event_type)
+FROM unnest(%s::bigint [], %s::text [], %s::text [], %s::text [], %s::text [], %s::text [])
+    AS verdict (id, reason, detail, fingerprint, event_type, producer)
 WHERE letter.id = verdict.id AND letter.status = 'open'
 """
 
@@ -146,6 +147,7 @@ class Replay:
                 [verdict.detail for verdict in verdicts],
                 [verdict.fingerprint for verdict in verdicts],
                 [verdict.event_type for verdict in verdicts],
+                [verdict.producer for verdict in verdicts],
             ),
         ).rowcount
         lines = ledger.balance([], self.decoded, stored, dead)

@@ -18,7 +18,8 @@ from psycopg.types.json import Jsonb
 
 from analytics_pipeline.events.decode import Decoded
 from analytics_pipeline.events.messages import DeadLetter
-from analytics_pipeline.events.source_statistics import NAMELESS, OTHER, summarize
+from analytics_pipeline.events.producers import NAMELESS, OTHER
+from analytics_pipeline.events.source_statistics import summarize
 from analytics_pipeline.rollups.states import quantile_merge, quantile_value
 from analytics_pipeline.storage.connection import Connection, Lock
 from analytics_pipeline.storage.copying import Copier, Cursor

@@ -196,7 +196,12 @@ def _subject(what: str, which: Filter, *, is_dry_run: bool) -> str:
     """For the audit log: what is done to which letters, by kinds of filter and the names that are ours."""
     filters = [f"{len(which.ids)} ids"] if which.ids else []
     filters += [f"reason {reason}" for reason in which.reasons]
-    for name, values in (("types", which.event_types), ("sources", which.sources), ("groups", which.groups)):
+    for name, values in (
+        ("types", which.event_types),
+        ("sources", which.sources),
+        ("producers", which.producers),
+        ("groups", which.groups),
+    ):
         filters += [f"{len(values)} {name}"] if values else []
     filters += ["a range of time"] if which.since or which.until else []
     return f"{'dry run of ' if is_dry_run else ''}{what}: {', '.join(filters) or 'all'}"

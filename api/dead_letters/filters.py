@@ -42,6 +42,13 @@ EVENT_TYPE = Parameter(
 SOURCE = Parameter(
     "source", "Only letters of this topic, or `http`; may be repeated.", "order.events", repeats=True
 )
+PRODUCER = Parameter(
+    "producer",
+    "Only letters of this producer, by the name that `/api/v1/sources` shows: Kafka's header `source`, else "
+    "`client_id`; of POST `X-Client-Id`. Given several times, of any of them. Not the topic, which is `source`.",
+    "order-execution",
+    repeats=True,
+)
 GROUP = Parameter("group", "Only letters of this group; may be repeated.", "5f0c0d9be7c3a1f2", repeats=True)
 ID = Parameter(
     "id", "Only this letter; may be repeated.", 4711, (("type", "integer"), ("minimum", 1)), repeats=True
@@ -64,7 +71,7 @@ STATUS = Parameter(
     "open",
     (("type", "string"), ("enum", [*Status, _ALL])),
 )
-PARAMETERS = (REASON, EVENT_TYPE, SOURCE, GROUP, ID, START_TIME, END_TIME, STATUS)
+PARAMETERS = (REASON, EVENT_TYPE, SOURCE, PRODUCER, GROUP, ID, START_TIME, END_TIME, STATUS)
 
 
 def read_filter(query: Query, reach: Reach) -> Filter:
@@ -87,6 +94,7 @@ def read_filter(query: Query, reach: Reach) -> Filter:
         reasons=tuple(reasons),
         event_types=tuple(types),
         sources=tuple(query.texts(SOURCE, most=_MOST_VALUES, limit=_MOST_TEXT)),
+        producers=tuple(query.texts(PRODUCER, most=_MOST_VALUES, limit=_MOST_TEXT)),
         groups=tuple(query.texts(GROUP, most=_MOST_VALUES, limit=_MOST_TEXT)),
         statuses=() if status == _ALL else (Status(status),),
         since=query.time(START_TIME),
@@ -119,6 +127,11 @@ BODY_FIELDS: dict[str, Any] = {
         "description": "`order.*` stands for all that begin with `order.`.",
     },
     "sources": {"type": "array", "items": {"type": "string"}, "description": "Topics, or `http`."},
+    "producers": {
+        "type": "array",
+        "items": {"type": "string"},
+        "description": "As `/api/v1/sources` names them.",
+    },
     "groups": {"type": "array", "items": {"type": "string"}},
     "start_time": {"type": "string", "format": "date-time", "description": "Written from then on."},
     "end_time": {"type": "string", "format": "date-time", "description": "Written before then."},
@@ -160,6 +173,7 @@ def chosen(content: Mapping[str, Any]) -> Filter:
         reasons=reasons,
         event_types=_texts(content, "event_types"),
         sources=_texts(content, "sources"),
+        producers=_texts(content, "producers"),
         groups=_texts(content, "groups"),
         since=_time(content, "start_time"),
         until=_time(content, "end_time"),

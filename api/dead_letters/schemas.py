@@ -45,6 +45,10 @@ class LetterAnswer(BaseModel):
     event_type: str | None = Field(
         description="Null where the message does not tell it.", examples=["order.placed"]
     )
+    producer: str | None = Field(
+        description="Who sent it, by the name in the message's headers; null where they give none.",
+        examples=["order-execution"],
+    )
     group: str = Field(
         description="The same for the same reason, place and shape.", examples=["5f0c0d9be7c3a1f2"]
     )
@@ -77,6 +81,10 @@ class GroupAnswer(BaseModel):
     shape: str = Field(
         description="Names and types of the fields of the value.",
         examples=["{event_type: string, user_id: number}"],
+    )
+    producers: list[str] = Field(
+        description="Who sent them, the one with the most letters first, at most 10.",
+        examples=[["order-execution"]],
     )
     count: int = Field(description="Letters that match.", examples=[10312])
     open: int = Field(description="Those of them that are open.", examples=[10312])

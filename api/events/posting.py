@@ -16,9 +16,9 @@ import orjson
 from analytics_pipeline.events.definitions import Definitions
 from analytics_pipeline.events.limits import Limits
 from analytics_pipeline.events.posted import Accepted, Refused, read_posted
+from analytics_pipeline.events.producers import NAMELESS, readable
 from analytics_pipeline.events.reach import Reach
 from analytics_pipeline.events.reasons import Reason
-from analytics_pipeline.events.source_statistics import NAMELESS, readable
 from analytics_pipeline.settings import Settings
 from analytics_pipeline.storage.idempotency import Keyed, Made, Settled
 from analytics_pipeline.storage.inbox import Entry, Landing

@@ -14,7 +14,17 @@ from b25_client.request import Answer, Page, Request, path_of, read_record, writ
 
 PATH = "/api/v1/dead-letters"
 
-_CHOICES = ("ids", "reasons", "event_types", "sources", "groups", "start_time", "end_time", "all")
+_CHOICES = (
+    "ids",
+    "reasons",
+    "event_types",
+    "sources",
+    "producers",
+    "groups",
+    "start_time",
+    "end_time",
+    "all",
+)
 
 
 class DeadLettersQuery(TypedDict, total=False):
@@ -27,6 +37,7 @@ class DeadLettersQuery(TypedDict, total=False):
     reason: str | Sequence[str]
     event_type: str | Sequence[str]
     source: str | Sequence[str]
+    producer: str | Sequence[str]
     group: str | Sequence[str]
     id: int | Sequence[int]
     start_time: datetime | str
@@ -46,6 +57,7 @@ class DeadLettersChoice(TypedDict, total=False):
     reasons: Sequence[str]
     event_types: Sequence[str]
     sources: Sequence[str]
+    producers: Sequence[str]
     groups: Sequence[str]
     start_time: datetime | str
     end_time: datetime | str
@@ -71,6 +83,7 @@ class DeadLetter:
         replay_batch_id: the batch of the ledger that landed it.
         note: why it was discarded.
         size: bytes of its value.
+        producer: who sent it, by the name in the message's headers; None where they give none.
     """
 
     id: int
@@ -90,11 +103,15 @@ class DeadLetter:
     replay_batch_id: int | None
     note: str | None
     size: int
+    producer: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterGroup:
-    """Letters of one reason, place and shape; what is shown of one letter is of the newest, `sample`."""
+    """Letters of one reason, place and shape; what is shown of one letter is of the newest, `sample`.
+
+    `producers`: who sent them, the one with the most letters first, at most 10.
+    """
 
     group: str
     reason: str
@@ -106,6 +123,7 @@ class DeadLetterGroup:
     first_seen: datetime
     last_seen: datetime
     sample: int
+    producers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

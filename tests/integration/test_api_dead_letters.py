@@ -124,6 +124,24 @@ def test_groups_count_letters_of_one_shape(database: str, reader: Client) -> Non
     assert reader.get(f"{LETTERS}/groups", source=source, limit=1)["groups"] == [largest]
 
 
+def test_letters_are_chosen_by_their_producer(database: str, reader: Client, admin: Client) -> None:
+    source, [first, second] = letters(database, b"{", event(1, user_id=1), extra=(("source", b"svc/a"),))
+    _, [nameless] = letters(database, b"{")
+    assert ids(reader.get(LETTERS, producer=["svc/a", "nobody"])) == [second, first]
+    assert ids(reader.get(LETTERS, producer="svc/a", reason="not_json")) == [first]
+    assert ids(reader.get(LETTERS, source="svc/a")) == []
+    assert {one["producer"] for one in reader.get(LETTERS, source=source)["dead_letters"]} == {"svc/a"}
+    assert reader.get(f"{LETTERS}/{first}")["producer"] == "svc/a"
+    assert reader.get(f"{LETTERS}/{nameless}")["producer"] is None
+    groups = reader.get(f"{LETTERS}/groups", producer="svc/a")["groups"]
+    assert [(one["count"], one["producers"]) for one in groups] == [(1, ["svc/a"])] * 2
+    assert [line["producer"] for line in lines(reader, producer="svc/a")] == ["svc/a"] * 2
+    assert post(admin, "replay", producers=["svc/a"], dry_run=True)["tried"] == 2
+    assert post(admin, "discard", producers=["svc/a"], note="private")["discarded"] == 2
+    [line] = admin.get("/api/v1/audit", limit=1)["lines"]
+    assert line["subject"] == "discard: 1 producers"
+
+
 def test_one_letter_shows_its_bytes_as_base64_and_as_text_where_it_is_text(
     database: str, reader: Client, admin: Client
 ) -> None:

@@ -231,7 +231,10 @@ def letters(database: str, *contents: Any) -> str:
     """Land messages of a topic of its own; the topic."""
     topic = f"client-topic-{next(_topics)}"
     lander = Lander(database, name="landing-test")
-    sent = [message(at, content, extra=[("token", b"secret")]) for at, content in enumerate(contents)]
+    sent = [
+        message(at, content, extra=[("token", b"secret"), ("source", topic.encode())])
+        for at, content in enumerate(contents)
+    ]
     land_messages(lander, claim(database, (topic, 0)), sent, source=topic)
     lander.close()
     return topic
@@ -263,10 +266,16 @@ def test_dead_letters_are_seen_replayed_and_discarded(
         2,
         True,
     )
-    assert [(one.name, one.value.bytes) for one in whole.headers] == [("token", b"s")]
+    assert [(one.name, one.value.bytes) for one in whole.headers] == [
+        ("token", b"s"),
+        ("source", topic.encode()[:1]),
+    ]
     assert whole.advice
+    assert list(client.dead_letters(producer=topic)) == found
+    assert {one.producer for one in found} == {topic}
+    assert large.producers == (topic,)
     reader = make(api_key=known_key(module_database, url, "read").text)
-    assert [one.value for one in reader.dead_letter(found[2].id).headers] == [None]
+    assert [one.value for one in reader.dead_letter(found[2].id).headers] == [None, None]
     with pytest.raises(Forbidden):
         reader.replay_dead_letters(sources=[topic])
     with pytest.raises(NotFound):
@@ -280,7 +289,7 @@ def test_dead_letters_are_seen_replayed_and_discarded(
         client.discard_dead_letters("x", source=topic)
     dry = client.replay_dead_letters(sources=[topic], dry_run=True)
     assert (dry.dry_run, dry.tried, dry.stored, dry.next_after) == (True, 3, 0, None)
-    first = client.replay_dead_letters(sources=[topic], limit=2)
+    first = client.replay_dead_letters(producers=[topic], limit=2)
     assert (first.tried, sum(first.still_bad.values())) == (2, 2)
     rest = client.replay_dead_letters(sources=[topic], after=first.next_after)
     assert (rest.tried, rest.next_after) == (1, None)

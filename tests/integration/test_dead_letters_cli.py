@@ -77,6 +77,7 @@ def test_list_shows_one_line_each_and_obeys_the_filters(run: Run, landed: list[i
     for nothing in (
         ["--type", "x"],
         ["--source", "x"],
+        ["--producer", "x"],
         ["--since", soon],
         ["--until", "1h"],
         ["--status", "replayed"],

@@ -17,7 +17,7 @@ AT = datetime(2026, 5, 15, 12, 0, 7, tzinfo=UTC)
 
 def letter(number: int) -> Letter:
     return Letter(
-        number, "order.events", 3, 4711, "not_json", "expected \x1b[31m value " * 9, None, "g", "open", 0, AT,
+        number, "order.events", 3, 4711, "not_json", "expected \x1b[31m value " * 9, None, None, "g", "open", 0, AT,
         None, None, None, None, None, 12,
     )  # fmt: skip
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analytics_pipeline.events.fingerprint import MOST_BYTES, group_of, shape_of
+from analytics_pipeline.events.fingerprint import MOST_BYTES, group_of, parts_of, shape_of
 from analytics_pipeline.events.reasons import Reason
 from tests.unit.events.bad_inputs import CASES
 
@@ -45,6 +45,24 @@ SECRET = "hunter2"
 )
 def test_shapes(value: bytes | None, shape: str) -> None:
     assert shape_of(value) == shape
+
+
+@pytest.mark.parametrize(
+    ("value", "parts"),
+    [
+        (b"", ["empty"]),
+        (b"{}", ["{}"]),
+        (b'{"b": 1, "a.x": null, "c": {"d": 1}}', ["a.x: null", "b: number", "c: object"]),
+        (
+            b'{"z": 1, "properties": {"a}, b: {": "", "x": []}, "p": 1}',
+            ["p: number", 'properties."a}, b: {": string', "properties.x: list", "z: number"],
+        ),
+        (json.dumps({"x" * 70: 1}).encode(), [f"{'x' * 64}…: number"]),
+        (json.dumps({f"a{n}": 1 for n in range(10, 60)}).encode(), [f"a{n}: number" for n in range(10, 50)]),
+    ],
+)
+def test_a_shape_falls_into_its_fields(value: bytes, parts: list[str]) -> None:
+    assert list(parts_of(shape_of(value))) == parts
 
 
 def test_the_same_reason_place_and_shape_make_a_group() -> None:

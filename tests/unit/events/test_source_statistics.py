@@ -14,13 +14,11 @@ from hypothesis import strategies as st
 from analytics_pipeline.events.decode import Decoded, decode_batches
 from analytics_pipeline.events.limits import Limits
 from analytics_pipeline.events.messages import PlainMessage, RawBatch
+from analytics_pipeline.events.producers import NAMELESS, OTHER
 from analytics_pipeline.events.source_statistics import (
     MOST_NAMES,
-    NAMELESS,
-    OTHER,
     Arrivals,
     Summary,
-    readable,
     summarize,
 )
 from analytics_pipeline.rollups.states import quantile_value
@@ -117,25 +115,6 @@ def test_source_wins_over_client_id_and_the_first_of_a_name_counts() -> None:
     headers = (("client_id", b"b"), ("source", b"a"), ("source", b"c"))
     made = summaries(RawBatch("t", 0, [message(0, timedelta(), *headers)]))
     assert made.keys() == {("t", "a")}
-
-
-@pytest.mark.parametrize(
-    ("value", "name"),
-    [
-        (b"order-execution", "order-execution"),
-        (b"svc/orders@eu-1:2", "svc/orders@eu-1:2"),
-        (b"", OTHER),
-        (b"x" * 65, OTHER),
-        (b"__other__", OTHER),
-        (b"a\x00b", OTHER),
-        (b"a b", OTHER),
-        ("ö".encode(), OTHER),
-        (b"\xff\xfe", OTHER),
-        ("²".encode(), OTHER),
-    ],
-)
-def test_names_are_kept_only_when_they_are_plain(value: bytes, name: str) -> None:
-    assert readable(value) == name
 
 
 def test_names_of_a_batch_are_bounded() -> None:
