@@ -21,6 +21,7 @@ from analytics_pipeline.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from analytics_pipeline.events.compatibility import Report
+    from analytics_pipeline.rollups.automatic import MetricChanges
     from analytics_pipeline.storage.definitions import StoredDefinition
 
 definitions = typer.Typer(help="JSON Schemas of custom event types.", no_args_is_help=True)
@@ -100,24 +101,28 @@ def check(
     last: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many stored events.")] = _LAST,
     as_json: AsJson = False,
 ) -> None:
-    """Say which of the newest stored events of a type a schema would refuse; changes nothing.
+    """Say which of the newest stored events of a type a schema would refuse, and which metrics come and go.
 
-    Exit code 1 when it would refuse any. Values are never shown. Keywords that look like typing errors are told.
+    Changes nothing. Exit code 1 when it would refuse any. Values are never shown. Keywords that look like typing errors
+    are told.
     """
     found = joined()
     from analytics_pipeline.events.compatibility import report
     from analytics_pipeline.events.definitions import check_name, compile_definition
-    from analytics_pipeline.storage.definitions import recent_events
+    from analytics_pipeline.rollups.automatic import metric_changes
+    from analytics_pipeline.storage.definitions import active_schema, recent_events
 
     text = _read(schema)
     candidate = compile_definition(check_name(name), 1, text)
     warnings = _warn(text, as_json=as_json)
     with database(found, "definitions") as opened:
+        metrics = metric_changes(name, active_schema(opened, name), candidate.schema)
         result = report(candidate, recent_events(opened, name, last))
     if as_json:
-        print_json(_plain(result) | {"warnings": warnings})
+        print_json(_plain(result) | {"warnings": warnings, "metrics": metrics._asdict()})
     else:
         _show_report(result)
+        _show_metrics(metrics)
     if not result.is_compatible:
         raise typer.Exit(_REFUSES)
 
@@ -134,28 +139,39 @@ def set_(
     """Define a type, or give it another schema: a new version, which every process uses from the next batch on.
 
     Says how many of the newest 10,000 stored events it would have refused, and which keywords look like typing errors,
-    and stores it all the same; `check` says beforehand, and which.
+    and stores it all the same; `check` says beforehand, and which. Says which metrics come and go, too.
     """
     found = joined()
     from analytics_pipeline.events.compatibility import report
     from analytics_pipeline.events.definitions import check_name, compile_definition
     from analytics_pipeline.events.json_schema import read_schema
-    from analytics_pipeline.storage.definitions import put_definition, recent_events
+    from analytics_pipeline.rollups.automatic import metric_changes
+    from analytics_pipeline.storage.definitions import active_schema, put_definition, recent_events
 
     text = _read(schema)
     candidate = compile_definition(check_name(name), 1, text)
     warnings = _warn(text, as_json=as_json)
     with database(found, "definitions") as opened:
         result = report(candidate, recent_events(opened, name, _LAST))
+        before = active_schema(opened, name)
         stored = put_definition(
             opened, name, read_schema(text), display_name=display_name, description=description
         )
         opened.commit()
+    metrics = metric_changes(name, before, candidate.schema if stored.is_active else None)
     if result.judged and not as_json:
         typer.echo(
             f"would have refused {result.refused} of the newest {result.judged} stored events", err=True
         )
-    _show_stored(stored, as_json=as_json, would_have_refused=_plain(result), warnings=warnings)
+    _show_stored(
+        stored,
+        as_json=as_json,
+        would_have_refused=_plain(result),
+        warnings=warnings,
+        metrics=metrics._asdict(),
+    )
+    if not as_json:
+        _show_metrics(metrics, err=True)
 
 
 @definitions.command()
@@ -221,13 +237,21 @@ def _warn(schema: str, *, as_json: bool) -> list[str]:
     return found
 
 
+def _show_metrics(metrics: "MetricChanges", *, err: bool = False) -> None:
+    for what, names in (("new", metrics.added), ("gone", metrics.removed)):
+        if names:
+            typer.echo(f"metrics {what}: {', '.join(names)}", err=err)
+
+
 def _read(path: Path) -> str:
     if str(path) == "-":
         return typer.get_text_stream("stdin").read()
     try:
         return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        raise ConfigurationError(f"--schema: {path} cannot be read as text in UTF-8") from None
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"--schema: {path} is not text in UTF-8") from None
+    except OSError as error:
+        raise ConfigurationError(f"--schema: {path} cannot be read: {error.strerror}") from None
 
 
 def _plain(report: "Report") -> dict[str, Any]:

@@ -5,7 +5,7 @@ Belongs here: which metrics follow from JSON Schemas, and their names. Does not 
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from analytics_pipeline.rollups.catalog import BUILT_IN, Aggregation, Catalog, Metric
 
@@ -17,6 +17,25 @@ together cost a landing less than its own events do, and more than anybody looks
 _LONGEST_PROPERTY = 255
 """Name and event type together fit into the key of an index."""
 _NUMBERS = frozenset({"number", "integer"})
+
+
+class MetricChanges(NamedTuple):
+    """Names of the automatic metrics that come and go with a change of a definition."""
+
+    added: list[str]
+    removed: list[str]
+
+
+def metric_changes(event_type: str, before: Any, after: Any) -> MetricChanges:
+    """What another JSON Schema does to the metrics of its event type, as far as there is room for more.
+
+    Args:
+        event_type: the name of the definition.
+        before: its schema; None where it had none, or is not active.
+        after: the same, after the change.
+    """
+    old, new = (_metric_names(event_type, schema) for schema in (before, after))
+    return MetricChanges([name for name in new if name not in old], [name for name in old if name not in new])
 
 
 def with_automatic(schemas: Mapping[str, Any]) -> tuple[Catalog, list[str]]:
@@ -48,9 +67,17 @@ def with_automatic(schemas: Mapping[str, Any]) -> tuple[Catalog, list[str]]:
     return (Catalog((*BUILT_IN.metrics, *found)) if found else BUILT_IN), problems
 
 
+def _metric_names(event_type: str, schema: Any) -> list[str]:
+    return [_metric_name(event_type, name) for name in _numeric_properties(schema) if _is_nameable(name)]
+
+
+def _metric_name(event_type: str, name: str) -> str:
+    return f"{PREFIX}.{event_type}.{name}"
+
+
 def _metric(event_type: str, name: str) -> Metric:
     return Metric(
-        name=f"{PREFIX}.{event_type}.{name}",
+        name=_metric_name(event_type, name),
         description=f"{name} of the custom event {_in_one_line(event_type)}.",
         unit="1",
         event_types=(event_type,),

@@ -26,6 +26,7 @@ _ACTIVE = (
     "SELECT name, version, schema FROM custom_event_definitions WHERE is_active ORDER BY created_at, name"
 )
 _COLUMNS = "name, version, is_active, display_name, description, schema, created_at, updated_at"
+_ACTIVE_SCHEMA = "SELECT schema FROM custom_event_definitions WHERE name = %s AND is_active"
 _LIST = f"SELECT {_COLUMNS} FROM custom_event_definitions ORDER BY name"  # noqa: S608 - constants only
 _GET = f"SELECT {_COLUMNS} FROM custom_event_definitions WHERE name = %s"  # noqa: S608 - constants only
 _VERSIONS = """
@@ -104,6 +105,12 @@ def get_definition(connection: Connection, name: str) -> StoredDefinition:
         ConfigurationError: there is none of this name, or there can be none.
     """
     return _one(connection, _GET, (check_name(name),))
+
+
+def active_schema(connection: Connection, name: str) -> Schema | None:
+    """The schema that judges a type's events now, or None."""
+    row = connection.execute(_ACTIVE_SCHEMA, (check_name(name),)).fetchone()
+    return None if row is None else row[0]
 
 
 def list_versions(connection: Connection, name: str) -> list[Version]:

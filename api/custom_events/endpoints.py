@@ -4,6 +4,7 @@ import orjson
 from fastapi import APIRouter, Request, Response
 
 from analytics_pipeline.events.misspelt import misspelt_keywords
+from analytics_pipeline.rollups.automatic import metric_changes
 from api.access import READ_PART, WRITE_PART
 from api.audit import SUBJECT
 from api.custom_events import schemas
@@ -114,21 +115,22 @@ async def patch_custom_event(name: str, request: Request, services: ServicesDepe
     """Another schema is a new version, by which every process judges from its next batch on; other texts are not.
 
     Say what you change by `If-Match` or `version`, so that nobody's change is lost. The answer to a schema says what it
-    would have refused of the newest stored events; `/compatibility` says it beforehand.
+    would have refused of the newest stored events (`/compatibility` says it beforehand), and which metrics come and go.
     """
     change = schemas.read_change(await request.body())
     expected = read_if_match(request.headers.getlist("if-match"), version=change.version)
     if not expected.is_said:
         raise precondition_required()
     request.scope[SUBJECT] = known = name_to_change(name, request)
-    refused = None
+    refused = metrics = None
     if change.schema is not None:
         # Before the change, and not under its lock: where no report can be made nothing is changed, and nobody waits.
         present = await find_definition(services.database, known, expected)
         refused = await survey(services, known, present.version + 1, change.schema, last=USUAL_EVENTS)
+        metrics = _metric_changes(present, change.schema)
     changed = await change_definition(services.database, known, change, expected)
     warnings = [] if change.schema is None else misspelt_keywords(change.schema)
-    return _answer(changed, 200, would_have_refused=refused, warnings=warnings)
+    return _answer(changed, 200, would_have_refused=refused, warnings=warnings, metrics=metrics)
 
 
 @router.delete(
@@ -183,6 +185,11 @@ async def _set_active(name: str, request: Request, services: Services, is_active
     expected = read_if_match(request.headers.getlist("if-match"))
     change = schemas.Change(is_active=is_active)
     return _answer(await change_definition(services.database, known, change, expected), 200)
+
+
+def _metric_changes(present: StoredDefinition, schema: str) -> dict[str, list[str]]:
+    schemas = (orjson.loads(present.schema), orjson.loads(schema)) if present.is_active else (None, None)
+    return metric_changes(present.name, *schemas)._asdict()
 
 
 def _answer(stored: StoredDefinition, status: int, **more: object) -> Response:

@@ -180,12 +180,22 @@ class CompatibilityAnswer(SurveyAnswer):
     warnings: list[str] = WARNINGS
 
 
+class MetricChangesAnswer(BaseModel):
+    """Automatic metrics that come and go."""
+
+    added: list[str] = Field(examples=[["custom.custom.trading.signal.signal_strength"]])
+    removed: list[str] = Field(examples=[[]])
+
+
 class ChangeAnswer(MadeAnswer):
     """The definition as it is now."""
 
     would_have_refused: SurveyAnswer | None = Field(
         description="What the new schema would have done to the newest "
         f"{USUAL_EVENTS:,} stored events of the type; it is in force all the same. Null: no schema was given."
+    )
+    metrics: MetricChangesAnswer | None = Field(
+        description="Metrics of numeric properties that come and go with the new schema; null: no schema was given."
     )
 
 

@@ -29,7 +29,14 @@ from b25_client.dead_letters import (
     Replayed,
     WholeDeadLetter,
 )
-from b25_client.definitions import Compatibility, Definition, DefinitionVersion, Refusal, Trial
+from b25_client.definitions import (
+    Compatibility,
+    Definition,
+    DefinitionVersion,
+    MetricChanges,
+    Refusal,
+    Trial,
+)
 from b25_client.discovery import CatalogMetric, ErrorBound
 from b25_client.errors import (
     ApiError,
@@ -54,7 +61,7 @@ from b25_client.errors import (
     UnexpectedAnswer,
     Unreachable,
 )
-from b25_client.events import Event
+from b25_client.events import Event, make_event
 from b25_client.filters import Filter
 from b25_client.interface import EventProducer
 from b25_client.landings import Landing, LandingException
@@ -115,6 +122,7 @@ __all__ = [
     "LandingException",
     "LedgerCheck",
     "LedgerLine",
+    "MetricChanges",
     "MetricQuery",
     "Metrics",
     "MetricsMessage",
@@ -147,4 +155,5 @@ __all__ = [
     "UnexpectedAnswer",
     "Unreachable",
     "WholeDeadLetter",
+    "make_event",
 ]

@@ -53,6 +53,14 @@ class Compatibility:
 
 
 @dataclass(frozen=True, slots=True)
+class MetricChanges:
+    """Names of the automatic metrics that come and go with another schema."""
+
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Definition:
     """A custom event type.
 
@@ -64,6 +72,7 @@ class Definition:
             lists, which do not tell it.
         would_have_refused: after a change of the schema, what it would have done to the 10,000 newest stored events.
         warnings: after a definition was made or changed, keywords of its schema that look like typing errors.
+        metrics: after a change of the schema, which metrics of numeric properties come and go.
     """
 
     id: UUID
@@ -78,6 +87,7 @@ class Definition:
     etag: str | None = None
     would_have_refused: Compatibility | None = None
     warnings: tuple[str, ...] = ()
+    metrics: MetricChanges | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +241,15 @@ def _read_change(answer: Answer) -> Definition:
     content = answer.json()
     report = content.get("would_have_refused")
     refused = None if report is None else _compatibility(report)
-    return read_record(Definition, content, etag=answer.headers.get("etag"), would_have_refused=refused)
+    told = content.get("metrics")
+    metrics = None if told is None else MetricChanges(tuple(told["added"]), tuple(told["removed"]))
+    return read_record(
+        Definition,
+        content,
+        etag=answer.headers.get("etag"),
+        would_have_refused=refused,
+        metrics=metrics,
+    )
 
 
 def _read_list(answer: Answer) -> Page[Definition]:

@@ -62,11 +62,11 @@ def make_event(
         raise InvalidEvent("event_type: it is empty")
     _check_text("user_id", user_id)
     _check_text("session_id", session_id)
-    if timestamp is None:
-        timestamp = datetime.now(UTC)
-    elif timestamp.tzinfo is None:
-        raise InvalidEvent("timestamp: it has no zone; use datetime.now(UTC)")
-    timestamp = timestamp.astimezone(UTC)
+    if properties is not None and not isinstance(properties, Mapping):
+        raise InvalidEvent("properties: it must be a mapping of names to values")
+    if id is not None and not isinstance(id, UUID):
+        raise InvalidEvent("id: it must be a UUID; make one of text by UUID(text)")
+    timestamp = _in_utc(timestamp)
     identity = id if id is not None else uuid7(timestamp)
     fields: dict[str, Any] = {
         "event_type": event_type,
@@ -104,6 +104,21 @@ def _check_text(name: str, value: object) -> None:
         raise InvalidEvent(f"{name}: it must be a string")
     if len(value) > MAX_TEXT:
         raise InvalidEvent(f"{name}: it has more than {MAX_TEXT} characters")
+
+
+def _in_utc(timestamp: datetime | None) -> datetime:
+    if timestamp is None:
+        return datetime.now(UTC)
+    if not isinstance(timestamp, datetime):
+        raise InvalidEvent(
+            "timestamp: it must be a datetime; make one of text by datetime.fromisoformat(text)"
+        )
+    if timestamp.utcoffset() is None:
+        raise InvalidEvent("timestamp: it has no zone; use datetime.now(UTC)")
+    try:
+        return timestamp.astimezone(UTC)
+    except OverflowError:
+        raise InvalidEvent("timestamp: it is before the year 1 or after 9999 in UTC") from None
 
 
 def _format_time(at: datetime) -> str:

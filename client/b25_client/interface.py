@@ -65,8 +65,17 @@ class EventProducer(ABC):
     ) -> UUID:
         """Queue one event and return its id; the result comes later, to `on_result` and `report`.
 
+        Args:
+            event_type: 1 to 255 characters.
+            properties: what JSON can say; UUIDs and times with a zone become text.
+            user_id: at most 255 characters.
+            session_id: at most 255 characters.
+            timestamp: when it happened, with a zone; now if absent.
+            id: a UUIDv7 of `timestamp` if absent. An event of the same id and timestamp as before counts once.
+
         Raises:
-            InvalidEvent: it breaks the contract.
+            InvalidEvent: it breaks the contract in a way that is certain here. Nothing was queued, and there is no
+                result.
             BufferFull: no room in time.
             Closed, Forked, ProducerFailed: this producer cannot send any more.
         """
@@ -84,7 +93,7 @@ class EventProducer(ABC):
 
     @abstractmethod
     def send_event(self, event: Event) -> None:
-        """Queue an event made before, for example one whose result was `undelivered`.
+        """Queue an event made before by `make_event`, or one whose result was `undelivered`.
 
         Raises:
             As `send`.

@@ -1,15 +1,15 @@
 """`KafkaProducer`: the same over Kafka. Needs confluent-kafka.
 
-Belongs here: librdkafka's producer behind the interface. Does not belong here: what an event is (`events`).
+Belongs here: librdkafka's producer behind the interface. Does not belong here: what an event is (`events`), what
+librdkafka logs (`kafka_log`).
 
 librdkafka batches, lingers and sends again by itself; with idempotence on, in order and without doubling. A result
 says whether Kafka has the message; what becomes of it after that, the service's dead letters and statistics tell.
 """
 
-import logging
 import threading
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Mapping
 from datetime import datetime
 from functools import partial
@@ -22,6 +22,7 @@ from confluent_kafka import Producer as LibrdkafkaProducer
 from b25_client.errors import BufferFull, InvalidEvent
 from b25_client.events import Event, make_event
 from b25_client.interface import EventProducer, OnResult, check_name
+from b25_client.kafka_log import LibrdkafkaLog
 from b25_client.results import Result, Status
 
 SETTINGS: Mapping[str, Any] = {
@@ -35,9 +36,13 @@ SETTINGS: Mapping[str, Any] = {
 """What we advise; `options` wins over them, except `enable.idempotence`."""
 
 HEADER = "client_id"
-_log = logging.getLogger("b25_client.kafka")
 _POLL = 0.1
 _TOO_LARGE = KafkaError.MSG_SIZE_TOO_LARGE
+_NO_TOPIC = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC)
+_PROPAGATION_MS = 5_000
+"""How long a topic may be unknown before that is believed; librdkafka's own 30 s are for clusters that have just made
+it."""
+_DELIVERY_TIMEOUTS = ("delivery.timeout.ms", "message.timeout.ms")
 
 
 class KafkaProducer(EventProducer):
@@ -72,12 +77,20 @@ class KafkaProducer(EventProducer):
         self._max_block = max_block
         own = {"client.id": client_id} if client_id is not None else {}
         self._client = LibrdkafkaProducer(
-            {**SETTINGS, **own, **(options or {}), "bootstrap.servers": servers, "enable.idempotence": True},
-            logger=_log,
+            {
+                **_settings(options or {}),
+                **own,
+                **(options or {}),
+                "bootstrap.servers": servers,
+                "enable.idempotence": True,
+            },
+            logger=LibrdkafkaLog(),
         )
         self._number = 0
         self._open: OrderedDict[int, None] = OrderedDict()
         """Numbers of the events without a result, oldest first."""
+        self._refused: deque[tuple[int, Result]] = deque()
+        """Results of what was not queued; told by the thread, as all are."""
         self._ending = threading.Event()
         super().__init__(on_result)
         self._thread = threading.Thread(target=self._run, name="b25-client-kafka", daemon=True)
@@ -96,6 +109,8 @@ class KafkaProducer(EventProducer):
     ) -> UUID:
         """As `EventProducer.send`; events of one `key` stay in order."""
         self._check()
+        if key is not None and not isinstance(key, str):
+            raise InvalidEvent("key: it must be a string")
         event = make_event(
             event_type, properties, user_id=user_id, session_id=session_id, timestamp=timestamp, id=id
         )
@@ -106,7 +121,7 @@ class KafkaProducer(EventProducer):
         """Queue an event; see `EventProducer.send_event`.
 
         Args:
-            event: made by `make_event`.
+            event: made by `make_event`, or that of a `Result`.
             key: events of one key stay in order; without one they are spread over the partitions.
         """
         self._check()
@@ -129,6 +144,10 @@ class KafkaProducer(EventProducer):
                     self._take_back(number)
                     raise BufferFull("librdkafka's queue is full: Kafka is slower than the sender") from None
             except KafkaException as error:
+                if isinstance(error.args[0], KafkaError) and error.args[0].code() in _NO_TOPIC:
+                    # Known by now, so librdkafka does not even queue it.
+                    self._refused.append((number, self._undelivered(event, error.args[0])))
+                    return
                 self._take_back(number)
                 raise InvalidEvent(f"Kafka's client refuses the message ({_name(error.args[0])})") from None
             else:
@@ -160,6 +179,8 @@ class KafkaProducer(EventProducer):
         try:
             while not self._ending.is_set():
                 self._client.poll(_POLL)
+                for _ in range(len(self._refused)):  # those of now: the callback may send again
+                    self._finish(*self._refused.popleft())
         except BaseException as error:
             self._die(error)
             raise
@@ -182,11 +203,29 @@ class KafkaProducer(EventProducer):
         elif error.code() in (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT):
             result = Result(event, Status.UNDELIVERED, "closed", "the producer was closed")
         else:
-            result = Result(event, Status.UNDELIVERED, "delivery_timeout", f"{error.name()}: {error.str()}")
+            result = self._undelivered(event, error)
+        self._finish(number, result)
+
+    def _undelivered(self, event: Event, error: KafkaError) -> Result:
+        reason = "unknown_topic" if error.code() in _NO_TOPIC else "delivery_timeout"
+        detail = f"topic {self._topic}: {error.name()}: {error.str()}"
+        return Result(event, Status.UNDELIVERED, reason, detail)
+
+    def _finish(self, number: int, result: Result) -> None:
         self._settle([result])
         with self._changed:
             del self._open[number]
             self._changed.notify_all()
+
+
+def _settings(options: Mapping[str, Any]) -> dict[str, Any]:
+    """What we advise, and an unknown topic noticed before the events run out of time, which would hide it."""
+    timeout = next((int(options[name]) for name in _DELIVERY_TIMEOUTS if name in options), None)
+    wait = _PROPAGATION_MS if not timeout else min(_PROPAGATION_MS, timeout // 2)
+    advised = {**SETTINGS, "topic.metadata.propagation.max.ms": wait}
+    if timeout is not None:
+        del advised["delivery.timeout.ms"]  # it has two names, and may be given once
+    return advised
 
 
 def _name(error: object) -> str:

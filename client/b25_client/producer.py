@@ -24,6 +24,9 @@ from b25_client.rest import Answer, Rest
 from b25_client.results import Result, Status
 
 _STOP_MARGIN = 1.0
+_SHORTEST_ATTEMPT = 0.2
+"""Seconds that a request may take however little time is left: events that run out of time one after the other must
+not become requests one after the other."""
 
 
 @dataclass(slots=True)
@@ -41,14 +44,15 @@ class Producer(EventProducer):
         client_id: name of this producer in the service's source statistics.
         on_result: called for every event with what became of it, by the background thread: keep it short. If it
             raises, the producer stops taking events and says so.
-        linger: seconds that an event may wait for others to travel with.
+        linger: seconds that an event may wait for others to travel with; at most half of `delivery_timeout`.
         batch_events: most events in a request.
         batch_bytes: most bytes in a request.
         buffer_events: most events without a result; `send` waits when there are so many.
         buffer_bytes: most bytes of them.
         max_block: seconds that `send` waits for room, then it raises BufferFull; 0 never waits.
         request_timeout: seconds for one request.
-        delivery_timeout: seconds from `send` until an event that cannot be delivered is `undelivered`.
+        delivery_timeout: seconds from `send` until an event that cannot be delivered is `undelivered`, however long
+            the service asked to wait.
         gzip: compress requests; worth it over a slow network, not on one machine.
         api_key: of the service, where it asks for one, else the environment variable ANALYTICS_API_KEY; needs the
             scope `write`.
@@ -86,11 +90,10 @@ class Producer(EventProducer):
         self._rest = Rest(
             url,
             headers={**own_headers, **(headers or {})},
-            timeout=request_timeout,
             use_gzip=gzip,
             transport=transport,
         )
-        self._linger = linger
+        self._linger = min(linger, delivery_timeout / 2)
         self._batch_events = max(1, batch_events)
         self._batch_bytes = batch_bytes
         self._buffer_events = max(1, buffer_events)
@@ -99,6 +102,10 @@ class Producer(EventProducer):
         self._request_timeout = request_timeout
         self._delivery_timeout = delivery_timeout
         self._random = random
+        self._not_before = 0.0
+        """When the service, which asked to wait, may be asked again."""
+        self._trouble = ""
+        """Why the last attempt failed, for events whose turn does not come."""
         self._queue: deque[_Queued] = deque()
         self._bytes = 0
         self._completed = 0
@@ -201,11 +208,10 @@ class Producer(EventProducer):
         """Send until every event has a result; in halves where the whole is too large."""
         parts = deque([batch])
         while parts:
-            part = parts.popleft()
-            attempt = 0
-            while part:
+            part, attempt, pause = parts.popleft(), 0, 0.0
+            while part := self._when_due(part, pause):
                 attempt += 1
-                answer = self._post(part)
+                answer = self._post(part, is_repeated=attempt > 1)
                 part = self._take(part, answer)
                 if answer.is_too_large and part:
                     if len(part) == 1:
@@ -215,15 +221,38 @@ class Producer(EventProducer):
                         middle = len(part) // 2
                         parts.extendleft([part[middle:], part[:middle]])
                     break
-                part = self._keep_trying(part, answer.trouble)
-                if part and not self._wait(wait_before(attempt, answer.wait, self._random)):
-                    self._give_up(part, "closed", f"the producer was closed; {answer.trouble}")
-                    break
+                pause = wait_before(attempt, answer.wait, self._random)
+                self._not_before = 0.0 if answer.wait is None else time.monotonic() + pause
+                self._trouble = answer.trouble if part else ""
 
-    def _post(self, part: Sequence[_Queued]) -> Answer:
+    def _when_due(self, part: list[_Queued], pause: float) -> list[_Queued]:
+        """Wait for the next attempt, and give up what runs out of time meanwhile; the rest, oldest first."""
+        due = max(time.monotonic() + pause, self._not_before)
+        while part:
+            now = time.monotonic()
+            oldest = now - self._delivery_timeout
+            if part[0].at <= oldest:
+                late = [queued for queued in part if queued.at <= oldest]
+                detail = self._trouble or "its turn did not come in time"
+                self._give_up(late, "delivery_timeout", detail)
+                part = part[len(late) :]
+            elif due <= now:
+                return part
+            elif not self._wait(min(due - now, part[0].at - oldest)):
+                self._give_up(part, "closed", f"the producer was closed; {self._trouble}")
+                return []
+        return []
+
+    def _post(self, part: Sequence[_Queued], *, is_repeated: bool) -> Answer:
+        """Send once, for as long as the oldest event may still take."""
         for queued in part:
             queued.attempts += 1
-        return self._rest.post([queued.event for queued in part])
+        if is_repeated:
+            with self._changed:
+                self._report.retries += 1
+        left = part[0].at + self._delivery_timeout - time.monotonic()
+        timeout = min(self._request_timeout, max(left, _SHORTEST_ATTEMPT))
+        return self._rest.post([queued.event for queued in part], timeout)
 
     def _take(self, part: list[_Queued], answer: Answer) -> list[_Queued]:
         """Settle what has a verdict; the rest."""
@@ -244,18 +273,6 @@ class Producer(EventProducer):
                     )
                 )
         self._settle(results)
-        return left
-
-    def _keep_trying(self, part: list[_Queued], trouble: str) -> list[_Queued]:
-        """Give up what has waited too long; the rest is tried again."""
-        if not part:
-            return []
-        oldest = time.monotonic() - self._delivery_timeout
-        self._give_up([queued for queued in part if queued.at < oldest], "delivery_timeout", trouble)
-        left = [queued for queued in part if queued.at >= oldest]
-        if left:
-            with self._changed:
-                self._report.retries += 1
         return left
 
     def _wait(self, seconds: float) -> bool:

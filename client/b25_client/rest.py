@@ -66,7 +66,6 @@ class Rest:
         url: str,
         *,
         headers: Mapping[str, str],
-        timeout: float,
         use_gzip: bool,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
@@ -81,19 +80,23 @@ class Rest:
                 "Prefer": "return=minimal",
                 **headers,
             },
-            timeout=timeout,
             transport=transport,
             follow_redirects=False,
         )
 
-    def post(self, events: Sequence[Event]) -> Answer:
-        """Send events once. Never raises for what a network or a service can do."""
+    def post(self, events: Sequence[Event], timeout: float) -> Answer:
+        """Send events once. Never raises for what a network or a service can do.
+
+        Args:
+            events: at least one.
+            timeout: seconds to connect, and to wait for the answer.
+        """
         body = b"".join(event.payload + b"\n" for event in events)
         headers = {}
         if self._use_gzip:
             body, headers = gzip.compress(body, compresslevel=1), {"Content-Encoding": "gzip"}
         try:
-            answer = self._client.post(self._url, content=body, headers=headers)
+            answer = self._client.post(self._url, content=body, headers=headers, timeout=timeout)
         except httpx.TransportError as error:  # timeouts, refused and broken connections, broken answers
             return _again(events, trouble=f"no answer ({type(error).__name__})")
         return read_answer(

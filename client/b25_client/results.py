@@ -29,7 +29,8 @@ class Result:
 
     Attributes:
         reason: the reason code of docs/dead-letters.md when the service refused the event, else a word of the
-            client's own: `event_too_large`, `not_authorized`, `request_refused`, `delivery_timeout`, `closed`.
+            client's own: `event_too_large`, `not_authorized`, `request_refused`, `delivery_timeout`, `unknown_topic`,
+            `closed`.
         detail: one sentence for a person; it may name a path within the event, never its data.
         attempts: how often the event was sent.
         landing: token of the request that was accepted: `GET /api/v1/events/landings/{landing}` tells what landing made

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -177,6 +178,22 @@ def test_a_kafka_that_is_away_leaves_nothing_unsaid() -> None:
     assert (result.partition, result.offset) == (None, None)
 
 
+@pytest.mark.parametrize("timeout", [None, "delivery.timeout.ms", "message.timeout.ms"])
+def test_a_topic_that_does_not_exist_is_told_soon_and_by_name(kafka: str, timeout: str | None) -> None:
+    results: list[Result] = []
+    options = {} if timeout is None else {timeout: 4_000}
+    producer = KafkaProducer(kafka, "no.such.topic", on_result=results.append, options=options)
+    began = time.monotonic()
+    producer.send("page.view")
+    producer.flush(20)
+    assert time.monotonic() - began < 15
+    producer.send("page.view")  # now librdkafka knows
+    report = producer.close(20)
+    assert (report.undelivered, report.waiting) == (2, 0)
+    assert report.reasons == {"unknown_topic": 2}
+    assert all("no.such.topic" in result.detail for result in results)
+
+
 def test_a_message_that_kafka_would_not_take_is_refused_at_once(
     kafka: str, topic: Callable[..., str]
 ) -> None:
@@ -190,14 +207,15 @@ def test_a_message_that_kafka_would_not_take_is_refused_at_once(
 def test_the_documented_programs_send_their_events(
     kafka: str, topic: Callable[..., str], database: str
 ) -> None:
-    rest, over_kafka = re.findall(r"```python\n(.*?)```", DOCUMENTATION, re.DOTALL)
+    rest, after_crash, over_kafka = re.findall(r"```python\n(.*?)```", DOCUMENTATION, re.DOTALL)
     name = topic(1)
     with running_api(database) as api:
         done = _run(rest.replace("http://localhost:9097", api.url))
         assert done == "1000 accepted, 0 refused {}\n"
+        assert _run(after_crash.replace("http://localhost:9097", api.url)) == "4 accepted\n"
     _run(over_kafka.replace("localhost:9092", kafka).replace("order.events", name))
     land_all(database)
-    assert rows(database, "SELECT event_type, count(*) FROM events GROUP BY 1") == [("order.placed", 1000)]
+    assert rows(database, "SELECT event_type, count(*) FROM events GROUP BY 1") == [("order.placed", 1003)]
     consumer = Consumer({"bootstrap.servers": kafka, "group.id": "test"})
     assert consumer.get_watermark_offsets(TopicPartition(name, 0), timeout=10) == (0, 1)
     consumer.close()

@@ -17,7 +17,15 @@ from analytics_pipeline.storage import buckets, rollups
 from analytics_pipeline.storage.connection import connect
 from analytics_pipeline.storage.landing import Lander
 from analytics_pipeline.storage.series import Admission
-from b25_client import Conflict, Forbidden, InvalidRequest, MetricQuery, NotFound, TilesQuery
+from b25_client import (
+    Conflict,
+    Forbidden,
+    InvalidRequest,
+    MetricChanges,
+    MetricQuery,
+    NotFound,
+    TilesQuery,
+)
 from tests.integration import rollup_data
 from tests.integration.api_process import Process, started
 from tests.integration.api_support import EVENTS, event, land
@@ -175,6 +183,7 @@ def test_a_schema_and_an_event_are_tried(client: Any, module_database: str) -> N
 
     changed = client.update_custom_event(name, schema=SCHEMA | {"title": "n"}, version=1)
     assert changed.would_have_refused == found
+    assert changed.metrics == MetricChanges((), ())
     assert client.update_custom_event(name, description="x", version=2).would_have_refused is None
 
     with pytest.raises(Conflict) as used:

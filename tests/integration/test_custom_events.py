@@ -139,6 +139,7 @@ def test_a_change_is_made_by_whoever_saw_what_it_changes(api: Api, database: str
     present = changed.json()
     assert present.pop("would_have_refused")["judged"] == 0
     assert (present.pop("warnings"), made.json()["warnings"]) == ([], [])
+    assert present.pop("metrics") is not None
     assert present | {"warnings": []} == made.json() | {
         "schema": TEXT,
         "version": 2,
@@ -452,13 +453,17 @@ def test_a_change_says_what_its_schema_would_have_refused(api: Api, database: st
     tag = define(api, name, TEXT).headers["etag"]
     changed = patch(api, name, {"schema": NUMBER, "description": "x"}, If_Match=tag).json()
     report = changed["would_have_refused"]
+    assert changed["metrics"] == {"added": [f"custom.{name}.x"], "removed": []}
     assert (changed["version"], changed["schema"]) == (2, NUMBER), "it is in force all the same"
     assert (report["judged"], report["refused"], report["is_compatible"]) == (9, 3, False)
     beforehand = api.post(at(name, "compatibility"), {"schema": NUMBER}, expect=200)
     assert report | {"warnings": []} == beforehand
-    fits = patch(api, name, {"schema": {"type": "object"}, "version": 2}).json()["would_have_refused"]
+    other = patch(api, name, {"schema": {"type": "object"}, "version": 2}).json()
+    fits = other["would_have_refused"]
+    assert other["metrics"] == {"added": [], "removed": [f"custom.{name}.x"]}
     assert (fits["judged"], fits["refused"], fits["is_compatible"], fits["is_complete"]) == (9, 0, True, True)
-    assert patch(api, name, {"description": "y"}, If_Match="*").json()["would_have_refused"] is None
+    texts = patch(api, name, {"description": "y"}, If_Match="*").json()
+    assert (texts["would_have_refused"], texts["metrics"]) == (None, None)
     assert "would_have_refused" not in api.get(at(name))
 
 

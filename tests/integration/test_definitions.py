@@ -310,19 +310,33 @@ def test_definitions_are_set_listed_and_shown(run: Run, tmp_path: Path, database
 def test_a_change_says_what_it_would_have_refused(run: Run, tmp_path: Path, database: str) -> None:
     schema = tmp_path / "schema.json"
     schema.write_text(json.dumps(INTEGER))
-    assert run("set", "mine", "--schema", str(schema)) == (0, "version 1 is active\n", "")
+    assert run("set", "mine", "--schema", str(schema)) == (
+        0,
+        "version 1 is active\n",
+        "metrics new: custom.mine.x\n",
+    )
     now = datetime.now(UTC)
     land(database, [stored_event("mine", now, x=1), stored_event("mine", now, x=2)])
     schema.write_text(json.dumps({"properties": {"x": {"maximum": 1}}}))
     assert run("set", "mine", "--schema", str(schema)) == (
         0,
         "version 2 is active\n",
-        "would have refused 1 of the newest 2 stored events\n",
+        "would have refused 1 of the newest 2 stored events\nmetrics gone: custom.mine.x\n",
     )
     answer = json.loads(run("set", "mine", "--schema", str(schema), "--json")[1])
     assert answer["version"] == 2
     assert (answer["would_have_refused"]["judged"], answer["would_have_refused"]["refused"]) == (2, 1)
     assert [kind["keyword"] for kind in answer["would_have_refused"]["kinds"]] == ["maximum"]
+    assert answer["metrics"] == {"added": [], "removed": []}
+    schema.write_text(json.dumps({"properties": {"x": {"type": "number"}, "y": {"type": "integer"}}}))
+    assert run("check", "mine", "--schema", str(schema))[1].endswith(
+        "metrics new: custom.mine.x, custom.mine.y\n"
+    )
+    told = json.loads(run("check", "mine", "--schema", str(schema), "--json")[1])
+    assert told["metrics"] == {"added": ["custom.mine.x", "custom.mine.y"], "removed": []}
+    run("deactivate", "mine")
+    told = json.loads(run("set", "mine", "--schema", str(schema), "--json")[1])
+    assert told["metrics"] == {"added": [], "removed": []}, "it is not active"
 
 
 def test_what_looks_like_a_typing_error_is_told(run: Run, tmp_path: Path) -> None:
@@ -374,15 +388,16 @@ def test_a_definition_is_deleted_unless_it_is_used(run: Run, tmp_path: Path, dat
             "references may only lead inside the schema",
         ),
         (("check", "mine"), '{"properties": {"x": {"type": "secret"}}}', "at #/properties/x/type"),
-        (("check", "mine"), None, "cannot be read"),
+        (("check", "mine"), None, "schema.json cannot be read: No such file or directory"),
+        (("check", "mine"), b"\xff", "schema.json is not text in UTF-8"),
     ],
 )
 def test_mistakes_are_one_sentence(
-    run: Run, tmp_path: Path, arguments: tuple[str, ...], text: str | None, sentence: str
+    run: Run, tmp_path: Path, arguments: tuple[str, ...], text: str | bytes | None, sentence: str
 ) -> None:
     schema = tmp_path / "schema.json"
     if text is not None:
-        schema.write_text(text)
+        schema.write_bytes(text.encode() if isinstance(text, str) else text)
     more = ("--schema", str(schema)) if arguments[0] in {"set", "check"} else ()
     code, out, err = run(*arguments, *more)
     assert (code, out) == (2, "")

@@ -99,6 +99,14 @@ def test_the_readme_example_of_a_producer_sends_an_event(kafka: str) -> None:
     assert json.loads(event.payload)["event_type"] == "order.filled"
 
 
+def test_the_readme_example_of_a_producer_says_when_the_topic_is_wrong(kafka: str) -> None:
+    [program] = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    wrong = program.replace("localhost:9092", kafka).replace("order.events", "orders.events")
+    result = subprocess.run([sys.executable, "-c", wrong], capture_output=True, text=True)
+    assert result.returncode == 1
+    assert "not delivered within 10 s" in result.stderr
+
+
 def _ends(consumer: Consumer, partitions: list[TopicPartition]) -> list[int]:
     try:
         return [consumer.get_watermark_offsets(one, timeout=10)[1] for one in partitions]

@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
 from uuid import UUID
 
 import pytest
@@ -66,6 +67,16 @@ def test_uuids_and_times_in_properties_become_text() -> None:
         ({"event_type": "a", "user_id": 5}, "user_id"),
         ({"event_type": "a", "session_id": "x" * 256}, "session_id"),
         ({"event_type": "a", "timestamp": AT.replace(tzinfo=None)}, "timestamp"),
+        ({"event_type": "a", "timestamp": "2026-05-01T12:00:00Z"}, "timestamp"),
+        ({"event_type": "a", "timestamp": 1.5}, "timestamp"),
+        (
+            {"event_type": "a", "timestamp": datetime.max.replace(tzinfo=timezone(-timedelta(hours=1)))},
+            "timestamp",
+        ),
+        ({"event_type": "a", "id": "01970000-0000-7000-8000-000000000001"}, "id"),
+        ({"event_type": "a", "properties": ["secret"]}, "properties"),
+        ({"event_type": "a", "properties": "secret"}, "properties"),
+        ({"event_type": "a", "properties": {"secret": Decimal("1.5")}}, "properties"),
         ({"event_type": "a", "properties": {"secret": float("nan")}}, "properties"),
         ({"event_type": "a", "properties": {"secret": object()}}, "properties"),
         ({"event_type": "a", "properties": {"secret": "\ud800"}}, "properties"),

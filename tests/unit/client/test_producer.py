@@ -3,13 +3,16 @@
 import gzip
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from uuid import UUID
 
 import httpx
 import pytest
@@ -27,6 +30,7 @@ from b25_client import (
     ProducerFailed,
     Result,
     Status,
+    make_event,
 )
 from tests.waiting import wait_for
 
@@ -263,6 +267,74 @@ def test_what_cannot_be_delivered_in_time_is_said_to_be_undelivered() -> None:
     assert second.ids == [str(event_id)]
 
 
+def test_an_event_waits_for_its_result_no_longer_than_delivery_timeout() -> None:
+    """Behind longer and longer pauses, behind others, and before a service that takes and never answers."""
+    took: dict[UUID, float] = {}
+    began: dict[UUID, float] = {}
+
+    def ended(result: Result) -> None:
+        took[result.id] = time.monotonic() - began[result.id]
+        assert result.reason == "delivery_timeout"
+        assert "no answer" in result.detail
+
+    with socket.create_server(("127.0.0.1", 0)) as mute, socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        for port in (mute.getsockname()[1], closed.getsockname()[1]):
+            with Producer(
+                f"http://127.0.0.1:{port}", delivery_timeout=1.0, random=lambda: 0.99, on_result=ended
+            ) as producer:
+                for _ in range(3):
+                    event = make_event("page.view")
+                    began[event.id] = time.monotonic()
+                    producer.send_event(event)
+                    wait_for(lambda at=began[event.id]: time.monotonic() > at + 0.3)
+                producer.flush(10)
+    assert len(took) == 6
+    assert all(0.95 < seconds < 1.4 for seconds in took.values()), took
+
+
+def test_lingering_leaves_time_to_deliver() -> None:
+    with producing(Service(), linger=3600.0, delivery_timeout=0.5) as (producer, results):
+        producer.send("page.view")
+        wait_for(lambda: results)
+        assert producer.report().accepted == 1
+
+
+def test_a_service_that_asks_to_wait_longer_is_not_asked_before_and_the_events_are_given_up() -> None:
+    service = Service(busy(429, **{"Retry-After": "3600"}))
+    with producing(service, delivery_timeout=0.3) as (producer, results):
+        producer.send("page.view")
+        wait_for(lambda: service.requests)
+        producer.send("page.view")
+        report = producer.flush(5)
+    assert (report.undelivered, len(service.requests)) == (2, 1)
+    assert [(one.reason, one.attempts) for one in results] == [
+        ("delivery_timeout", 1),
+        ("delivery_timeout", 0),
+    ]
+    assert all("429" in one.detail for one in results)
+
+
+def test_events_that_run_out_of_time_one_by_one_are_not_sent_one_by_one() -> None:
+    allowed: list[float] = []
+
+    def hang(request: httpx.Request) -> httpx.Response:
+        allowed.append(request.extensions["timeout"]["read"])
+        raise httpx.ReadTimeout("slow")
+
+    with Producer(
+        "http://service",
+        transport=httpx.MockTransport(hang),
+        delivery_timeout=0.5,
+        linger=0.0,
+        random=lambda: 0.99,
+    ) as producer:
+        for _ in range(100):
+            producer.send("page.view")
+        producer.flush(10)
+    assert all(0.2 <= seconds <= 0.5 for seconds in allowed)
+
+
 def test_the_buffer_is_bounded() -> None:
     service = Service()
     service.is_open.clear()
@@ -390,7 +462,13 @@ def test_a_callback_may_send_but_not_wait() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"url": "localhost:9097"}, {"client_id": ""}, {"client_id": "ü"}, {"client_id": "x" * 65}]
+    "wrong",
+    [
+        {"url": "localhost:9097"},
+        {"client_id": ""},
+        {"client_id": "ü"},
+        {"client_id": "x" * 65},
+    ],
 )
 def test_what_cannot_be_right_is_said_at_once(wrong: dict) -> None:
     with pytest.raises(ValueError, match=r"^(url|client_id): "):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from analytics_pipeline.events.definitions import check_name
 from analytics_pipeline.rollups import automatic, levels
-from analytics_pipeline.rollups.automatic import with_automatic
+from analytics_pipeline.rollups.automatic import metric_changes, with_automatic
 from analytics_pipeline.rollups.catalog import BUILT_IN, SKIPPED, Aggregation
 from analytics_pipeline.rollups.deltas import compute_deltas
 from analytics_pipeline.rollups.schema import LEVELS
@@ -52,6 +52,18 @@ def test_each_numeric_property_of_a_definition_has_a_metric():
     assert catalog.automatic[0].default_aggregation is Aggregation.AVG
     assert catalog.version != BUILT_IN.version
     assert catalog.metrics[: len(BUILT_IN.metrics)] == BUILT_IN.metrics
+
+
+def test_a_change_says_which_metrics_come_and_go():
+    after = {
+        "properties": {"rank": {"type": "string"}, "strength": {"type": "integer"}, "x": {"type": "number"}}
+    }
+    assert metric_changes("my.signal", SIGNAL, after) == (["custom.my.signal.x"], ["custom.my.signal.rank"])
+    assert metric_changes("my.signal", None, {"properties": {"a.b": {"type": "number"}}}) == ([], [])
+    assert metric_changes("my.signal", SIGNAL, None).removed == [
+        "custom.my.signal.strength",
+        "custom.my.signal.rank",
+    ]
 
 
 @given(
