@@ -33,7 +33,7 @@ def test_a_keyword_that_is_nearly_one_is_told_with_its_place(schema: Any, where:
     "schema",
     [
         *ACCEPTED.values(),
-        dict.fromkeys(KEYWORDS & {"id", "title", "description", "$comment", "deprecated"}, ""),
+        dict.fromkeys(sorted(KEYWORDS & {"id", "title", "description", "$comment", "deprecated"}), ""),
         {"nullable": True, "x-typ": 1, "owner": "team", "discriminator": {}},
         {"properties": {"requird": {}, "typ": {"type": "string"}}, "required": ["requird"]},
         {"default": {"requird": 1}, "examples": [{"typ": 1}], "const": {"enums": 1}, "enum": [{"typ": 1}]},
