@@ -286,7 +286,8 @@ def test_a_file_is_answered_line_by_line(run: Run, tmp_path: Path, monkeypatch: 
     [
         "orders 0", "orders 0 -1", "orders x 1", "orders 0 1 2", f"orders 0 {2**63}", f"orders {2**31} 0", "{",
         '{"topic": "orders", "partition": 0}', '{"topic": "orders", "partition": true, "offset": 1}',
-        '{"id": "no"}', "0197f2f0-6c5c-7d3e-8a4b-1c2d3e4f5a6b yesterday", '{"id": 5}', '{"topic": "a\\u0000", "partition": 0, "offset": 1}',
+        '{"id": "no"}', "0197f2f0-6c5c-7d3e-8a4b-1c2d3e4f5a6b yesterday",
+        '{"id": 5}', '{"topic": "a\\u0000", "partition": 0, "offset": 1}',
         "x" * 70_000, "{" * 70_000, "\udcff 0 0",
     ],
 )  # fmt: skip
