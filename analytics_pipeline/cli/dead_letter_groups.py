@@ -63,7 +63,7 @@ def _lines(counted: "Sequence[Group]", width: int) -> Iterator[Text]:
 
 
 def _looks(group: "Group") -> tuple[str | None, ...]:
-    return group.reason, group.event_type, group.detail
+    return group.reason, group.event_type, group.detail.partition(": ")[0]
 
 
 def _cells(group: "Group") -> dict[str, str]:
@@ -93,21 +93,20 @@ def _words(group: "Group", parts: Sequence[str], alike: "_Alike") -> Iterator[st
     place, _, detail = group.detail.partition(": ")
     name = place.removeprefix("$.")
     culprit = next((part.removeprefix(f"{name}: ") for part in parts if part.startswith(f"{name}: ")), None)
-    # The reason beside it means just that: no need to say it again.
-    is_plain = group.reason in set(Reason) and detail == Reason(group.reason).meaning
-    if not is_plain:
-        yield f"{group.detail} ({culprit})" if culprit else group.detail
-    elif place != "$":
+    if place != "$":
         yield f"{place}: {culprit}" if culprit else place
     if group.producers:
         named = ", ".join(group.producers[:_NAMED])
         yield f"from {named}{' and more' if len(group.producers) > _NAMED else ''}"
-    if not group.shape.startswith("{"):
+    if group.shape.startswith("{"):
+        yield from (part for part in parts if part not in alike.common and _name(part) != name)
+        names = set(map(_name, parts)) | {name}
+        yield from (f"no {other}" for other in alike.names if other not in names)
+    else:
         yield group.shape
-        return
-    yield from (part for part in parts if part not in alike.common and _name(part) != name)
-    names = set(map(_name, parts)) | {name}
-    yield from (f"no {other}" for other in alike.names if other not in names)
+    # Of the newest letter; where the reason beside it means just that, there is no need to say it again.
+    if not (group.reason in set(Reason) and detail == Reason(group.reason).meaning):
+        yield detail
 
 
 class _Alike(NamedTuple):

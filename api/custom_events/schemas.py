@@ -20,7 +20,9 @@ _MOST_NAME = 255
 _MOST_DESCRIPTION = 4_096
 MOST_VERSION = 2**31 - 1
 _DEFINED = frozenset({"name", "display_name", "description", "schema", "is_active"})
-_ANSWERED = frozenset({"id", "version", "created_at", "updated_at", "warnings", "would_have_refused"})
+_ANSWERED = frozenset(
+    {"id", "version", "created_at", "updated_at", "warnings", "would_have_refused", "metrics"}
+)
 """Ignored in a definition, so that what was read, here or from the original service, can be sent."""
 _CHANGED = frozenset({"display_name", "description", "schema", "version"})
 
