@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 import psycopg
 import typer
+from psycopg import abc, adapt
+from psycopg.pq import Format
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -17,11 +19,13 @@ from analytics_pipeline.cli.dead_letter_display import printable
 from analytics_pipeline.cli.options import app, everywhere
 from analytics_pipeline.cli.workers import DATABASE, database, joined
 from analytics_pipeline.errors import ConfigurationError
+from analytics_pipeline.storage.connection import Connection
 
 _SET = "SELECT set_config('statement_timeout', %s, true), set_config('TimeZone', 'UTC', true)"
 _FILE_WIDTH = 10_000
 _FAULTS_OF_STATEMENTS = ("0A", "21", "22", "25", "42", "57014")
 """SQLSTATE classes of a statement that is wrong, writes, or takes too long."""
+_TIMES = ("date", "time", "timetz", "timestamp", "timestamptz")
 
 
 @app.command(rich_help_panel=DATABASE)
@@ -39,6 +43,7 @@ def sql(
     with database(joined(), "sql") as opened:
         opened.rollback()
         opened.read_only = True
+        _load_all_times(opened)
         try:
             opened.execute(_SET, (f"{timeout}s",))
             found = opened.execute(
@@ -59,6 +64,38 @@ def sql(
         _show(names, rows[:limit])
     if len(rows) > limit:
         typer.echo(f"there are more rows than {limit:,}: --limit shows more", err=True)
+
+
+def _load_all_times(opened: Connection) -> None:
+    """What Python has no time for, such as infinity, years after 9999 and 24:00, becomes the text that Postgres has.
+
+    Intervals always do: Python takes an infinite one for nothing, and a month for 30 days.
+    """
+    for name in _TIMES:
+        usual = opened.adapters.get_loader(opened.adapters.types[name].oid, Format.TEXT)
+        assert usual is not None
+        opened.adapters.register_loader(name, _or_text(usual))
+    opened.adapters.register_loader("interval", _Text)
+
+
+class _Text(adapt.Loader):
+    def load(self, data: abc.Buffer) -> str:
+        return bytes(data).decode()
+
+
+def _or_text(usual: type[abc.Loader]) -> type[adapt.Loader]:
+    class OrText(_Text):
+        def __init__(self, oid: int, context: abc.AdaptContext | None = None) -> None:
+            super().__init__(oid, context)
+            self._usual = usual(oid, context)
+
+        def load(self, data: abc.Buffer) -> Any:
+            try:
+                return self._usual.load(data)
+            except psycopg.DataError:
+                return super().load(data)
+
+    return OrText
 
 
 def _show(names: list[str], rows: list[tuple[Any, ...]]) -> None:

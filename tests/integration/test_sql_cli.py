@@ -48,6 +48,26 @@ def test_rows_are_shown_and_the_limit_said(run: Run) -> None:
     assert (code, json.loads(out)) == (0, {"at": "2026-05-15 10:00:00+00:00", "j": {"a": 1}})
 
 
+TIMES = """
+SELECT '-infinity'::timestamptz AS a, 'infinity'::timestamp AS b, 'infinity'::date AS c, '0044-03-15 BC'::date AS d,
+    '24:00'::time AS e, '1 mon'::interval AS f, ARRAY['infinity'::date] AS g, '2026-05-15 12:00+02'::timestamptz AS h
+"""
+
+
+def test_times_that_python_has_not_are_shown_as_postgres_has_them(run: Run) -> None:
+    shown = {
+        "a": "-infinity", "b": "infinity", "c": "infinity", "d": "0044-03-15 BC",
+        "e": "24:00:00", "f": "1 mon", "g": ["infinity"], "h": "2026-05-15 10:00:00+00:00",
+    }  # fmt: skip
+    code, out, _ = run(TIMES, "--json")
+    assert (code, json.loads(out)) == (0, shown)
+    code, out, _ = run(TIMES)
+    assert code == 0
+    assert " ".join(out.splitlines()[1].split()) == (
+        '-infinity infinity infinity 0044-03-15 BC 24:00:00 1 mon ["infinity"] 2026-05-15 10:00:00+00:00'
+    )
+
+
 @pytest.mark.parametrize(
     ("statement", "reason"),
     [
