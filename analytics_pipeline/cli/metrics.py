@@ -19,6 +19,8 @@ from analytics_pipeline.cli.workers import DATABASE, database, joined
 from analytics_pipeline.errors import EnvironmentFault
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from analytics_pipeline.rollups.catalog import Catalog, Metric
     from analytics_pipeline.storage.metric_versions import Version
 
@@ -26,6 +28,7 @@ metrics = typer.Typer(help="The catalog of metrics.", no_args_is_help=True)
 app.add_typer(metrics, name="metrics", rich_help_panel=DATABASE)
 
 _FILE_WIDTH = 200
+_MOST_TYPES = 10_000
 _EPOCH = 1970
 """The year of a metric that has all events there ever were."""
 
@@ -39,7 +42,8 @@ def _group() -> None:
 @everywhere
 def list_(as_json: AsJson = False) -> None:
     """List all metrics, those of custom events too."""
-    catalog, versions = _known()
+    catalog, versions, types = _known()
+    _warn(catalog.metrics, types)
     if as_json:
         typer.echo(json.dumps([_plain(one, versions) for one in catalog.metrics], indent=2, default=str))
         return
@@ -65,11 +69,12 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show one metric: what it says, where it is declared, which versions of it answer for which time."""
-    catalog, versions = _known()
+    catalog, versions, types = _known()
     from analytics_pipeline.storage.backfill import ids_of
 
     [metric_id] = ids_of([name], catalog) or []
     metric = catalog.by_id[metric_id]
+    _warn([metric], types)
     if as_json:
         typer.echo(json.dumps(_plain(metric, versions), indent=2, default=str))
         return
@@ -96,19 +101,34 @@ def docs() -> None:
     typer.echo(page(BUILT_IN), nl=False)
 
 
-def _known() -> "tuple[Catalog, list[Version] | None]":
-    """The catalog, and what the database knows of it: nothing, said on stderr, where it is away."""
+def _known() -> "tuple[Catalog, list[Version] | None, list[str] | None]":
+    """The catalog, and what the database knows: versions, and event types that are defined or came lately.
+
+    None, said on stderr, where it is away.
+    """
     found = joined()
     from analytics_pipeline.rollups.catalog import BUILT_IN
     from analytics_pipeline.storage.definitions import load_catalog
     from analytics_pipeline.storage.metric_versions import versions
+    from analytics_pipeline.storage.overview import event_types
 
     try:
         with database(found, "metrics") as opened:
-            return load_catalog(opened, is_custom_enabled=found.custom_events.enabled), versions(opened)
+            catalog = load_catalog(opened, is_custom_enabled=found.custom_events.enabled)
+            return catalog, versions(opened), event_types(opened, most=_MOST_TYPES)
     except EnvironmentFault as fault:
         typer.echo(f"only what is declared, because the database cannot be asked: {fault}", err=True)
-        return BUILT_IN, None
+        return BUILT_IN, None, None
+
+
+def _warn(looked_at: "Iterable[Metric]", types: list[str] | None) -> None:
+    """Tell on stderr of event types that nobody knows."""
+    from analytics_pipeline.events.judge import BUILT_IN_TYPES
+    from analytics_pipeline.rollups.unfamiliar_types import warnings
+
+    known = {*BUILT_IN_TYPES, *(types or ())}
+    for sentence in warnings(looked_at, known, is_all_known=types is not None):
+        typer.echo(f"warning: {sentence}", err=True)
 
 
 def _of(metric: "Metric", versions: "list[Version] | None") -> "list[Version] | None":

@@ -71,6 +71,20 @@ def test_an_unknown_metric_gets_one_sentence(run: Run, name: str, sentence: str)
     assert sentence in err
 
 
+def test_a_misspelt_event_type_is_told_without_a_database(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from analytics_pipeline.rollups import catalog
+
+    wrong = metric(name="my.fills", event_types=("order.filed", "some.other"))
+    monkeypatch.setattr(catalog, "BUILT_IN", catalog.Catalog((wrong,)))
+    for words in (("show", "my.fills"), ("list",), ("list", "--json")):
+        code, out, err = run(*words)
+        assert (code, "my.fills" in out) == (0, True)
+        assert err.splitlines()[1:] == [
+            f"warning: {wrong.declared_at}: metric 'my.fills': "
+            "order.filed is no built-in or defined type: did you mean order.filled?"
+        ]
+
+
 def test_the_page_is_printed_as_it_is_stored(run: Run) -> None:
     assert run("docs") == (0, page(BUILT_IN), "")
 
