@@ -15,6 +15,7 @@ from pydantic import SecretStr
 from analytics_pipeline.cli import app
 from analytics_pipeline.events.decode import decode_posted
 from analytics_pipeline.events.limits import Limits
+from analytics_pipeline.rollups import catalog
 from analytics_pipeline.settings import ORIGINAL_VARIABLES, PREFIX, Section, Settings, parse_duration
 from documentation import pages, series
 from documentation.markdown import with_region
@@ -101,6 +102,19 @@ def test_every_key_has_its_line_and_its_variable() -> None:
         assert meaning
         assert f"`{PREFIX}{key.replace('.', '__').upper()}`" in variables
     assert all(f"`{name}`" in described[".".join(key)][3] for name, key in ORIGINAL_VARIABLES.items())
+
+
+def test_each_line_of_code_for_a_kind_makes_a_metric() -> None:
+    [block] = re.findall(
+        r"<!-- fields of a metric -->\n```python\n(.*?)```", (ROOT / "docs/metrics.md").read_text(), re.DOTALL
+    )
+    kinds = set()
+    for line in block.splitlines():
+        fields = eval(f"dict({line}\n)", vars(catalog))
+        one = catalog.Metric(name="a.test", description="A test.", unit="1", **fields)
+        assert catalog.Catalog((one,)).resolve("a.test")
+        kinds.add("ratio" if one.ratio else one.kind.value)
+    assert kinds == {"value", "quantile", "distinct", "ends", "ratio"}
 
 
 @each_page
