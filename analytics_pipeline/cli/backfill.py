@@ -116,10 +116,11 @@ def backfill(
 def _range(start: str, end: str | None) -> tuple[datetime, datetime]:
     now = datetime.now(UTC)
     first, last = moment(start, "--from"), min(moment(end, "--to") or now, now)
-    if first >= now:
-        raise ConfigurationError(
-            f"--from {first:%Y-%m-%dT%H:%MZ} lies in the future: nothing has happened there yet"
-        )
+    if first >= now:  # an age of 0 is counted from a moment later than `now`
+        future = "lies in the future: nothing has happened there yet"
+        present = "is now: nothing has happened since; write an earlier one, such as 3h"
+        wrong = future if first > datetime.now(UTC) else present
+        raise ConfigurationError(f"--from {first:%Y-%m-%dT%H:%MZ} {wrong}")
     if first >= last:
         raise ConfigurationError(
             f"--from {first:%Y-%m-%dT%H:%MZ} is not before --to {last:%Y-%m-%dT%H:%MZ}: swap them"

@@ -283,7 +283,7 @@ WRONG = [
     (("--from", "2026-05-15T12:00Z", "--to", "2026-05-15T12:00Z"), "is not before --to 2026-05-15T12:00Z: swap them"),
     (("--from", "2026-05-15T12:00Z", "--to", "2026-05-15T13:00+02:00"), "is not before --to 2026-05-15T11:00Z"),
     (("--from", "2999-01-01T00:00Z"), "lies in the future"),
-    (("--from", "0s"), "lies in the future: nothing has happened there yet"),
+    (("--from", "0s"), "is now: nothing has happened since; write an earlier one, such as 3h"),
     (("--interval", "2h"), "--interval: '2h' is not one of 1m, 5m, 15m, 1h"),
     (("--interval", "1H"), "--interval: '1H' is not one of 1m, 5m, 15m, 1h"),
     (("--interval", ""), "--interval: '' is not one of 1m, 5m, 15m, 1h"),
