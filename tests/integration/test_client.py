@@ -207,7 +207,7 @@ def test_a_message_that_kafka_would_not_take_is_refused_at_once(
 def test_the_documented_programs_send_their_events(
     kafka: str, topic: Callable[..., str], database: str
 ) -> None:
-    rest, after_crash, over_kafka = re.findall(r"```python\n(.*?)```", DOCUMENTATION, re.DOTALL)
+    rest, after_crash, over_kafka, noting = re.findall(r"```python\n(.*?)```", DOCUMENTATION, re.DOTALL)
     name = topic(1)
     with running_api(database) as api:
         done = _run(rest.replace("http://localhost:9097", api.url))
@@ -219,6 +219,7 @@ def test_the_documented_programs_send_their_events(
     consumer = Consumer({"bootstrap.servers": kafka, "group.id": "test"})
     assert consumer.get_watermark_offsets(TopicPartition(name, 0), timeout=10) == (0, 1)
     consumer.close()
+    compile(noting, "producers.md", "exec")
 
 
 def test_the_documented_request_is_answered_as_documented(database: str) -> None:
