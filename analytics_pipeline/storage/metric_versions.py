@@ -64,9 +64,9 @@ _GAPS = "SELECT metric_id, batch_id FROM metric_gaps WHERE hour = %s AND metric_
 _GAP_HOURS = """
 SELECT DISTINCT hour FROM metric_gaps WHERE metric_id = ANY(%s) AND hour >= %s AND hour < %s ORDER BY hour
 """
-_INCOMPLETE = """
-SELECT metric_id FROM metric_versions WHERE superseded_at IS NULL AND available_from > %(hour)s
-UNION SELECT metric_id FROM metric_gaps WHERE hour = %(hour)s
+_COMPLETE = """
+SELECT metric_id FROM metric_versions WHERE superseded_at IS NULL AND available_from <= %(hour)s
+EXCEPT SELECT metric_id FROM metric_gaps WHERE hour = %(hour)s
 """
 _AVAILABLE_FROM = """
 SELECT max(available_from) FROM metric_versions WHERE metric_id = ANY(%s) AND superseded_at IS NULL
@@ -223,9 +223,9 @@ def gap_hours(
 
 
 def complete_in(connection: Connection, metric_ids: Collection[str], hour: datetime) -> list[str]:
-    """Those of these metrics whose numbers of an hour must be right: available by then, and nothing left out."""
-    incomplete = {metric_id for [metric_id] in connection.execute(_INCOMPLETE, {"hour": hour}).fetchall()}
-    return [metric_id for metric_id in metric_ids if metric_id not in incomplete]
+    """Those of these metrics whose numbers of an hour must be right: in force, available by then, nothing left out."""
+    complete = {metric_id for [metric_id] in connection.execute(_COMPLETE, {"hour": hour}).fetchall()}
+    return [metric_id for metric_id in metric_ids if metric_id in complete]
 
 
 def available_from(connection: Connection, metric_ids: Collection[str]) -> datetime | None:

@@ -30,6 +30,8 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 @pytest.fixture
 def definitions(db: Connection) -> dg.Definitions:
+    """With all metrics in force, as an ingest process registers them."""
+    register(db, BUILT_IN.metrics)
     from analytics_pipeline.definitions import definitions
 
     return definitions
@@ -446,7 +448,6 @@ def test_any_number_that_is_not_raws_is_an_error_in_the_range_asked_for(
 def test_a_metric_that_waits_for_a_backfill_is_no_error(db, definitions, instance, now, waiting):
     land(db, trade(now))
     merge(definitions, instance)
-    register(db, BUILT_IN.metrics)
     db.execute("UPDATE metric_versions SET available_from = '-infinity'")
     db.execute("DELETE FROM metric_aggregations WHERE metric_name = 'users.active'")
     db.execute(
@@ -455,6 +456,22 @@ def test_a_metric_that_waits_for_a_backfill_is_no_error(db, definitions, instanc
     db.execute(waiting)
     asked = {"start": f"{now - 4 * HOUR:%Y-%m-%dT%H:%MZ}"}
     assert judged(definitions, instance, asked)["every_metric_equals_raw"].passed
+
+
+def test_a_metric_that_is_declared_and_not_deployed_is_left_out_and_told(db, definitions, instance, now):
+    """Runs import the checkout anew: what was just declared there, nobody has counted yet."""
+    land(db, trade(now))
+    merge(definitions, instance)
+    for table in ("metric_versions", "metric_states", "metric_aggregations"):
+        db.execute(f"DELETE FROM {table} WHERE metric_id = %s", (BUILT_IN.by_name["users.active"].metric_id,))
+    found = judged(definitions, instance, {"start": f"{now - 4 * HOUR:%Y-%m-%dT%H:%MZ}"})[
+        "every_metric_equals_raw"
+    ]
+    assert found.passed
+    assert found.metadata["metrics left out"].value == 1
+    assert found.description == (
+        "Left out, because no ingest process has started with their present definition: users.active."
+    )
 
 
 def test_each_closed_hour_is_the_sample_in_its_turn(db, definitions, instance, now):

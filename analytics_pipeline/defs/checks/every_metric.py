@@ -21,7 +21,7 @@ from analytics_pipeline.storage import books
 from analytics_pipeline.storage.backfill import raw_begin
 from analytics_pipeline.storage.connection import Connection
 from analytics_pipeline.storage.days import compare_day
-from analytics_pipeline.storage.metric_versions import complete_in
+from analytics_pipeline.storage.metric_versions import complete_in, eras
 from analytics_pipeline.storage.recompute import RecomputeResult, recompute_hour
 from analytics_pipeline.storage.spot_check import compare_minutes
 
@@ -29,6 +29,7 @@ MOST_EVENTS = 2_000_000
 """That a sample reads, so that the check costs seconds; a range that is asked for has no limit."""
 _TURN = timedelta(minutes=10)
 _HOUR = timedelta(hours=1)
+_NAMES = 5
 
 
 class Piece(NamedTuple):
@@ -50,7 +51,8 @@ class Piece(NamedTuple):
         "Counts, sums, states and set hash of every metric at all levels, recomputed from raw events: of one closed "
         "hour, each in its turn, or of the range in run config. Of an hour with more than two million events some "
         "minutes, another part each time, and its other levels against all its minutes. 1d of each day of it against "
-        "the 24 hours of the day added up. Metrics that wait for a backfill there are left out. Writes nothing."
+        "the 24 hours of the day added up. Metrics that wait for a backfill there, or that no ingest process "
+        "counts yet, are left out. Writes nothing."
     ),
 )
 def every_metric_equals_raw(
@@ -62,6 +64,7 @@ def every_metric_equals_raw(
         pieces = chosen_pieces(connection, config, pipeline.now())
         for piece in pieces:
             report.add(_compared(connection, pipeline, piece, context.run.run_id))
+        unknown = _not_deployed(connection, pipeline)
         days = sorted({piece.first.replace(hour=0, minute=0) for piece in pieces})
         for day in days:
             report.add(_compared_day(connection, pipeline, day))
@@ -69,7 +72,9 @@ def every_metric_equals_raw(
     return dg.AssetCheckResult(
         passed=all(not count.value for count in counts.values()),
         severity=dg.AssetCheckSeverity.ERROR,
+        description=_left_out(unknown),
         metadata={
+            "metrics left out": len(unknown),
             **report.metadata(*LEVELS),
             **{f"differences at {level}": count for level, count in counts.items()},
             "minutes": sum(int((piece.last - piece.first).total_seconds() // 60) for piece in pieces),
@@ -78,6 +83,20 @@ def every_metric_equals_raw(
             "from": dg.MetadataValue.timestamp(pieces[0].first) if pieces else "no hour is closed yet",
         },
     )
+
+
+def _not_deployed(connection: Connection, pipeline: Pipeline) -> list[str]:
+    """A run imports the checkout anew, so it may know metrics that no ingest process has started with."""
+    catalog = pipeline.catalog(connection)
+    registered = eras(connection, catalog.by_id)
+    return sorted(metric.name for metric in catalog.metrics if metric.metric_id not in registered)
+
+
+def _left_out(names: list[str]) -> str | None:
+    if not names:
+        return None
+    shown = ", ".join(names[:_NAMES]) + (f" and {len(names) - _NAMES} more" if len(names) > _NAMES else "")
+    return f"Left out, because no ingest process has started with their present definition: {shown}."
 
 
 def _compared(connection: Connection, pipeline: Pipeline, piece: Piece, run_id: str) -> RecomputeResult:
