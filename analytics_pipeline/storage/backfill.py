@@ -14,11 +14,14 @@ from typing import Any
 
 from analytics_pipeline.errors import ConfigurationError
 from analytics_pipeline.rollups.catalog import BUILT_IN, REGISTER_ID, Catalog
+from analytics_pipeline.rollups.schema import HOUR_LEVELS
 from analytics_pipeline.storage import metric_versions
 from analytics_pipeline.storage.archived_events import Archives, RawEventsGone, archived_day, kept
 from analytics_pipeline.storage.books import Freshness, freshness, waiting
 from analytics_pipeline.storage.connection import Connection
+from analytics_pipeline.storage.connection import connection as connected
 from analytics_pipeline.storage.days import BackfilledDay
+from analytics_pipeline.storage.empty_hours import EmptyHours
 from analytics_pipeline.storage.recompute import RecomputeResult, recompute_hour
 from analytics_pipeline.storage.recompute_day import recompute_day
 
@@ -34,7 +37,7 @@ WHERE metric_set = %(metrics)s AND hour >= %(first)s AND hour < %(end)s
 ORDER BY hour
 """
 _MARK = """
-INSERT INTO backfill_progress (metric_set, hour, run_id) VALUES (%s, %s, %s)
+INSERT INTO backfill_progress (metric_set, hour, run_id) SELECT %s, unnest(%s::timestamptz[]), %s
 ON CONFLICT (metric_set, hour) DO UPDATE SET run_id = excluded.run_id, done_at = clock_timestamp()
 """
 _FORGET = "DELETE FROM backfill_progress WHERE metric_set = %s AND hour >= %s AND hour < %s"
@@ -62,6 +65,8 @@ PATIENCE = 60.0
 """Seconds that a backfill waits before each hour at most: live work goes first, but does not stop it for ever."""
 _LOOK = 1.0
 _ROUNDS = 2
+_PASSED = 7 * 24
+"""Empty hours that are noted at once."""
 
 
 @dataclass(frozen=True)
@@ -255,7 +260,7 @@ def carry_out(
         conninfo: where the database is.
         planned: what to do.
         run_id: noted in the register, the feed and the progress.
-        before_hour: called before each hour; may wait (`LiveFirst`).
+        before_hour: called before each hour in which there is something; may wait (`LiveFirst`).
         switched: told at the end which names are answered by another version, or from another time on; and from when
             on they answer.
         skipped: told of each hour that is left out.
@@ -313,17 +318,24 @@ def _recompute(
 ) -> Iterator[RecomputeResult]:
     archives = Archives()
     of_days = _by_day(planned.hours)
+    empty = EmptyHours(conninfo, _single(planned), planned.metric_ids)
+    passed: list[datetime] = []
     backfilled: BackfilledDay | None = None
     for hour in to_do:
         day = hour.astimezone(UTC).replace(hour=0)
         is_whole_day = day.date() in planned.whole_days
         if is_whole_day and hour.astimezone(UTC).hour:
             continue  # done with the first hour of its day
+        # What is done once more, because landings have left out some of it, is of no day here.
+        of_day = of_days.get(day, [])
+        is_passed = not is_whole_day and empty.take(hour, is_first_of_day=hour in of_day[:1])
+        if passed and (not is_passed or len(passed) >= _PASSED):
+            _note(conninfo, planned, passed, run_id)
+            passed = []
         hours = [hour + timedelta(hours=number) for number in range(24 if is_whole_day else 1)]
 
         def mark(at: Connection, hours: Sequence[datetime] = hours) -> None:
-            for each in hours:
-                at.execute(_MARK, (planned.metric_set, each, run_id))
+            at.execute(_MARK, (planned.metric_set, list(hours), run_id))
 
         common: dict[str, Any] = {
             "run_id": run_id, "catalog": planned.catalog, "metric_ids": planned.metric_ids, "write": write,
@@ -331,11 +343,13 @@ def _recompute(
         }  # fmt: skip
         if is_whole_day:
             yield recompute_day(conninfo, hour, before_hour=before_hour, **common)
+            continue
+        if is_passed:
+            result = _nothing(hour, is_written=write)
+            passed += [hour] if is_noted else []
         else:
             before_hour()
-            # What is done once more, because landings have left out some of it, is of no day here.
-            of_day = of_days.get(day, [])
-            if hour in of_day[:1]:
+            if of_day and backfilled is None:
                 backfilled = BackfilledDay(
                     conninfo, day, of_day, catalog=planned.catalog, metric_ids=planned.metric_ids
                 )
@@ -345,11 +359,31 @@ def _recompute(
             except RawEventsGone:  # since `plan`, which saw to it that they were there
                 skip(hour)
                 of_days.pop(day, None)
+                backfilled = None
                 continue
-            if backfilled and hour in of_day[-1:]:
-                result = backfilled.completed(result)
-                del of_days[day]
-            yield result
+        if hour in of_day[-1:]:
+            result = replace(backfilled.completed(result), is_empty=False) if backfilled else result
+            backfilled = None
+            del of_days[day]
+        yield result
+    if passed:
+        _note(conninfo, planned, passed, run_id)
+
+
+def _single(planned: Plan) -> list[datetime]:
+    """The hours that are recomputed one by one."""
+    return [hour for hour in planned.hours if hour.astimezone(UTC).date() not in planned.whole_days]
+
+
+def _nothing(hour: datetime, *, is_written: bool) -> RecomputeResult:
+    none = dict.fromkeys(HOUR_LEVELS, 0)
+    return RecomputeResult(hour, 0, 0, none, none, [], is_written=is_written, seconds=0.0, is_empty=True)
+
+
+def _note(conninfo: str, planned: Plan, hours: list[datetime], run_id: str) -> None:
+    """Note hours that were passed, after they were told: interrupted before, it tells them again."""
+    with connected(conninfo, name="recompute", autocommit=True) as opened:
+        opened.execute(_MARK, (planned.metric_set, hours, run_id))
 
 
 def _by_day(hours: Iterable[datetime]) -> dict[datetime, list[datetime]]:

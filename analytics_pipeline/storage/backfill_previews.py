@@ -25,6 +25,8 @@ MOST_CHANGES = 100
 """Rows that a preview keeps of those that differ; who asked for it is told all of them."""
 MOST_PREVIEWS = 50
 """Previews that are listed."""
+_TOLD = 24
+"""Empty hours after which it is noted how far a preview is: each takes less than the note."""
 
 _BEGIN = """
 INSERT INTO backfill_previews (run_id, metrics, first, last, total_hours, backend, backend_start)
@@ -136,9 +138,10 @@ def preview(
         shown_at = "1h" if result.hours == 1 else "1d"
         listed = [one for one in result.differences if one.interval == shown_at]
         changes += [plain(one) for one in listed[: MOST_CHANGES - len(changes)]]
-        connection.execute(
-            _COMPARED, (hours, events, Jsonb(differences), Jsonb(changes, dumps=_dumps), run_id)
-        )
+        if not result.is_empty or hours % _TOLD == 0 or hours == total:
+            connection.execute(
+                _COMPARED, (hours, events, Jsonb(differences), Jsonb(changes, dumps=_dumps), run_id)
+            )
         yield result
     connection.execute(_ENDED, (run_id,))
 

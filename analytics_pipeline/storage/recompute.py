@@ -93,6 +93,7 @@ class RecomputeResult:
             that one.
         hours: how many hours were read; none where a day was compared with its hours.
         seconds: how long it took, waiting for a merge of the hour included.
+        is_empty: nothing was there at all, so nothing was computed (`storage.empty_hours`).
     """
 
     hour: datetime
@@ -105,6 +106,7 @@ class RecomputeResult:
     seconds: float
     unserved: frozenset[str] = frozenset()
     hours: int = 1
+    is_empty: bool = False
 
 
 @dataclass(frozen=True)

@@ -143,6 +143,9 @@ def test_the_retry_of_an_interrupted_backfill_goes_on_where_it_was(db, instance,
     keys = [hour_key(HOUR + timedelta(hours=number)) for number in range(4)]
     tags = {"dagster/asset_partition_range_start": keys[0], "dagster/asset_partition_range_end": keys[-1]}
     job = dg.reconstructable(backfill_job)
+    land(
+        db, batch(5, seed=2, start=HOUR + timedelta(hours=2)), 2
+    )  # hours in which there is nothing are passed
     recomputed = recompute_hour
 
     def until_the_third(conninfo: str, hour: datetime, **options: Any) -> RecomputeResult:

@@ -202,6 +202,33 @@ def test_an_old_ingest_beside_a_new_one(database: str, db: Connection, fleet: Fl
     assert served(database, "1m")[now] == [("new", 4.0)]
 
 
+def test_what_lands_in_an_hour_that_a_backfill_has_passed_is_not_left_out(
+    database: str, db: Connection, fleet: Fleet
+) -> None:
+    """It was empty when it was looked at: what lands then is computed by the new ingest, and noted by the old one."""
+    register(db, OLD)
+    fleet.land(OLD, PAST + timedelta(hours=1))
+    register(db, NEW)
+    following = metric_versions.available_from(db, [AFTER])
+    assert following is not None
+    hours = backfill.whole_hours(PAST, following + timedelta(seconds=1))
+    planned = backfill.plan(db, hours, catalog=NEW, metric_ids=[AFTER])
+    done = []
+    for result in backfill.carry_out(db, database, planned, run_id="b", before_hour=lambda: None):
+        if not done:
+            assert (result.hour, result.is_empty) == (PAST, True)
+            fleet.land(NEW, PAST)
+            fleet.land(OLD, PAST)
+            assert (AFTER, PAST) in gaps(database)
+        done.append(result.hour)
+    assert done == [*hours, PAST]
+    assert {at: served(database)[at] for at in hours[:2]} == {
+        PAST: [("new", 4.0)],
+        hours[1]: [("new", 2.0)],
+    }
+    assert all(metric_id != AFTER for metric_id, _ in gaps(database))
+
+
 def test_late_events_of_a_day_whose_start_an_earlier_definition_answers(
     database: str, db: Connection, fleet: Fleet
 ) -> None:

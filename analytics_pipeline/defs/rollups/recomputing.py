@@ -57,9 +57,9 @@ class Progress:
         """Of the hours, rounded down."""
         return 100 * self.done // max(1, self.total)
 
-    def left(self, now: float, done_before: int) -> timedelta:
-        """How long the rest will take, if it goes on like this."""
-        each = (now - self.began) / max(1, self.done - done_before)
+    def left(self, now: float, not_counted: int) -> timedelta:
+        """How long the rest will take, if it goes on like this; done before, or passed because empty, says nothing."""
+        each = (now - self.began) / max(1, self.done - not_counted)
         return timedelta(seconds=round(each * (self.total - self.done)))
 
 
@@ -76,14 +76,19 @@ def recomputed(
     with not_retried(), pipeline.connection("recompute-watch") as connection:
         planned = _plan(context, pipeline, connection, asked)
         progress = Progress(planned.done + len(planned.hours), planned.done, time.monotonic())
+        empty = 0
         for result in _results(context, pipeline, connection, planned, asked):
             progress.done = min(progress.total, progress.done + result.hours)
-            left = progress.left(time.monotonic(), planned.done)
-            context.log.info(
-                f"{verb} {result.hour:%Y-%m-%dT%H:00Z}: {result.events:,} events, {len(result.differences):,} "
-                f"differences, {result.seconds:.1f} s ({progress.done:,} of {progress.total:,} hours, {left} left)"
-            )
+            empty += result.is_empty
+            if not result.is_empty:
+                left = progress.left(time.monotonic(), planned.done + empty)
+                context.log.info(
+                    f"{verb} {result.hour:%Y-%m-%dT%H:00Z}: {result.events:,} events, {len(result.differences):,} "
+                    f"differences, {result.seconds:.1f} s ({progress.done:,} of {progress.total:,} hours, {left} left)"
+                )
             yield result, progress
+        if empty:
+            context.log.info(f"in {empty:,} hours there was nothing, so they were passed")
 
 
 def _plan(
