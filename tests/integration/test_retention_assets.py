@@ -58,8 +58,10 @@ def run(db: Connection) -> Iterator[object]:
                 asset_selection=[dg.AssetKey(asset)],
             )
             assert done.success
-            [event] = done.get_asset_materialization_events()
-            return {key: value.value for key, value in event.materialization.metadata.items()}
+            made, seen = done.get_asset_materialization_events(), done.get_asset_observation_events()
+            assert (len(made), len(seen)) == ((0, 1) if config == DRY else (1, 0))
+            found = made[0].materialization if made else seen[0].asset_observation_data.asset_observation
+            return {key: value.value for key, value in found.metadata.items()}
 
         yield execute
 
@@ -90,6 +92,22 @@ def test_a_dry_run_lists_what_the_next_run_does_and_changes_nothing(db, run, tmp
     assert run("expired_rows")["ledger lines"] == 2
     assert db.execute("SELECT count(*) FROM ingest_batches").fetchone() == (1,)
     assert not [check.name for check in verify(db) if check.broken]
+
+
+def test_a_dry_run_of_both_tells_of_both_in_their_order(db):
+    from analytics_pipeline.definitions import definitions
+
+    names = ["expired_partitions", "expired_rows"]
+    with dg.DagsterInstance.ephemeral() as instance:
+        done = definitions.resolve_job_def("maintenance").execute_in_process(
+            instance=instance,
+            run_config={"ops": dict.fromkeys(names, DRY)},
+            asset_selection=[dg.AssetKey(name) for name in names],
+        )
+    assert done.success
+    assert not done.get_asset_materialization_events()
+    told = [event.asset_key for event in done.get_asset_observation_events()]
+    assert told == [dg.AssetKey(name) for name in names]
 
 
 def test_cleanup_enabled_keeps_rows_too(db, run, monkeypatch):

@@ -3,9 +3,11 @@
 Belongs here: their thin bodies. Does not belong here: which partitions go (`retention`), and how (`storage`).
 """
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import dagster as dg
+from pydantic import Field
 
 from analytics_pipeline.defs.conventions import MAINTENANCE, OWNERS, RETENTION_POOL, RETRY
 from analytics_pipeline.defs.events.assets import EVENTS
@@ -96,11 +98,14 @@ def retired_metrics(pipeline: Pipeline) -> dg.MaterializeResult[None]:
     return dg.MaterializeResult(metadata={"retired": len(retired), "metrics": table(rows)})
 
 
+_FIRST = {"dagster/priority": "1"}
+"""Before rows, in a run of both. No dependency: a dry run materializes nothing, so what depends would be skipped."""
+
+
 class RetentionRun(dg.Config):
     """What a person may ask of a run."""
 
-    dry_run: bool = False
-    """List what would go, and change nothing."""
+    dry_run: bool = Field(default=False, description="List what would go, and change nothing.")
 
 
 @dg.asset(
@@ -115,21 +120,39 @@ class RetentionRun(dg.Config):
     kinds={"postgres", "parquet"},
     pool=RETENTION_POOL,
     retry_policy=RETRY,
+    output_required=False,
+    op_tags=_FIRST,
 )
 def expired_partitions(
     context: dg.AssetExecutionContext, config: RetentionRun, pipeline: Pipeline
-) -> dg.MaterializeResult[None]:
+) -> Iterator[dg.MaterializeResult[None]]:
     """Carry out retention, unless `cleanup_enabled` is off."""
     retention = pipeline.settings.analytics.retention
     if not retention.cleanup_enabled and not config.dry_run:
-        return dg.MaterializeResult(metadata={"skipped": "analytics.retention.cleanup_enabled is false"})
+        yield dg.MaterializeResult(metadata=_OFF)
+        return
     with not_retried(), pipeline.connection("retention") as connection:
         if config.dry_run:
-            return dg.MaterializeResult(metadata=_told(preview(connection, retention, now=pipeline.now())))
+            _show(context, _told(preview(connection, retention, now=pipeline.now())))
+            return
         write_policies(connection, retention)
         archive = Archive(retention.archive_uri, pipeline.conninfo) if retention.archive_uri else None
         outcomes = remove_expired(connection, now=pipeline.now(), run_id=context.run.run_id, archive=archive)
-    return dg.MaterializeResult(metadata=_told(outcomes))
+    yield dg.MaterializeResult(metadata=_told(outcomes))
+
+
+_OFF = {"skipped": "analytics.retention.cleanup_enabled is false"}
+
+
+def _show(context: dg.AssetExecutionContext, metadata: Mapping[str, Any]) -> None:
+    """What a dry run found: an observation, because nothing was maintained."""
+    context.log_event(
+        dg.AssetObservation(
+            context.asset_key,
+            description="What would go; nothing was changed. To carry it out, launch the same without dry_run.",
+            metadata=metadata,
+        )
+    )
 
 
 def _told(outcomes: list[Outcome]) -> dict[str, dg.MetadataValue[Any] | int]:
@@ -155,13 +178,17 @@ def _told(outcomes: list[Outcome]) -> dict[str, dg.MetadataValue[Any] | int]:
     kinds={"postgres"},
     pool=RETENTION_POOL,
     retry_policy=RETRY,
-    deps=[expired_partitions],
+    deps=[EVENTS],
+    output_required=False,
 )
-def expired_rows(config: RetentionRun, pipeline: Pipeline) -> dg.MaterializeResult[None]:
+def expired_rows(
+    context: dg.AssetExecutionContext, config: RetentionRun, pipeline: Pipeline
+) -> Iterator[dg.MaterializeResult[None]]:
     """Keep tables that have no partitions from growing for ever, unless `cleanup_enabled` is off."""
     retention = pipeline.settings.analytics.retention
     if not retention.cleanup_enabled and not config.dry_run:
-        return dg.MaterializeResult(metadata={"skipped": "analytics.retention.cleanup_enabled is false"})
+        yield dg.MaterializeResult(metadata=_OFF)
+        return
     carry_out = preview_expired_rows if config.dry_run else remove_expired_rows
     forget = preview_forgotten_rows if config.dry_run else forget_rows
     forget_places = series.count_expired if config.dry_run else series.remove_expired
@@ -169,20 +196,22 @@ def expired_rows(config: RetentionRun, pipeline: Pipeline) -> dg.MaterializeResu
         done = carry_out(connection, retention, now=pipeline.now())
         forgotten = forget(connection, retention, now=pipeline.now())
         places = forget_places(connection)
-    return dg.MaterializeResult(
-        metadata={
-            "dry run": config.dry_run,
-            "ledger lines": done.ledger_lines,
-            "dead letters": done.dead_letters,
-            "contents of dead letters": done.contents_erased,
-            "places of series": places,
-            "held": ", ".join(done.held),
-            "restatements": forgotten.restatements,
-            "hours of abandoned backfills": forgotten.backfill_progress,
-            "gaps of days without rollups": forgotten.metric_gaps,
-            "versions of days without rollups": forgotten.rollup_days,
-        }
-    )
+    found: dict[str, str | int] = {
+        "dry run": config.dry_run,
+        "ledger lines": done.ledger_lines,
+        "dead letters": done.dead_letters,
+        "contents of dead letters": done.contents_erased,
+        "places of series": places,
+        "held": ", ".join(done.held),
+        "restatements": forgotten.restatements,
+        "hours of abandoned backfills": forgotten.backfill_progress,
+        "gaps of days without rollups": forgotten.metric_gaps,
+        "versions of days without rollups": forgotten.rollup_days,
+    }
+    if config.dry_run:
+        _show(context, found)
+    else:
+        yield dg.MaterializeResult(metadata=found)
 
 
 @dg.asset(
