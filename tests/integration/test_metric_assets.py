@@ -153,7 +153,10 @@ def test_a_backfill_from_the_command_line_makes_the_metric_fresh_too(
             pass
 
     carry_out(now - HOUR)
-    assert tick() == []  # it answers from one hour ago on, which is not everything
+    [told] = tick()  # it answers from one hour ago on, which is not everything
+    assert isinstance(told, dg.AssetObservation)
+    assert f"answers from {now - HOUR:%Y-%m-%dT%H}:00Z on. Raw events are kept since" in str(told.description)
+    assert tick() == []
     assert list(stale(definitions, instance)) == [f"metrics/{NAME}"]
     carry_out(backfill.raw_begin(db))
     [told] = tick()
@@ -191,11 +194,11 @@ def test_a_preview_of_a_metric_shows_its_differences_alone_and_materializes_noth
     assert done.success
     assert volume(db) == before
     assert not done.get_asset_materialization_events()
-    [seen] = [
-        record.asset_observation
-        for record in instance.fetch_observations(key_of(NAME), limit=100).records
-        if "different series" in record.asset_observation.metadata
+    told = [
+        record.asset_observation for record in instance.fetch_observations(key_of(NAME), limit=100).records
     ]
+    assert {each.description for each in told if "percent" in each.metadata} == {"A preview is under way."}
+    [seen] = [each for each in told if "different series" in each.metadata]
     rows = [record.data for record in seen.metadata["different series"].records]
     assert {(row["level"], row["metric"]) for row in rows} == {
         (level, NAME) for level in (*HOUR_LEVELS, "1d")

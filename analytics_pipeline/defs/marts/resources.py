@@ -3,12 +3,16 @@
 Belongs here: the variables that `dbt_models/profiles.yml` names. Does not belong here: the project (`project`).
 """
 
+import dagster as dg
 from psycopg.conninfo import conninfo_to_dict
 
 from analytics_pipeline.defs.marts.project import dbt_client, dbt_project
 
 PROJECT = dbt_project()
-RESOURCES = {"dbt": dbt_client(PROJECT)}
+# As a value: otherwise the Launchpad would show a dozen options of dbt, with their help, beside those of each run.
+RESOURCES = {
+    "dbt": dg.ResourceDefinition.hardcoded_resource(dbt_client(PROJECT), "dbt, as this program runs it.")
+}
 
 _VARIABLES = {
     "host": "ANALYTICS_DBT_HOST",

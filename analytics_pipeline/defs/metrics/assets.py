@@ -52,7 +52,7 @@ def metrics(
         preview.add(result)
         if progress.percent * _STEPS // 100 > told:
             told = progress.percent * _STEPS // 100
-            _tell(context, chosen, progress)
+            _tell(context, chosen, progress, is_preview=config.dry_run)
     if config.dry_run:
         _show(context, chosen, preview)
     else:
@@ -79,12 +79,13 @@ def _see_in_force(connection: Connection, chosen: Sequence[Metric]) -> None:
         )
 
 
-def _tell(context: dg.AssetExecutionContext, chosen: Sequence[Metric], progress: Progress) -> None:
+def _tell(
+    context: dg.AssetExecutionContext, chosen: Sequence[Metric], progress: Progress, *, is_preview: bool
+) -> None:
+    description = "A preview is under way." if is_preview else "A backfill is under way."
     numbers = {"hours done": progress.done, "hours": progress.total, "percent": progress.percent}
     for metric in chosen:
-        context.log_event(
-            dg.AssetObservation(key_of(metric.name), description="A backfill is under way.", metadata=numbers)
-        )
+        context.log_event(dg.AssetObservation(key_of(metric.name), description=description, metadata=numbers))
 
 
 def _show(context: dg.AssetExecutionContext, chosen: Sequence[Metric], preview: Preview) -> None:

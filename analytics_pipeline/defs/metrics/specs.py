@@ -61,7 +61,10 @@ def whole(
     """The declaration answers for all of raw."""
     return dg.AssetMaterialization(
         key_of(found.name),
-        description=f"Answers for everything since {begin:%Y-%m-%dT%H:%MZ}, from where on there are raw events.",
+        description=(
+            f"Answers for everything since {begin:%Y-%m-%dT%H:%MZ}, from when on raw events are kept (retention), "
+            "whenever the first of them was."
+        ),
         metadata=_told(found, metric, hours),
         tags=made_by(found.metric_id, EVENTS),
     )
@@ -72,8 +75,8 @@ def partial(found: InService, begin: datetime) -> dg.AssetObservation:
     return dg.AssetObservation(
         key_of(found.name),
         description=(
-            f"In force, and answers from {found.available_from:%Y-%m-%dT%H:%MZ} on. There are raw events since "
-            f"{begin:%Y-%m-%dT%H:%MZ}: materialize it to backfill them."
+            f"In force, and answers from {found.available_from:%Y-%m-%dT%H:%MZ} on. Raw events are kept since "
+            f"{begin:%Y-%m-%dT%H:%MZ} (retention): materialize it to backfill those that there are."
         ),
         metadata=_numbers(found),
     )

@@ -154,3 +154,10 @@ def test_all_automation_runs_by_default(repository):
 
 def test_runs_use_one_process(repository):
     assert repository.get_job("merge_live").executor_def.name == "in_process"
+
+
+def test_the_launchpad_shows_no_option_of_dbt(repository):
+    job = repository.get_implicit_global_asset_job_def()
+    shown = job.run_config_schema.run_config_schema_type.fields["resources"].config_type.fields["dbt"]
+    assert not shown.is_required
+    assert not getattr(shown.config_type.fields["config"].config_type, "fields", None)
