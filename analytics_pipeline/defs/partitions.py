@@ -11,7 +11,8 @@ import dagster as dg
 from analytics_pipeline.errors import ConfigurationError
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
-"""The first hour and day; fixed, because moving it renames nothing but hides what lies before."""
+"""The first hour and day; fixed, because moving it renames nothing but hides what lies before. So it is not the line of
+raw retention either: that moves each day, and days before it are materialized from their archives."""
 
 HOUR_FORMAT = "%Y-%m-%d-%H:%M"
 DAY_FORMAT = "%Y-%m-%d"
