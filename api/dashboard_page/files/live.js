@@ -8,6 +8,9 @@ import { queryString, whyRefused } from "./api.js";
 const STALE_AFTER = 5000;
 const CHECK_EVERY = 500;
 const SLOWEST_RETRY = 15000;
+
+/** Statuses that stay while the request does. */
+export const REFUSED = new Set([400, 403, 404]);
 const streams = new Set();
 const listeners = new Set();
 let told = "";
@@ -102,11 +105,11 @@ class Stream {
     // The browser tries again by itself, unless the answer was not a stream.
     if (!this.source || this.source.readyState !== EventSource.CLOSED) return;
     this.source = null;
-    this.source = null;
     whyRefused({ method: "GET", path: this.path, params: this.params }).then((error) => {
       if (!this.isWanted || this.source) return;
-      // What will not change by waiting is said; the rest is tried again, ever more slowly.
-      this.reason = error && [400, 403, 404].includes(error.status) ? error.message : "";
+      // What will not change by waiting is said, and looked at seldom; the rest is tried again, ever more slowly.
+      this.reason = REFUSED.has(error?.status) ? error.message : "";
+      if (this.reason) this.retryAfter = SLOWEST_RETRY;
       this.timer = setTimeout(() => this.open(), error ? this.retryAfter : 0);
       this.retryAfter = Math.min(this.retryAfter * 2, SLOWEST_RETRY);
       check();

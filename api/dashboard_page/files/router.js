@@ -1,7 +1,8 @@
 // The address says what is shown: /dashboard/<view>?<settings>. Every view and every setting is in it, so it can be shared.
 
 const ROOT = "/dashboard";
-const KEPT = ["zone"];
+const ZONE = "zone";
+const ZONE_OF_API = "time_zone"; // how the API calls it: an address of the API can be taken for one of the page
 
 export class Router {
   /** `views` by their order; `onChange(view, params)` is called with what the address says, null for a view that is none. */
@@ -22,14 +23,17 @@ export class Router {
       const all = query.getAll(name);
       params[name] = all.length > 1 ? all : all[0];
     }
-    return { view, params };
+    const { [ZONE_OF_API]: zone, ...rest } = params;
+    const settings = zone && !rest[ZONE] ? { ...rest, [ZONE]: zone } : rest;
+    return { view, params: settings };
   }
 
   /** The address of a view; what holds for all views, the zone, is kept. */
   href(id, params = {}) {
     const here = new URLSearchParams(location.search);
     const query = new URLSearchParams();
-    for (const name of KEPT) if (here.has(name) && !(name in params)) query.set(name, here.get(name));
+    const zone = here.get(ZONE) ?? here.get(ZONE_OF_API);
+    if (zone && !(ZONE in params)) query.set(ZONE, zone);
     for (const [name, value] of Object.entries(params)) {
       for (const one of [value].flat()) {
         if (one !== null && one !== undefined && one !== "") query.append(name, one);

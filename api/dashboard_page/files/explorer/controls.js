@@ -57,7 +57,8 @@ function settings(catalog, { question }, acts) {
   const groupings = commonGroupings(entries);
   return [
     choice("ex-aggregation", "Aggregation", aggregationChoices(entries), question.aggregation, (aggregation) => set({ aggregation })),
-    choice("ex-interval", "Interval", INTERVALS.map((one) => [one, INTERVAL_TEXTS[one]]), question.interval, (interval) => set({ interval })),
+    choice("ex-interval", "Interval", INTERVALS.map((one) => [one, INTERVAL_TEXTS[one]]), question.interval,
+      (interval) => set({ interval, mostPoints: "" })),
     choice("ex-group", "Group by", groupChoices(entries, groupings), question.groupBy.join(","), (text) => {
       const groupBy = text.split(",").filter(Boolean);
       const canRest = entries.every((entry) => entry.has_total);

@@ -23,7 +23,8 @@ export function filterFields(catalog, question, acts) {
 }
 
 /** A filter in words. */
-function textOf({ name, operator, values }) {
+function textOf({ name, operator, values, text }) {
+  if (text) return text;
   if (operator === "exists") return `${name} ${values[0] === "true" ? WORDS.exists : WORDS.missing}`;
   return `${name} ${WORDS[operator]} ${values.map((value) => value ?? NONE).join(", ")}`;
 }

@@ -9,10 +9,12 @@ import { Drawing } from "../explorer/drawing.js";
 import { Follower } from "../explorer/follower.js";
 import { findNames, findValues, newestDay, restatementsOf } from "../explorer/look_ups.js";
 import { rangeOf, readQuestion, requestParams, withRange, writeQuestion } from "../explorer/question.js";
+import { READ_ONCE, remarksOf } from "../explorer/remarks.js";
 import { resultsOf, seriesOf } from "../explorer/series.js";
 import { sqlOf } from "../explorer/sql.js";
 import { columnsOf, csvOf } from "../explorer/table.js";
 import { dayText, momentText } from "../explorer/ticks.js";
+import { REFUSED } from "../live.js";
 
 const FIRST_METRIC = "events.count";
 const PATH = "/api/v1/metrics";
@@ -74,7 +76,8 @@ class Explorer {
 
   /** Take the question of an address. */
   take(params) {
-    const question = readQuestion(params, this.context.zone);
+    const question = readQuestion(params, this.context.zone, catalog);
+    this.remarks = remarksOf(params, this.context.zone);
     const isKnown = !catalog.length || catalog.some(({ name }) => name === FIRST_METRIC);
     if (!question.metrics.length) question.metrics = [isKnown ? FIRST_METRIC : catalog[0].name];
     this.question = grouped(question, entriesOf(catalog, question));
@@ -86,7 +89,7 @@ class Explorer {
     this.isCustom = false;
     const settings = writeQuestion(fitted(question, entriesOf(catalog, question)));
     if (JSON.stringify(settings) === JSON.stringify(writeQuestion(this.question))) this.drawFields();
-    else this.context.set(settings);
+    else this.context.set({ ...Object.fromEntries(READ_ONCE.map((name) => [name, null])), ...settings });
   }
 
   drawFields() {
@@ -121,20 +124,25 @@ class Explorer {
     this.wanted.abort();
     this.wanted = new AbortController();
     this.place.setAttribute("aria-busy", "true");
-    await this.read();
-    if (this.question.live && !this.wanted.signal.aborted) {
+    const isRefused = await this.read();
+    // What was refused is refused to the stream, too, however often it asks.
+    if (this.question.live && !isRefused && !this.wanted.signal.aborted) {
       this.follower.start(this.params(), this.question, () => this.answer, (answer) => this.show(answer));
     }
   }
 
+  /** Read and show the answer; whether the question is refused and stays so. */
   async read() {
     const { signal } = this.wanted;
     try {
       const answer = await this.context.api.send({ method: "GET", path: PATH, params: this.params() }, { signal });
       if (!signal.aborted) await this.show(answer);
     } catch (error) {
-      if (error.name !== "AbortError") this.fail(error);
+      if (error.name === "AbortError") return false;
+      this.fail(error);
+      return REFUSED.has(error.status);
     }
+    return false;
   }
 
   async show(answer) {
@@ -145,7 +153,7 @@ class Explorer {
     if (isFirst) this.showAuto();
     this.place.setAttribute("aria-busy", "false");
     this.csv.disabled = !series.length;
-    this.notes.replaceChildren(...(answer.warnings ?? []).map((text) => h("li", {}, text)));
+    this.note(answer.warnings ?? []);
     if (!series.some((one) => one.points.some((point) => point.value !== null))) {
       if (isFirst || !this.place.querySelector(".state")) await this.showNothing(signal);
       return;
@@ -167,11 +175,19 @@ class Explorer {
     if (!signal.aborted) this.drawing.restated(feed);
   }
 
+  /** Say what of the address is not shown, and what the answer warns of. */
+  note(warnings) {
+    const texts = [...this.remarks, ...warnings];
+    if (texts.join("\n") === this.noted) return;
+    this.noted = texts.join("\n");
+    this.notes.replaceChildren(...texts.map((text) => h("li", {}, text)));
+  }
+
   fail(error) {
     this.answer = null;
     this.place.setAttribute("aria-busy", "false");
     this.csv.disabled = true;
-    this.notes.replaceChildren();
+    this.note([]);
     this.place.replaceChildren(errorState(error, () => this.ask()));
   }
 
@@ -209,8 +225,9 @@ class Explorer {
 
   /** What "show as" shows. */
   shown() {
-    const { metric_name: names, top, ...more } = requestParams(this.question);
-    const params = { metric_name: names.length === 1 ? names[0] : names, ...more, ...(top ? { top: Number(top) } : {}) };
+    const { metric_name: names, ...more } = requestParams(this.question);
+    for (const name of ["top", "max_points"]) if (name in more) more[name] = Number(more[name]);
+    const params = { metric_name: names.length === 1 ? names[0] : names, ...more };
     const sql = this.answer ? sqlOf(this.question, entriesOf(catalog, this.question), resultsOf(this.answer)) : null;
     return { request: { method: "GET", path: PATH, params }, sql };
   }
