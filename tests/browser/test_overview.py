@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Opened
-from tests.browser.site import SYMBOLS, Site, order
+from tests.browser.site import SYMBOLS, Site, admit, order
 from tests.waiting import wait_for
 
 DASHBOARD = "/api/v1/dashboard/metrics"
@@ -95,6 +95,55 @@ def test_volume_is_the_apis_bucket_by_bucket(page: Page, site: Site) -> None:
         return found == {name: pytest.approx(value) for name, value in wanted.items()}
 
     wait_for(agree, timeout=15, message="volume by symbol")
+
+
+def test_the_strategies_that_lose_most_are_shown_and_what_is_left_is_added_up(
+    opened: Opened, site: Site
+) -> None:
+    now = datetime.now(UTC)
+    pnl = {f"loser-{number}": -20_000.0 - number for number in range(5)} | {
+        f"winner-{number}": 100.0 + number for number in range(5)
+    }
+    site.land(
+        *(
+            order("order.filled", now, strategy_id=name, price=1, quantity=1, latency_ms=5, pnl=amount)
+            for name, amount in pnl.items()
+        )
+    )
+    admit(site.database)
+    page = opened(site, "/overview")
+    drawn(page, "pnl")
+
+    def agree() -> bool:
+        sums: dict[str, float] = defaultdict(float)
+        for point in site.points("trading.realized_pnl", group_by="strategy_id", **HOUR):
+            sums[point["dimensions"]["strategy_id"]] += point["value"]
+        largest = sorted(sums, key=lambda name: -abs(sums[name]))[:8]
+        others = sum(amount for name, amount in sums.items() if name not in largest)
+        last = {one["name"]: one["y"][-1] for one in traces(page, "pnl")}
+        return last == {name: pytest.approx(sums[name]) for name in largest} | {
+            "others": pytest.approx(others)
+        } and {f"loser-{number}" for number in range(5)} <= set(largest)
+
+    wait_for(agree, timeout=20, message="the eight furthest from zero, and the others")
+
+
+def test_charts_side_by_side_end_at_one_place(page: Page) -> None:
+    for panel in ("events", "fill_rate", "latency", "pnl", "candles"):
+        drawn(page, panel)
+    ranges = page.evaluate(
+        """() => ["events", "fill_rate", "latency", "pnl", "candles"].map(panel =>
+            document.querySelector(`[data-panel=${panel}] .plot`).layout.xaxis.range[1].slice(0, 16))"""
+    )
+    assert len(set(ranges)) <= 2, "all that were drawn in the same minute"
+
+
+def test_the_price_is_that_of_the_symbol_that_is_traded_most(opened: Opened, site: Site) -> None:
+    site.land(
+        order("order.filled", datetime.now(UTC), symbol=SYMBOLS[1], price=1e9, quantity=5, latency_ms=5)
+    )
+    admit(site.database)
+    expect(opened(site, "/overview").get_by_label("Symbol")).to_have_value(SYMBOLS[1])
 
 
 def test_latency_is_the_apis_and_the_open_bucket_is_dashed(page: Page, site: Site) -> None:

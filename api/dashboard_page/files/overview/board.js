@@ -20,7 +20,7 @@ export class Board {
   }
 
   panel(panel) {
-    const figure = this.context.chart({ label: panel.title, height: panel.isWide ? 340 : 230 });
+    const figure = this.context.chart({ label: panel.title, ...(panel.isWide ? { height: 340, share: 28 } : { height: 230, share: 20 }) });
     const legend = h("ul", { class: "legend" });
     const message = h("p", { class: "chart-message quiet" }, "Loading …");
     const queries = panel.queries(this.settings);
@@ -29,7 +29,7 @@ export class Board {
     const card = h("section", { class: `card panel${panel.isWide ? " wide" : ""}`, "aria-labelledby": id, "data-panel": panel.id },
       h("header", {}, h("h2", { id }, panel.title), h("span", { class: "quiet" }, panel.note), tools),
       h("div", { class: "chart-room" }, figure.element, message), legend);
-    const kept = Object.fromEntries(Object.entries(queries).map(([name, query]) => [name, new Kept({ isFolded: "top" in query })]));
+    const kept = Object.fromEntries(Object.entries(queries).map(([name, query]) => [name, new Kept({ isFolded: "top" in query, largest: query.largest })]));
     return { panel, figure, legend, message, queries, kept, card, tools, seen: "" };
   }
 
@@ -42,7 +42,7 @@ export class Board {
   queries({ whole }) {
     const last = whole ? this.settings.range : `${(2 * this.width) / 60_000}m`;
     return this.panels.flatMap(({ panel, queries }) =>
-      Object.entries(queries).map(([name, { top, ...query }]) => ({
+      Object.entries(queries).map(([name, { top, largest, ...query }]) => ({
         id: `${panel.id}.${name}`, ...query, interval: this.settings.interval, last, ...(whole && top ? { top } : {}),
       })));
   }
@@ -73,7 +73,7 @@ export class Board {
 
   /** Say what a panel shows, in words; the answer draws it, and is null if there is nothing to draw. */
   prepare(one, now) {
-    const view = { now, width: this.width, zone: this.context.zone, colour: seriesColour, named: colour };
+    const view = { now, range: rangeOf(this.settings.range), width: this.width, zone: this.context.zone, colour: seriesColour, named: colour };
     const kept = Object.values(one.kept);
     const isEmpty = kept.every(({ times }) => times.length === 0);
     if (isEmpty) {
@@ -109,7 +109,7 @@ export class Board {
 
   shown(panel, queries) {
     const { interval, range, symbol } = this.settings;
-    const params = Object.values(queries).map((query) => ({ ...query, interval, last: range }));
+    const params = Object.values(queries).map(({ largest, ...query }) => ({ ...query, interval, last: range }));
     const spelled = range.replace(/(\d+)([mhd])/, (_, count, unit) => `${count} ${SPELLED[unit]}`);
     const sql = SQL[panel.id]?.(interval, spelled, symbol);
     if (params.length === 1) return { request: { method: "GET", path: "/api/v1/metrics", params: params[0] }, sql };

@@ -4,10 +4,14 @@ import { OTHER } from "../others.js";
 
 /** The series of one query, each a map from the start of a bucket (ms) to its point. Bounded by the range. */
 export class Kept {
-  /** `isFolded`: series beyond the first ones are added up as one, as `top` of the API does. */
-  constructor({ isFolded = false } = {}) {
+  /**
+   * `isFolded`: series beyond the first ones are added up as one, as `top` of the API does. `largest`: as many series
+   * stand by themselves, those whose sums are the furthest from zero; `at` adds up the others.
+   */
+  constructor({ isFolded = false, largest = Infinity } = {}) {
     this.series = new Map();
     this.isFolded = isFolded;
+    this.largest = largest;
     this.names = []; // the largest first, the rest last; who has a place keeps it, so that colours stay
   }
 
@@ -48,12 +52,26 @@ export class Kept {
     const before = this.names.filter((name) => this.series.has(name) && name !== OTHER);
     const fresh = [...this.series.keys()].filter((name) => !before.includes(name) && name !== OTHER);
     fresh.sort((a, b) => size(b) - size(a) || (a < b ? -1 : 1));
-    this.names = [...before, ...fresh, ...(this.series.has(OTHER) ? [OTHER] : [])];
+    const all = [...before, ...fresh];
+    const chosen = all.length > this.largest ? this.furthest(all, before) : all;
+    this.names = [...chosen, ...(this.series.has(OTHER) || chosen.length < all.length ? [OTHER] : [])];
+  }
+
+  /** The `largest` of some names; who had a place keeps it, and who is new takes one that has become free. */
+  furthest(all, before) {
+    const sum = (name) => [...this.series.get(name).values()].reduce((total, point) => total + (point.value ?? 0), 0);
+    const size = new Map(all.map((name) => [name, Math.abs(sum(name))]));
+    const chosen = [...all].sort((a, b) => size.get(b) - size.get(a) || (a < b ? -1 : 1)).slice(0, this.largest);
+    const fresh = chosen.filter((name) => !before.includes(name));
+    return [...before.map((name) => (chosen.includes(name) ? name : fresh.shift())).filter(Boolean), ...fresh];
   }
 
   /** The point of a series in a bucket, or undefined. */
   at(name, time) {
-    return this.series.get(name)?.get(time);
+    if (name !== OTHER || this.largest === Infinity) return this.series.get(name)?.get(time);
+    const shown = new Set(this.names.filter((one) => one !== OTHER));
+    const others = [...this.series].filter(([one, points]) => !shown.has(one) && points.has(time));
+    return others.length ? { value: others.reduce((total, [, points]) => total + (points.get(time).value ?? 0), 0) } : undefined;
   }
 }
 

@@ -2,7 +2,10 @@
 //
 // A panel has queries(settings): parameters of GET /api/v1/metrics without the range, by a name of their own; and
 // draw(kept, view): {traces, layout, legend, summary} from the points that are kept of each query. `view` says
-// {now, width, zone, colour}; times are milliseconds, `width` is that of a bucket.
+// {now, range, width, zone, colour}; times are milliseconds, `width` is that of a bucket.
+//
+// `top` of a query is the API's, which chooses by value. `largest` is the page's own, for values of either sign: it asks
+// for all series, and shows those whose sums are the furthest from zero.
 
 import * as format from "../format.js";
 import { literal } from "../sql_text.js";
@@ -56,8 +59,8 @@ export const PANELS = [
     id: "pnl",
     title: "Realized pnl",
     note: "quote, added up, by strategy",
-    queries: () => ({ strategies: { metric_name: "trading.realized_pnl", group_by: "strategy_id", top: TOP } }),
-    draw: ({ strategies }, view) => ({ ...cumulated(strategies, view), summary: `${strategies.names.length} strategies.` }),
+    queries: () => ({ strategies: { metric_name: "trading.realized_pnl", group_by: "strategy_id", largest: TOP } }),
+    draw: ({ strategies }, view) => ({ ...cumulated(strategies, view), summary: `${strategies.series.size} strategies.` }),
   },
   {
     id: "users",

@@ -140,7 +140,7 @@ export class Tiles {
       this.customParts = names.slice(0, MOST_CUSTOM).map((name) => {
         const value = h("span", { class: "number" });
         const change = h("span", { class: "tile-change number" });
-        return { name, value, change, element: h("div", {}, h("dt", {}, name.replace(/^custom\./, "")), h("dd", {}, value, " ", change)) };
+        return { name, value, change, element: h("div", {}, h("dt", {}, name), h("dd", {}, value, " ", change)) };
       });
       const more = names.length - MOST_CUSTOM;
       this.customList.replaceChildren(...this.customParts.map((one) => one.element),

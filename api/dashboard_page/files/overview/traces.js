@@ -11,6 +11,12 @@ function axis(kept, view) {
   return { times, x: times.map((time) => format.wall(time, view.zone)), isOpen: (time) => time + view.width > view.now };
 }
 
+/** All buckets of the range, the same for every chart, so that charts side by side end at one place. */
+function span({ now, range, width, zone }) {
+  const bucket = (at) => Math.floor(at / width) * width;
+  return [bucket(now - range) - width / 2, bucket(now) + width / 2].map((at) => format.wall(at, zone));
+}
+
 const legendOf = (names, view) => (names.length > 1 ? names.map((name, place) => [titleOf(name), view.colour(place)]) : []);
 
 const hatching = ({ times, isOpen }) => ({ shape: times.map((time) => (isOpen(time) ? "/" : "")), size: 5, solidity: 0.5, fillmode: "overlay" });
@@ -32,7 +38,7 @@ export function bars(kept, view, of = same) {
       marker: { color: view.colour(place), line: { width: 0 }, pattern: hatching({ times, isOpen }) },
       hovertemplate: "%{y:,.4~g}",
     })),
-    layout: { barmode: "stack", bargap: 0.18 },
+    layout: { barmode: "stack", bargap: 0.18, xaxis: { range: span(view) } },
   };
 }
 
@@ -43,7 +49,7 @@ export function line(lines, view, { layout = {}, fills = false } = {}) {
     const values = times.map((time) => kept.at(series, time)?.value ?? null);
     return pieces({ x, values, times, isOpen, title, colour: view.colour(place), fills });
   });
-  return { traces, layout, legend: lines.length > 1 ? lines.map(([, , title], place) => [title, view.colour(place)]) : [] };
+  return { traces, layout: { xaxis: { range: span(view) }, ...layout }, legend: lines.length > 1 ? lines.map(([, , title], place) => [title, view.colour(place)]) : [] };
 }
 
 /** Lines of what has been added up since the beginning of the range, a series each. */
@@ -55,7 +61,7 @@ export function cumulated(kept, view) {
     const values = times.map((time) => (sum += kept.at(name, time)?.value ?? 0));
     return pieces({ x, values, times, isOpen, title: titleOf(name), colour: view.colour(place) });
   });
-  return { traces, legend: legendOf(names, view), layout: { yaxis: { rangemode: "normal", zeroline: true } } };
+  return { traces, legend: legendOf(names, view), layout: { xaxis: { range: span(view) }, yaxis: { rangemode: "normal", zeroline: true } } };
 }
 
 function pieces({ x, values, times, isOpen, title, colour, fills = false }) {
@@ -101,7 +107,7 @@ export function candles(prices, volume, view) {
     legend: [["up", up], ["down", down], ["volume", view.named("--series-9")]],
     layout: {
       bargap: 0.25,
-      xaxis: { rangeslider: { visible: false }, anchor: "y2" },
+      xaxis: { range: span(view), rangeslider: { visible: false }, anchor: "y2" },
       yaxis: { domain: [0.27, 1], rangemode: "normal" },
       yaxis2: { domain: [0, 0.2], nticks: 3, rangemode: "tozero" },
     },

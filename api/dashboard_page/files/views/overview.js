@@ -14,6 +14,7 @@ const BEAT = 1000;
 const DASHBOARD = { method: "GET", path: "/api/v1/dashboard/metrics" };
 const QUERY = "/api/v1/dashboard/query";
 const VALUES = "/api/v1/dimensions/symbol/values";
+const TRADED = { id: "traded", metric_name: "trading.total_volume", group_by: "symbol", interval: "1h", last: "24h" };
 
 export const view = {
   id: "overview",
@@ -24,6 +25,15 @@ export const view = {
     return () => overview.dispose();
   },
 };
+
+/** Of symbols that have a price, that of the highest volume of a day; the first one where nothing was traded. */
+function mostTraded({ status, body }, symbols) {
+  const volumes = new Map(symbols.map((symbol) => [symbol, 0]));
+  for (const { dimensions: { symbol }, value } of status === 200 ? body.result.data_points : []) {
+    if (volumes.has(symbol)) volumes.set(symbol, volumes.get(symbol) + (value ?? 0));
+  }
+  return [...symbols].sort((one, other) => volumes.get(other) - volumes.get(one))[0] ?? "";
+}
 
 class Overview {
   constructor(root, params, context) {
@@ -58,10 +68,12 @@ class Overview {
 
   async prepare() {
     const { signal } = this.wanted;
-    const [tiles] = (await this.context.api.post(QUERY, { queries: [{ id: "now", tiles: ["last_updated", "custom_metrics"] }] }, { signal })).results;
+    const queries = [{ id: "now", tiles: ["last_updated", "custom_metrics"] }, TRADED];
+    const [tiles, traded] = (await this.context.api.post(QUERY, { queries }, { signal })).results;
     const symbols = await this.symbols();
     if (signal.aborted) return;
-    this.board = new Board(this.context, { range: this.range, interval: RANGES[this.range], symbol: this.symbol || symbols[0] || "" });
+    this.symbol ||= mostTraded(traded, symbols);
+    this.board = new Board(this.context, { range: this.range, interval: RANGES[this.range], symbol: this.symbol });
     this.closers.push(() => this.board.dispose());
     this.root.append(this.board.element);
     this.addSymbolChoice(symbols);
@@ -86,7 +98,7 @@ class Overview {
   }
 
   addSymbolChoice(symbols) {
-    const chosen = this.symbol || symbols[0];
+    const chosen = this.symbol;
     const all = chosen && !symbols.includes(chosen) ? [chosen, ...symbols] : symbols;
     if (!all.length) return;
     this.board.toolsOf("candles").prepend(h("select", { id: "symbol", "aria-label": "Symbol", onchange: (event) => this.context.set({ symbol: event.target.value }) },
