@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import httpx
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from analytics_pipeline.events.decode import decode_batches
 from analytics_pipeline.events.messages import RawBatch
@@ -399,3 +399,37 @@ def test_each_view_can_be_used_by_everybody_at_every_width(world: World, reader:
             if width < WIDTHS[-1]:
                 found = axe.run(page)
                 assert found.violations_count == 0, (address, width, found.generate_report())
+
+
+@pytest.mark.parametrize("width", [1440, 3840])
+def test_runs_are_named_on_one_line_and_one_hour_is_one(world: World, reader: Show, width: int) -> None:
+    page = reader("/sources", width=width)
+    ended = datetime.now(UTC).isoformat()
+    runs = [
+        {"run_id": f"c191c8b8-0911-454a-97e9-21de66cf94{number:02}", "job": job, "status": "SUCCESS",
+         "created_at": ended, "started_at": ended, "ended_at": ended}
+        for number, job in enumerate(("merge_live", "retention_and_partitions", "market_analytics_and_marts"))
+    ]  # fmt: skip
+    page.route("**/api/v1/pipeline/runs", lambda route: route.fulfill(json=answered(route) | {"runs": runs}))
+    page.route("**/api/v1/pipeline", lambda route: route.fulfill(json=with_pending_hour(answered(route))))
+    go(page, world, "/pipeline")
+    names = page.locator("section[aria-labelledby=runs] td code")
+    expect(names).to_have_text([run["run_id"][:8] for run in runs])
+    for name in names.all():
+        assert name.evaluate(
+            """code => {
+                const [room, own] = [code.closest(".scroll"), code].map(one => one.getBoundingClientRect());
+                return own.right <= room.right && own.height < 2 * parseFloat(getComputedStyle(code).fontSize);
+            }"""
+        ), "it stands on one line, all of it to be seen"
+    expect(page.locator("section[aria-labelledby=unsettled] header")).to_contain_text("deltas in 1 hour")
+    expect(page.locator("section[aria-labelledby=unsettled] header")).not_to_contain_text("1 hours")
+
+
+def answered(route: Route) -> dict[str, Any]:
+    found: dict[str, Any] = route.fetch().json()
+    return found
+
+
+def with_pending_hour(pipeline: dict[str, Any]) -> dict[str, Any]:
+    return pipeline | {"rollups": pipeline["rollups"] | {"pending_hours": 1}}

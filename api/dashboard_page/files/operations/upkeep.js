@@ -17,7 +17,7 @@ export function runsPanel(found, context) {
     { title: "State", cell: (run) => badge(...runStatus(run.status)) },
     { title: "Ended", cell: (run) => (run.ended_at ? ago(run.ended_at, now, context.zone) : format.NOTHING) },
     { title: "Took", end: true, cell: (run) => (run.ended_at && run.started_at ? format.duration((Date.parse(run.ended_at) - Date.parse(run.started_at)) / 1000) : format.NOTHING) },
-    { title: "Run", cell: (run) => h("code", { title: run.run_id }, run.run_id.slice(0, 8)) },
+    { title: "Run", cell: (run) => h("code", { class: "one-line", title: run.run_id }, run.run_id.slice(0, 8)) },
   ];
   const note = found.daemon_at ? `its daemon was heard ${format.duration((now - Date.parse(found.daemon_at)) / 1000)} ago` : null;
   return panel("Runs of Dagster", { id: "runs", note, tools: context.showAs(() => get("/api/v1/pipeline/runs")) },

@@ -3,7 +3,7 @@
 import { h } from "../dom.js";
 import * as format from "../format.js";
 import { verdict } from "../operations/verdict.js";
-import { ago, announcer, badge, panel, rate, swap, table, troubles } from "../operations/parts.js";
+import { ago, announcer, badge, counted, panel, rate, swap, table, troubles } from "../operations/parts.js";
 import { byState, standingOf } from "../operations/names.js";
 import { backfillsPanel, checksPanel, planPanel, runsPanel } from "../operations/upkeep.js";
 import { poll } from "../polling.js";
@@ -116,7 +116,7 @@ function rollups(found, context) {
     { title: "Settling", end: true, cell: (one) => format.exact(one.settling?.count ?? 0) },
     { title: "Oldest that is not final", cell: (one) => h("span", {}, format.time(one.oldest, context.zone)) },
   ];
-  return panel("Buckets that are not final", { id: "unsettled", isWide: true, note: `${due} due, deltas in ${hours} hours` },
+  return panel("Buckets that are not final", { id: "unsettled", isWide: true, note: `${due} due, deltas in ${counted(hours, "hour")}` },
     rows.length ? table("Buckets that are not final, by interval", columns, rows) : h("p", { class: "quiet" }, "Every bucket is final."),
     run && h("p", { class: "quiet small" }, "Last settled by run ", h("code", {}, run), "."));
 }
