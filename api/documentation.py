@@ -41,9 +41,11 @@ TITLE = "B25 Analytics"
 DESCRIPTION = """\
 Events, metrics and dashboards of the B25 trading system.
 
-Times are RFC 3339 with a zone; ranges are half-open, `[start, end)`; buckets are UTC.
+Times are RFC 3339 with a zone; ranges are half-open, `[start, end)`. Days and hours begin in UTC, or in the zone that \
+`time_zone` names.
 Metrics are true to the last committed event: settled rollups plus what has landed since, in one snapshot.
-Errors are `application/problem+json` (RFC 9457) and also carry an `error` field; docs/problems.md lists the types.
+Errors are `application/problem+json` (RFC 9457) and also carry an `error` field; each route says which it can answer,
+and `docs/problems.md` of the source lists all types.
 """
 
 

@@ -1,9 +1,10 @@
-"""`/docs`: the OpenAPI document as one plain page, without scripts from elsewhere, so that it works offline.
+"""`/docs`: the OpenAPI document as one plain page to read, without a script, so that it works offline.
 
 Belongs here: turning the document into HTML. Does not belong here: descriptions; they stand beside the routes.
 """
 
 import json
+import re
 from base64 import b64encode
 from hashlib import sha256
 from html import escape
@@ -23,10 +24,12 @@ pre{background:#f6f8fa;padding:.75rem;overflow:auto;border-radius:6px}table{bord
 td,th{border:1px solid #d0d7de;padding:.35rem .6rem;text-align:left;vertical-align:top}summary{cursor:pointer}
 .method{display:inline-block;min-width:3.2rem;text-align:center;border-radius:4px;color:#fff;font-weight:600}
 .get{background:#0969da}.post{background:#1a7f37}.patch{background:#9a6700}.delete{background:#cf222e}
-details{margin:.6rem 0}
-@media(prefers-color-scheme:dark){body{background:#0d1117;color:#e6edf3}pre{background:#161b22}td,th,h2{border-color:#30363d}}
+details{margin:.6rem 0}a{color:#0969da}
+@media(prefers-color-scheme:dark){body{background:#0d1117;color:#e6edf3}pre{background:#161b22}td,th,h2{border-color:#30363d}
+a{color:#6cb2ff}}
 """
 _STYLE_HASH = b64encode(sha256(_STYLE.encode()).digest()).decode()
+_CODE = re.compile(r"`([^`]+)`")
 _POLICY = f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; base-uri 'none'; frame-ancestors 'none'"
 """This style and nothing else: no script, no form, no frame."""
 
@@ -47,7 +50,7 @@ def render(document: dict[str, Any], base_url: str) -> str:
             group = (operation.get("tags") or ["Other"])[0]
             groups.setdefault(group, []).append(_operation(document, base_url, path, method, operation))
     parts = "".join(f"<h2>{escape(group)}</h2>{''.join(found)}" for group, found in groups.items())
-    description = "".join(f"<p>{escape(part)}</p>" for part in info.get("description", "").split("\n\n"))
+    description = _paragraphs(info.get("description", ""))
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(info["title"])}</title>'
         f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head><body>'
@@ -56,18 +59,27 @@ def render(document: dict[str, Any], base_url: str) -> str:
     )
 
 
+def _text(text: str) -> str:
+    """A description, whose backticks mean code."""
+    return _CODE.sub(r"<code>\1</code>", escape(text))
+
+
+def _paragraphs(text: str) -> str:
+    return "".join(f"<p>{_text(part)}</p>" for part in text.split("\n\n"))
+
+
 def _operation(
     document: dict[str, Any], base_url: str, path: str, method: str, operation: dict[str, Any]
 ) -> str:
     parts = [
-        f"<p>{escape(operation.get('description', ''))}</p>",
+        _paragraphs(operation.get("description", "")),
         f"<pre>{escape(_curl(base_url, path, method, operation))}</pre>",
     ]
     if operation.get("parameters"):
         rows = "".join(_parameter(parameter) for parameter in operation["parameters"])
         parts.append(f"<table><tr><th>Parameter</th><th>Meaning</th><th>Example</th></tr>{rows}</table>")
     rows = "".join(
-        f"<tr><td>{escape(status)}</td><td>{escape(response.get('description', ''))}</td></tr>"
+        f"<tr><td>{escape(status)}</td><td>{_text(response.get('description', ''))}</td></tr>"
         for status, response in operation["responses"].items()
     )
     parts.append(f"<table><tr><th>Status</th><th>Meaning</th></tr>{rows}</table>")
@@ -83,7 +95,7 @@ def _operation(
 
 def _parameter(parameter: dict[str, Any]) -> str:
     name = escape(parameter["name"]) + (" (required)" if parameter.get("required") else "")
-    meaning = escape(parameter.get("description", ""))
+    meaning = _text(parameter.get("description", ""))
     choices = parameter.get("schema", {}).get("enum")
     if choices:
         meaning += "<br>" + escape(", ".join(map(str, choices)))

@@ -14,9 +14,9 @@ from documentation.markdown import code, table
 _HEAD = """\
 # REST reference
 
-Made by `make docs` from the OpenAPI document. The running service has the same as a page to try things in,
-<http://localhost:9097/docs>, and for programs, <http://localhost:9097/openapi.json>, with schemas and an example of
-every answer.
+Made by `make docs` from the OpenAPI document. The running service has the same as a page to read, with a
+line of curl for every route, <http://localhost:9097/docs>, and for programs, <http://localhost:9097/openapi.json>, with
+schemas and an example of every answer.
 
 Times are RFC 3339 with a zone, ranges half-open. Errors are listed in [problems](problems.md), scopes in
 [security](security.md).
