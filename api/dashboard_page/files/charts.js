@@ -29,14 +29,15 @@ export const seriesColour = (place) => colour(`--series-${Math.min(place + 1, SE
  * A chart of the newest `mostPoints` of each trace. `draw(traces, layout)` takes what Plotly takes, laid over the style of
  * the page; call it again to change it.
  * `element` stands where it is to be seen; `label` is its name for people who listen, `describe` sets what it shows.
+ * It is `height` pixels high, more on a screen that is read from afar, and `share` percent of a high window.
  */
-export function chart({ label, height = 220, mostPoints = MOST_POINTS }) {
+export function chart({ label, height = 220, share = 0, mostPoints = MOST_POINTS }) {
   const canvas = h("div", { class: "plot", role: "img", "aria-label": label });
-  canvas.style.height = `calc(${height}px * var(--chart-scale))`;
+  canvas.style.height = heightOf(height, share);
   plotly().catch(() => {}); // begins to load; who draws is told if it fails
   let last = null;
   let isGone = false;
-  let width = 0;
+  let size = "";
   let pointer = null;
   canvas.addEventListener("pointermove", ({ clientX, clientY }) => { pointer = { clientX, clientY }; });
   canvas.addEventListener("pointerleave", () => { pointer = null; });
@@ -52,9 +53,9 @@ export function chart({ label, height = 220, mostPoints = MOST_POINTS }) {
   }
 
   const observer = new ResizeObserver(([entry]) => {
-    const now = Math.round(entry.contentRect.width);
-    if (now === width) return;
-    width = now;
+    const now = `${Math.round(entry.contentRect.width)} ${Math.round(entry.contentRect.height)}`;
+    if (now === size) return;
+    size = now;
     if (canvas.data && globalThis.Plotly) globalThis.Plotly.Plots.resize(canvas);
   });
   observer.observe(canvas);
@@ -77,6 +78,9 @@ export function chart({ label, height = 220, mostPoints = MOST_POINTS }) {
     },
   };
 }
+
+/** The height of a chart as a style: see `chart`. */
+export const heightOf = (height, share) => `max(${height}px * var(--chart-scale), ${share}vh)`;
 
 const CONFIG = { displayModeBar: false, responsive: false, scrollZoom: false, doubleClick: "reset", showTips: false };
 

@@ -73,6 +73,7 @@ export class Frame {
     if (zone !== this.zone || !this.zoneHolder.hasChildNodes()) this.zoneHolder.replaceChildren(zonePicker(zone, (chosen) => this.router.set({ zone: chosen })));
     this.zone = zone;
     this.signOutButton.hidden = this.holder.key_id === null;
+    this.links.find((link) => link.dataset.view === view?.id)?.scrollIntoView?.({ block: "nearest", inline: "nearest" });
     for (const link of this.links) {
       link.href = this.router.href(link.dataset.view);
       if (link.dataset.view === view?.id) link.setAttribute("aria-current", "page");

@@ -14,6 +14,8 @@ export function zonePicker(zone, onchosen) {
       field.setAttribute("aria-invalid", String(!isKnown));
       if (isKnown) onchosen(chosen === ownZone() ? null : chosen);
     } });
+  // As wide as its name and the sign at its end; the style sheet says how much there is room for.
+  field.style.width = `calc(${Math.max(zone.length, 8)} * .95ch + 2.4em)`;
   return h("div", { class: "zone", title: "Times are shown in this zone (z)" }, field,
     h("datalist", { id: "zones" }, ["UTC", ...names].map((name) => h("option", { value: name }))));
 }

@@ -3,7 +3,7 @@
 // Belongs here: putting these together, and keeping colours while answers change. Does not belong here: each of them.
 
 import { widthOf } from "../buckets.js";
-import { seriesColour } from "../charts.js";
+import { heightOf, seriesColour } from "../charts.js";
 import { h } from "../dom.js";
 import { colour, onChange } from "../theme.js";
 import { isStacked, layoutOf, tracesOf } from "./figure.js";
@@ -14,7 +14,7 @@ import { markSign } from "./signs.js";
 import { columnsOf, tableOf } from "./table.js";
 import { COMPARED, MARKS, markOf, summaryOf, toldOf } from "./words.js";
 
-const HEIGHTS = [380, 250, 200];
+const HEIGHTS = [[380, 46], [250, 34], [200, 26]]; // of one panel, of two, of more: pixels at least, and percent of the window
 const MOST_SERIES = 60;
 const COLOURED = 8;
 const UNITS = { "": "count", quote: "quote currency", base: "base currency", percent: "percent", ms: "milliseconds", "/s": "per second" };
@@ -87,29 +87,32 @@ export class Drawing {
       panel.holder.remove();
       this.panels.delete(unit);
     }
-    const height = HEIGHTS[Math.min(byUnit.size, HEIGHTS.length) - 1] ?? HEIGHTS[0];
+    const height = heightOf(...(HEIGHTS[Math.min(byUnit.size, HEIGHTS.length) - 1] ?? HEIGHTS[0]));
     for (const [unit, series] of byUnit) this.drawPanel(unit, series, height);
   }
 
   drawPanel(unit, series, height) {
     const { what, buckets } = this;
     const { chart, zone } = what.question;
-    if (!this.panels.has(unit)) this.panels.set(unit, this.newPanel(unit, height));
+    if (!this.panels.has(unit)) this.panels.set(unit, this.newPanel(unit));
     const panel = this.panels.get(unit);
-    panel.plot.element.style.height = `${height}px`;
+    panel.plot.element.style.height = height;
     panel.caption.textContent = UNITS[unit] ?? unit;
     if (!panel.holder.parentNode) this.charts.append(panel.holder); // what moves in the document loses the focus
     const [start, end] = what.range;
     const range = chart === "bar" ? [start, Math.max(end, (buckets.at(-1)?.at ?? end) + this.width)] : [start, end];
-    const layout = () => layoutOf(series, { chart, range, zone, height, pixels: panel.stage.clientWidth, colours: { line: colour("--line") } });
+    const layout = () => layoutOf(series, {
+      chart, range, width: this.width, zone, pixels: panel.stage.clientWidth, height: panel.stage.clientHeight, scale: Number(colour("--chart-scale")),
+      colours: { line: colour("--line") },
+    });
     const traces = () => tracesOf(series, { chart, width: this.width });
     panel.tell = (place) => this.tell(place, series);
     panel.draw(traces, layout, buckets, range, summaryOf(series, buckets, what.entryFor));
   }
 
-  newPanel(unit, height) {
+  newPanel(unit) {
     const panel = new Panel({
-      chart: this.chart, label: `Chart of ${UNITS[unit] ?? unit}`, height, tell: () => null,
+      chart: this.chart, label: `Chart of ${UNITS[unit] ?? unit}`, tell: () => null,
       onZoom: (start, end) => this.acts.onZoom(start, end), onOut: () => this.acts.onOut(),
       onPoint: (place) => {
         for (const other of this.panels.values()) if (other !== panel) other.show(place, false);

@@ -31,13 +31,16 @@ export function isStacked(series, chart) {
   return chart !== "line" && series.length > 1 && isWhole && (chart === "bar" || isPositive);
 }
 
-/** Layout of a panel: `range` in ms, `pixels` how wide it is, `height` how high. */
-export function layoutOf(series, { chart, range, zone, pixels, height, colours }) {
-  const left = pixels < 480 ? 46 : 60;
-  const marks = ticksOf(range[0], range[1], zone, Math.max(2, Math.floor((pixels - left) / PIXELS_PER_TICK)));
+/**
+ * Layout of a panel: `range` in ms, `width` that of a bucket, `pixels` how wide it is, `height` how high, `scale` of what
+ * is written on it.
+ */
+export function layoutOf(series, { chart, range, width, zone, pixels, height, scale, colours }) {
+  const left = (pixels < 480 ? 46 : 60) * scale;
+  const marks = ticksOf(range[0], range[1], zone, Math.max(2, Math.floor((pixels - left) / (PIXELS_PER_TICK * scale))), width);
   return {
     height,
-    margin: { l: left, r: 12, t: 10, b: 40 },
+    margin: { l: left, r: 12 * scale, t: 10, b: 40 * scale },
     hovermode: false,
     dragmode: "zoom",
     barmode: isStacked(series, "bar") ? "relative" : "group",

@@ -14,9 +14,9 @@ const MOST_ROWS = 12;
  * `onOut()` when somebody clicks twice, `onPoint(place)` when another bucket is pointed at, -1 for none.
  */
 export class Panel {
-  constructor({ chart, label, height, onZoom, onOut, onPoint, tell }) {
+  constructor({ chart, label, onZoom, onOut, onPoint, tell }) {
     Object.assign(this, { tell, onZoom, onOut, onPoint, buckets: [], range: [0, 1], place: -1, label });
-    this.plot = chart({ label, height, mostPoints: Infinity });
+    this.plot = chart({ label, mostPoints: Infinity });
     this.line = h("div", { class: "ex-line", hidden: true });
     this.card = h("div", { class: "ex-card", hidden: true });
     this.slider = h("div", {
@@ -29,13 +29,13 @@ export class Panel {
       this.plot.element, this.line, this.card, this.slider);
     this.element = h("div", { class: "ex-panel" }, this.stage, this.strip);
     this.isListening = false;
-    this.observer = new ResizeObserver(() => this.drawn && this.stage.clientWidth !== this.drawnWidth && this.draw(...this.drawn));
+    this.observer = new ResizeObserver(() => this.drawn && this.size !== this.drawnSize && this.draw(...this.drawn));
     this.observer.observe(this.stage);
   }
 
   /** Draw traces over buckets in a range of ms. */
   async draw(traces, layout, buckets, range, summary) {
-    Object.assign(this, { buckets, range, drawn: [traces, layout, buckets, range, summary], drawnWidth: this.stage.clientWidth });
+    Object.assign(this, { buckets, range, drawn: [traces, layout, buckets, range, summary], drawnSize: this.size });
     this.plot.describe(summary);
     await this.plot.draw(traces, layout);
     this.listen();
@@ -43,6 +43,10 @@ export class Panel {
     this.slider.setAttribute("aria-valuemax", String(Math.max(0, buckets.length - 1)));
     if (this.place >= buckets.length) this.choose(-1);
     else if (this.place >= 0) this.choose(this.place, document.activeElement === this.slider);
+  }
+
+  get size() {
+    return `${this.stage.clientWidth} ${this.stage.clientHeight}`;
   }
 
   listen() {

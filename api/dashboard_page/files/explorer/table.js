@@ -3,12 +3,12 @@
 // Belongs here: rows, order, cells. Does not belong here: words of single values (`words`).
 
 import { h } from "../dom.js";
-import { exact, NOTHING, wall } from "../format.js";
+import { exact, number as shortNumber, NOTHING, wall } from "../format.js";
 import { unitOf } from "./catalog.js";
 
 const FIRST = 100;
 const ENDS = ["open", "high", "low", "close"];
-const COMPARED = [["compared", "Compared"], ["change", "Change"], ["change_percent", "Change, %"]];
+const COMPARED = [["compared", "Compared"], ["change", "Change"]];
 
 /** The columns that these series have: `{id, title, isNumber, of(row)}`. */
 export function columnsOf(series, { zone, entryFor }) {
@@ -24,7 +24,7 @@ export function columnsOf(series, { zone, entryFor }) {
     ...names.map((name) => ({ id: name, title: name, of: (row) => row.series.dimensions[name] ?? null })),
     number("value", `Value${unit}`),
     ...("close" in first ? ENDS.map((id) => number(id, id[0].toUpperCase() + id.slice(1))) : []),
-    ...("compared" in first ? COMPARED.map(([id, title]) => number(id, title)) : []),
+    ...("compared" in first ? [...COMPARED.map(([id, title]) => number(id, title)), { ...number("change_percent", "Change, %"), text: shortNumber }] : []),
     ...("count" in first ? [number("count", "Events")] : []),
     { id: "state", title: "State", of: ({ point }) => point.state ?? null },
     number("revision", "Revision"),

@@ -25,10 +25,13 @@ function offsetOf(zone, at) {
   return shown - Math.floor(at / 1000) * 1000;
 }
 
-/** The moments in `[start, end]` at which a clock shows round numbers, at most `most` and a few: `{at, text}`. */
-export function ticksOf(start, end, zone, most) {
+/**
+ * The moments in `[start, end]` at which a clock shows round numbers, at most `most` and a few: `{at, text}`. They are no
+ * nearer to each other than `width`, that of a bucket in ms.
+ */
+export function ticksOf(start, end, zone, most, width = 0) {
   if (!(end > start)) return [];
-  const step = STEPS.find((one) => (end - start) / one <= most) ?? Math.ceil((end - start) / most / (28 * DAY)) * 28 * DAY;
+  const step = STEPS.find((one) => one >= width && (end - start) / one <= most) ?? Math.ceil((end - start) / most / (28 * DAY)) * 28 * DAY;
   const base = step >= 7 * DAY ? MONDAY : 0;
   const found = [];
   let local = Math.ceil((start + offsetOf(zone, start) - base) / step) * step + base;
