@@ -73,12 +73,12 @@ export class Frame {
     if (zone !== this.zone || !this.zoneHolder.hasChildNodes()) this.zoneHolder.replaceChildren(zonePicker(zone, (chosen) => this.router.set({ zone: chosen })));
     this.zone = zone;
     this.signOutButton.hidden = this.holder.key_id === null;
-    this.links.find((link) => link.dataset.view === view?.id)?.scrollIntoView?.({ block: "nearest", inline: "nearest" });
     for (const link of this.links) {
       link.href = this.router.href(link.dataset.view);
       if (link.dataset.view === view?.id) link.setAttribute("aria-current", "page");
       else link.removeAttribute("aria-current");
     }
+    this.showPlace();
     if (update) {
       update(params, this.context(zone));
       return;
@@ -104,6 +104,15 @@ export class Frame {
     }
     if (this.shown !== view.id) this.announce(view.title);
     this.shown = view.id;
+  }
+
+  /** On a narrow screen the menu is a row that is moved sideways: to where the view is. */
+  showPlace() {
+    const link = this.links.find((one) => one.hasAttribute("aria-current"));
+    const menu = link?.closest("nav");
+    if (!menu) return;
+    const [own, room] = [link, menu].map((one) => one.getBoundingClientRect());
+    menu.scrollLeft += own.left - room.left - (room.width - own.width) / 2;
   }
 
   context(zone) {
