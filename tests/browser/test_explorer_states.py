@@ -86,6 +86,31 @@ def test_what_the_api_refuses_is_said_in_its_words(opened: Opened, site: Site) -
     expect(page.locator(".ex-panel")).to_have_count(1)
 
 
+def test_on_a_telephone_the_table_shows_values(opened: Opened, site: Site) -> None:
+    page = opened(site, address(metric_name=VOLUME, group_by="symbol", last="1h"), width=390, height=844)
+    traces(page, "closed")
+    value = page.get_by_role("columnheader", name="Value, quote").bounding_box()
+    assert value is not None
+    assert value["x"] + value["width"] <= 390
+
+
+def test_a_change_in_percent_has_no_digits_that_nobody_reads(opened: Opened, site: Site) -> None:
+    page = opened(site, address(metric_name=VOLUME, interval="15m", last="1h", compare="previous"))
+    traces(page, "closed")
+    place = page.locator(".ex-table thead th").all_inner_texts().index("Change, %")
+    changes = page.locator(f".ex-table tbody td:nth-child({place + 1})").all_inner_texts()
+    assert any(one != "–" for one in changes)
+    assert all(re.fullmatch(r"–|-?[\d,]+(\.\d{1,4})?[KMBT]?", one) for one in changes)
+
+
+def test_days_are_marked_by_days(opened: Opened, site: Site) -> None:
+    page = opened(site, address(metric_name="events.count", interval="1d", last="7d"), width=1900)
+    traces(page, "open")
+    marks: list[str] = page.evaluate("document.querySelector('.ex-panel .plot').layout.xaxis.ticktext")
+    assert len(marks) >= 6
+    assert not any(":" in one for one in marks)
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_everybody_can_use_it(opened: Opened, site: Site, scheme: str) -> None:
     several = [VOLUME, "trading.order_fill_rate"]

@@ -61,6 +61,41 @@ def test_no_view_scrolls_sideways(opened: Opened, site: Site, width: int, height
         assert page.evaluate("document.documentElement.scrollWidth") <= width, view
 
 
+def test_on_a_large_screen_fields_are_as_high_as_their_text_and_charts_fill_the_window(
+    opened: Opened, site: Site
+) -> None:
+    page = opened(site, "/explorer?zone=America/New_York", width=3840, height=2160)
+    settle(page)
+    low = page.evaluate(
+        """() => [...document.querySelectorAll("input, select, .segments button")].filter(one => one.offsetParent
+            && one.clientHeight < 1.8 * parseFloat(getComputedStyle(one).fontSize)).map(one => one.id)"""
+    )
+    assert low == []
+    chart = page.locator(".ex-panel .plot").bounding_box()
+    assert chart is not None
+    assert chart["height"] > 0.4 * 2160
+    place = page.locator("#ex-range + .segments").bounding_box()
+    assert place is not None
+    assert place["x"] < 3840 / 2, "beside the metric, not alone at the far right"
+
+
+@pytest.mark.parametrize("zone", ["UTC", "America/New_York", "America/Argentina/Buenos_Aires"])
+def test_the_zone_can_be_read_whole(opened: Opened, site: Site, zone: str) -> None:
+    page = opened(site, f"/events?zone={zone}")
+    assert page.locator("#zone").evaluate("field => field.scrollWidth <= field.clientWidth")
+
+
+def test_on_a_telephone_the_menu_is_one_row_that_shows_where_one_is(opened: Opened, site: Site) -> None:
+    page = opened(site, "/restatements", width=390, height=844)
+    settle(page)
+    menu, here = (page.locator(one).bounding_box() for one in ("#bar nav", "#bar [aria-current]"))
+    assert menu is not None
+    assert here is not None
+    assert menu["height"] < 1.5 * here["height"]
+    assert here["x"] >= 0
+    assert here["x"] + here["width"] <= 390
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_view_can_be_read_by_everybody(opened: Opened, site: Site, scheme: str) -> None:
     page = opened(site, scheme=scheme)
