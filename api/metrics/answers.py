@@ -14,6 +14,7 @@ from analytics_pipeline.rollups.cardinality import OTHER
 from analytics_pipeline.rollups.catalog import Aggregation
 from api.cache import Answer
 from api.metrics.cursors import Cursor
+from api.metrics.decimals import differences
 from api.metrics.points import place_of
 from api.metrics.reading import MetricResult
 from api.metrics.register import STATES, Day
@@ -148,7 +149,7 @@ def _data_points(result: MetricResult) -> list[dict[str, Any]]:
 def _compare(found: list[dict[str, Any]], result: MetricResult) -> None:
     earlier, values = result.points.compared, result.points.cells.values
     assert earlier is not None
-    change = values - earlier
+    change = differences(values, earlier)
     with np.errstate(divide="ignore", invalid="ignore"):
         percent = 100 * change / np.abs(earlier)
     for point, before, difference, share in zip(

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import orjson
 
 from api.metrics.buckets import Times
+from api.metrics.decimals import from_billionths, to_billionths
 from api.metrics.values import Cells, Numbers, Positions
 
 
@@ -43,10 +44,11 @@ def carried(last: LastValues, ends: Times, kept: Sequence[str]) -> Cells:
     """
     texts = [_kept(name, kept) for name in last.names]
     groups = list(dict.fromkeys(texts))
-    sums = np.zeros((len(groups), len(ends)))
+    billionths = to_billionths(last.values)
+    sums = np.zeros((len(groups), len(ends)), billionths.dtype)
     counts = np.zeros((len(groups), len(ends)), np.int64)
     order = np.lexsort((last.at, last.series))
-    series, at, values = last.series[order], last.at[order], last.values[order]
+    series, at, values = last.series[order], last.at[order], billionths[order]
     bounds = np.searchsorted(series, np.arange(len(last.names) + 1))
     for number, text in enumerate(texts):
         own = slice(bounds[number], bounds[number + 1])
@@ -57,7 +59,7 @@ def carried(last: LastValues, ends: Times, kept: Sequence[str]) -> Cells:
         sums[group, holds] += values[own][newest[holds]]
     found: tuple[npt.NDArray[np.intp], ...] = np.nonzero(counts.T)
     bucket, group_of = found
-    return Cells(groups, bucket, group_of, sums.T[bucket, group_of])
+    return Cells(groups, bucket, group_of, from_billionths(sums.T[bucket, group_of]))
 
 
 def _kept(dimensions: str, names: Sequence[str]) -> str:

@@ -7,6 +7,7 @@ import numpy as np
 
 from analytics_pipeline.rollups.catalog import Aggregation
 from api.metrics.buckets import Buckets
+from api.metrics.decimals import from_billionths, to_billionths
 from api.metrics.query import MetricQuery
 from api.metrics.repository import StateCells, positions
 from api.metrics.statements import rest_of
@@ -60,9 +61,10 @@ def added_up(query: MetricQuery, cells: Cells, named: list[str]) -> Cells:
     """The cells of the series `named`, and the sum of the others."""
     names, series = with_rest(query, cells.names, cells.series, named)
     codes, groups = np.unique(cells.bucket * len(names) + series, return_inverse=True)
-    return Cells(
-        names, codes // len(names), codes % len(names), np.bincount(groups, cells.values).astype(np.float64)
-    )
+    billionths = to_billionths(cells.values)
+    sums = np.zeros(len(codes), billionths.dtype)
+    np.add.at(sums, groups, billionths)
+    return Cells(names, codes // len(names), codes % len(names), from_billionths(sums))
 
 
 def of_zone(cells: Cells, aggregation: str, fine: Buckets, buckets: Buckets) -> Cells:

@@ -156,6 +156,25 @@ def test_balances_are_carried_forward_and_summed(
     check()
 
 
+def test_sums_and_changes_of_balances_are_those_of_decimals(api: Api, database: str, day: datetime) -> None:
+    def balances(hour: int, *values: float) -> list[dict]:
+        at = day + timedelta(hours=hour)
+        return [
+            event("balance.updated", at, account_id=f"acct-{place}", asset="USDT", balance=value)
+            for place, value in enumerate(values)
+        ]
+
+    land(database, balances(0, 0.1, 0.2, 6496218.07) + balances(1, 0.3, 0.4, 143946.1601486))
+    question = {"start_time": iso(day + timedelta(hours=1)), "end_time": iso(day + timedelta(hours=2))}
+    for more in ({}, {"group_by": "asset"}, {"group_by": "asset", "top": "1"}):
+        [found] = api.get(
+            "/api/v1/metrics", metric_name="accounts.balance", compare="previous", **question, **more
+        )["result"]["data_points"]
+        assert (found["value"], found["compared"], found["change"]) == (
+            143946.8601486, 6496218.37, -6352271.5098514,
+        )  # fmt: skip
+
+
 @pytest.mark.parametrize("interval", LEVELS)
 def test_pending_settled_and_mixed_give_the_same_numbers(
     api: Api, database: str, day: datetime, interval: str

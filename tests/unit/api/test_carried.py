@@ -1,6 +1,7 @@
 """Last values of series, carried forward and summed."""
 
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 import numpy as np
 from hypothesis import given
@@ -49,3 +50,17 @@ def test_each_bucket_has_the_sum_of_the_values_that_hold_in_it(last, by_asset):
                 expected.append((minute, f'{{"asset": "{group}"}}' if by_asset else "{}", sum(values)))
     texts = [found.names[place] for place in found.series]
     assert list(zip(found.bucket.tolist(), texts, found.values.tolist(), strict=True)) == expected
+
+
+def test_sums_are_those_of_decimals():
+    balances = [round(541_351.5641666 + 0.01 * account, 2) for account in range(12)] + [1e10 + 0.1, 0.2]
+    last = LastValues(
+        [series(account, "USDT") for account in range(len(balances))],
+        np.arange(len(balances)),
+        np.full(len(balances), micros(START)),
+        np.array(balances),
+    )
+    [total] = carried(last, np.array([micros(START + MINUTE)]), ("asset",)).values.tolist()
+    assert total == float(sum(Decimal(repr(one)) for one in balances))
+    few = LastValues(last.names[:2], last.series[:2], last.at[:2], np.array([0.1, 0.2]))
+    assert carried(few, np.array([micros(START + MINUTE)]), ()).values.tolist() == [0.3]
