@@ -13,7 +13,7 @@ from analytics_pipeline.cli import query_display
 from analytics_pipeline.cli.asking import EVENTS, METRICS, UNKNOWN_METRIC, Asking
 from analytics_pipeline.cli.completion import event_types, metric_names
 from analytics_pipeline.cli.options import app, everywhere
-from analytics_pipeline.cli.times import ago, moment
+from analytics_pipeline.cli.times import ago, is_age, moment
 from analytics_pipeline.cli.workers import DATABASE
 from analytics_pipeline.errors import ConfigurationError
 from api.times import format_time
@@ -180,7 +180,7 @@ def events(
     chosen = EventFormat.JSON if as_json else form
     asked = [
         *(("event_type", name) for name in types or ()),
-        *_range(last, start, end),
+        *_range(last, start, end, is_first=cursor is None),
         ("user_id", user),
         ("session_id", session),
         ("id", event_id),
@@ -199,9 +199,15 @@ def events(
     query_display.write(asking.pieces(EVENTS, [*asked, ("format", chosen.value)]))
 
 
-def _range(last: str | None, start: str | None, end: str | None) -> list[tuple[str, object]]:
+def _range(
+    last: str | None, start: str | None, end: str | None, *, is_first: bool = True
+) -> list[tuple[str, object]]:
+    """The range; of a page that another leads to, none that was reckoned from now: the cursor keeps it."""
     if last is not None and (start is not None or end is not None):
         raise ConfigurationError("--last stands instead of --from and --to")
+    if not is_first:
+        last = None
+        start, end = (None if text is not None and is_age(text) else text for text in (start, end))
     first = ago(last, "--last") if last is not None else moment(start, "--from")
     until = moment(end, "--to")
     return [("start_time", first and format_time(first)), ("end_time", until and format_time(until))]

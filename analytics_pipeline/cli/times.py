@@ -43,6 +43,15 @@ def moment(text: str | None, option: str) -> datetime | None:
         raise ConfigurationError(f"{option}: {text!r} is outside the calendar") from None
 
 
+def is_age(text: str) -> bool:
+    """Whether a moment is written as an age before now."""
+    try:
+        parse_duration(text)
+    except ValueError:
+        return False
+    return True
+
+
 def ago(age: str, option: str) -> datetime:
     """The whole second an age before now.
 

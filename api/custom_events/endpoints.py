@@ -8,7 +8,7 @@ from analytics_pipeline.rollups.automatic import metric_changes
 from api.access import READ_PART, WRITE_PART
 from api.audit import SUBJECT
 from api.custom_events import schemas
-from api.custom_events.listing import PARAMETERS, cursor_of, read_listing
+from api.custom_events.listing import PARAMETERS, read_listing
 from api.custom_events.names import ONE, PATH, is_below, name_to_change, name_to_read
 from api.custom_events.preconditions import precondition_required, read_if_match, tag_of
 from api.custom_events.repository import (
@@ -83,7 +83,7 @@ async def get_custom_events(request: Request, services: ServicesDependency) -> R
     content = {
         "custom_events": [stored.content() for stored in page],
         "count": len(page),
-        "next_cursor": cursor_of(page[-1].name) if len(found) > len(page) else None,
+        "next_cursor": listing.cursor(page[-1].name) if len(found) > len(page) else None,
     }
     return json_answer(content)
 

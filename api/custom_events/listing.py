@@ -9,15 +9,17 @@ from binascii import Error
 from dataclasses import dataclass
 
 from analytics_pipeline.events.limits import MAX_TEXT
+from api.cursors import check_mark
 from api.errors import invalid_parameter
-from api.opaque import from_text, to_text
+from api.opaque import MARK_BYTES, from_text, mark_of, to_text
 from api.parameters import Parameter, Query
 
 MOST = 200
 """Definitions of a page: a schema may have 64 KiB."""
 _DEFAULT = 100
 _LONGEST_CURSOR = 2_048
-_FORMAT = b"\x01"
+_FORMAT, _MARKED = b"\x01", b"\x02"
+"""A name; a mark of the question and a name."""
 
 IS_ACTIVE = Parameter(
     "is_active",
@@ -50,6 +52,10 @@ class Listing:
     limit: int
     after: str
 
+    def cursor(self, name: str) -> str:
+        """Leads to what comes after this name."""
+        return to_text(_MARKED + mark_of(self.is_active, self.prefix) + name.encode())
+
 
 def read_listing(query_string: bytes) -> Listing:
     """Understand a query string.
@@ -60,25 +66,25 @@ def read_listing(query_string: bytes) -> Listing:
     query = Query(query_string, PARAMETERS)
     is_active = query.choice(IS_ACTIVE, ("true", "false"))
     cursor = query.text(CURSOR, limit=_LONGEST_CURSOR)
-    return Listing(
+    mark, after = (None, "") if cursor is None else _read_cursor(cursor)
+    found = Listing(
         is_active=None if is_active is None else is_active == "true",
         prefix=query.text(PREFIX, limit=MAX_TEXT) or "",
         limit=query.number(LIMIT, default=_DEFAULT, low=1, high=MOST),
-        after="" if cursor is None else _name_in(cursor),
+        after=after,
     )
+    check_mark(mark, found.is_active, found.prefix)
+    return found
 
 
-def cursor_of(name: str) -> str:
-    """Leads to what comes after this name."""
-    return to_text(_FORMAT + name.encode())
-
-
-def _name_in(cursor: str) -> str:
+def _read_cursor(cursor: str) -> tuple[bytes | None, str]:
+    """The mark of its question, if it has one, and the name."""
     try:
         packed = from_text(cursor)
-        name = packed[1:].decode()
+        begin = 1 + MARK_BYTES if packed[:1] == _MARKED else 1
+        mark, name = packed[1:begin] or None, packed[begin:].decode()
     except (ValueError, Error):
-        packed, name = b"", ""
-    if packed[:1] != _FORMAT or not name or "\0" in name or len(name) > MAX_TEXT:
+        packed, mark, name = b"", None, ""
+    if packed[:1] not in (_FORMAT, _MARKED) or not name or "\0" in name or len(name) > MAX_TEXT:
         raise invalid_parameter("cursor", "is not a cursor of this list")
-    return name
+    return mark, name

@@ -1,9 +1,11 @@
 """`/api/v1/dead-letters`: list, group, read, export, replay and discard messages that could not become events."""
 
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response
 
+from analytics_pipeline.events.reach import EVERYTHING
 from analytics_pipeline.storage.dead_letters import Filter
 from api.access import ADMIN, READ_PART
 from api.answers import NOT_MODIFIED
@@ -66,12 +68,14 @@ async def get_dead_letters(request: Request, services: ServicesDependency) -> Re
     which = read_filter(query, reach_of(request))
     settings = services.settings.analytics.query
     limit = query.number(LIMIT, default=settings.default_limit, low=1, high=settings.max_results)
-    [before] = read_cursor(query, CURSOR, _KIND, int) or [None]
+    # Not the range, which may move on between pages that are polled, nor what the key sees.
+    question = replace(which, since=None, until=None, reach=EVERYTHING)
+    [before] = read_cursor(query, CURSOR, _KIND, int, question=question) or [None]
     found = await list_letters(services.desk, which, limit=limit, before=before)  # type: ignore[arg-type]
     letters = found[:limit]
     content = {"dead_letters": [schemas.plain(one) for one in letters], "count": len(letters)}
     if len(found) > limit:
-        content["next_cursor"] = write_cursor(_KIND, letters[-1].id)
+        content["next_cursor"] = write_cursor(_KIND, letters[-1].id, question=question)
     return conditional_answer(request, content)
 
 

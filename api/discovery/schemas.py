@@ -13,8 +13,9 @@ from pydantic import BaseModel, Field
 
 from analytics_pipeline.rollups.catalog import Aggregation
 from analytics_pipeline.rollups.schema import LEVELS
+from api.cursors import check_mark, other_question
 from api.errors import invalid_parameter
-from api.opaque import from_text, to_text
+from api.opaque import from_text, mark_of, to_text
 from api.parameters import END_TIME, START_TIME, Parameter, Query
 from api.times import days_of
 
@@ -74,8 +75,8 @@ class Values:
 
     def cursor(self, last: str) -> str:
         """The text that continues behind a value, given as JSON text: of the same days, whatever the time is then."""
-        content = [_FORMAT, *((day - _EPOCH).days for day in (self.first_day, self.last_day)), last]
-        return to_text(orjson.dumps(content))
+        days = ((day - _EPOCH).days for day in (self.first_day, self.last_day))
+        return to_text(orjson.dumps([_FORMAT, *days, last, mark_of(self.metric_name, self.prefix).hex()]))
 
 
 def read_values(query_string: bytes, *, now: datetime, default_limit: int, most: int) -> Values:
@@ -85,15 +86,16 @@ def read_values(query_string: bytes, *, now: datetime, default_limit: int, most:
         BadRequest: a parameter is malformed.
     """
     query = Query(query_string, VALUES_PARAMETERS)
-    is_given = query.time(START_TIME) is not None or query.time(END_TIME) is not None
     first, last = days_of(*query.range(now))
-    after = None
+    mark, after = None, None
     text = query.text(CURSOR, limit=_LONGEST_CURSOR)
     if text is not None:
-        *days, after = _read_cursor(text)
-        if not is_given:
-            first, last = days
-    return Values(
+        *days, after, mark = _read_cursor(text)
+        for parameter, asked, of_cursor in zip((START_TIME, END_TIME), (first, last), days, strict=True):
+            if query.time(parameter) is not None and asked != of_cursor:
+                raise other_question()
+        first, last = days
+    found = Values(
         first,
         last,
         query.text(METRIC_NAME, limit=_LONGEST_NAME),
@@ -101,14 +103,18 @@ def read_values(query_string: bytes, *, now: datetime, default_limit: int, most:
         query.number(LIMIT, default=min(default_limit, most), low=1, high=most),
         after,
     )
+    check_mark(mark, found.metric_name, found.prefix)
+    return found
 
 
-def _read_cursor(text: str) -> tuple[date, date, str]:
+def _read_cursor(text: str) -> tuple[date, date, str, bytes | None]:
     try:
-        layout, *days, last = orjson.loads(from_text(text))
+        layout, first_day, last_day, last, *marks = orjson.loads(from_text(text))
+        days = [first_day, last_day]
+        mark = bytes.fromhex(marks[0]) if marks else None
         is_ours = (
             layout == _FORMAT
-            and len(days) == 2
+            and len(marks) <= 1
             and all(type(day) is int and 0 <= day <= _MOST_DAYS for day in days)
             and days[0] <= days[1]
             and isinstance(value := orjson.loads(last), str | None)
@@ -119,7 +125,7 @@ def _read_cursor(text: str) -> tuple[date, date, str]:
     if not is_ours:
         raise invalid_parameter(CURSOR.name, "is not a cursor of this API")
     first, end = (_EPOCH + timedelta(days=day) for day in days)
-    return first, end, last
+    return first, end, last, mark
 
 
 class ErrorBound(BaseModel):

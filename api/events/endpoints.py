@@ -19,7 +19,8 @@ from api.database import Reader
 from api.dependencies import Services, ServicesDependency
 from api.documentation import errors
 from api.events import schemas, single
-from api.events.listing import PARAMETERS, Format, read_event_list
+from api.events.formats import Format
+from api.events.listing import PARAMETERS, read_event_list
 from api.events.posting import POSTED
 from api.events.reading import EventReader
 from api.events.repository import COUNTED, Count, by_type, count_per_bucket

@@ -12,10 +12,13 @@ from typing import NamedTuple
 from uuid import UUID
 
 from analytics_pipeline.events.reach import EVERYTHING, Reach
+from api.cursors import check_mark, range_of
 from api.errors import Forbidden, invalid_parameter
 from api.events.cursors import Cursor, Row, read_cursor
+from api.events.formats import Format, accepted
 from api.events.identity import range_near, read_id
 from api.events.property_filters import Operator, PropertyFilter, read_filter
+from api.opaque import mark_of
 from api.parameters import END_TIME, START_TIME, Parameter, Query
 
 COLUMNS = ("id", "event_type", "user_id", "session_id", "properties", "timestamp", "created_at")
@@ -38,15 +41,6 @@ class Total(StrEnum):
 
     ESTIMATED = "estimated"
     EXACT = "exact"
-
-
-class Format(StrEnum):
-    """How events are written."""
-
-    JSON = "json"
-    NDJSON = "ndjson"
-    CSV = "csv"
-    ARROW = "arrow"
 
 
 EVENT_TYPE = Parameter(
@@ -155,6 +149,8 @@ class EventList:
     """Empty for all columns as the original has them."""
     total: Total | None = None
     format: Format = Format.JSON
+    mark: bytes | None = None
+    """Of what its cursors belong to."""
 
     @property
     def beginning(self) -> Row:
@@ -165,7 +161,7 @@ class EventList:
 
     def cursor(self, row: Row, *, is_back: bool) -> str:
         """The text that continues this list behind a row."""
-        return Cursor(row, self.filters.start, self.filters.end, is_back).text()
+        return Cursor(row, self.filters.start, self.filters.end, is_back, self.mark).text()
 
 
 def read_event_list(
@@ -184,12 +180,13 @@ def read_event_list(
         Forbidden: none of the events of a type may be seen.
     """
     query = Query(query_string, PARAMETERS)
-    form = Format(query.choice(FORMAT, list(Format)) or _accepted(accept))
+    form = Format(query.choice(FORMAT, list(Format)) or accepted(accept))
     limit = query.number(LIMIT, default=default_limit, low=1, high=max_results)
     cursor = _cursor(query)
     identity = _id(query)
     start, end = _range(query, now, cursor, identity)
     types = _types(query, reach)
+    order = Order(query.choice(ORDER, list(Order)) or Order.DESC)
     filters = Filters(
         start,
         end,
@@ -201,6 +198,12 @@ def read_event_list(
         tuple(_filter(text) for text in query.texts(PROPERTY, most=_MOST_FILTERS)),
         reach,
     )
+    question = (
+        sorted(query.texts(EVENT_TYPE, most=_MOST_TYPES, limit=_MOST_TEXT)),
+        *(filters.user_id, filters.session_id, filters.id, sorted(map(repr, filters.properties)), order),
+    )  # not what the key sees: it may change during a walk
+    if cursor is not None:
+        check_mark(cursor.mark, *question)
     total = query.choice(TOTAL, list(Total))
     if form is not Format.JSON:
         for parameter, is_given in ((CURSOR, cursor is not None), (TOTAL, total is not None)):
@@ -209,22 +212,23 @@ def read_event_list(
     return EventList(
         filters,
         limit,
-        Order(query.choice(ORDER, list(Order)) or Order.DESC),
+        order,
         None if cursor is None else cursor.row,
         cursor is not None and cursor.is_back,
         _fields(query),
         None if total is None else Total(total),
         form,
+        mark_of(*question),
     )
 
 
 def _range(
     query: Query, now: datetime, cursor: Cursor | None, identity: UUID | None
 ) -> tuple[datetime, datetime]:
-    """The range asked for; else that of the cursor, else what the id says."""
+    """That of the cursor; else the range asked for, else what the id says."""
+    if cursor is not None:
+        return range_of(query, cursor.start, cursor.end)
     is_given = query.time(START_TIME) is not None or query.time(END_TIME) is not None
-    if not is_given and cursor is not None:
-        return cursor.start, cursor.end
     if not is_given and identity is not None:
         near = range_near(identity)
         if near is None:
@@ -277,20 +281,3 @@ def _fields(query: Query) -> tuple[Field, ...]:
             )
         found.append(Field(name, name.removeprefix(_PROPERTY) if is_property else None))
     return tuple(found)
-
-
-_MEDIA_TYPES = {
-    "application/x-ndjson": Format.NDJSON,
-    "application/ndjson": Format.NDJSON,
-    "text/csv": Format.CSV,
-    "application/vnd.apache.arrow.stream": Format.ARROW,
-}
-
-
-def _accepted(accept: str) -> Format:
-    """The first media type of an Accept header that is one of the streams, else JSON."""
-    for part in accept.split(","):
-        found = _MEDIA_TYPES.get(part.partition(";")[0].strip().lower())
-        if found is not None:
-            return found
-    return Format.JSON

@@ -13,7 +13,8 @@ import msgspec
 import orjson
 import pyarrow as pa
 
-from api.events.listing import COLUMNS, Field, Format
+from api.events.formats import Format
+from api.events.listing import COLUMNS, Field
 from api.events.pages import Event
 
 _ALL = tuple(Field(name) for name in COLUMNS)

@@ -82,7 +82,7 @@ def shown(result: MetricResult, *, cached: bool) -> dict[str, Any]:
     }
     if points.has_more and len(points):
         place = place_of(points, frame, len(points) - 1)
-        found["next_cursor"] = Cursor(place, frame.start, frame.end).text()
+        found["next_cursor"] = Cursor(place, frame.start, frame.end, query.mark).text()
     if frame.explain:
         found["explain"] = {
             "cache": "hit" if cached else "miss",

@@ -18,6 +18,7 @@ from analytics_pipeline.events.reach import EVERYTHING, Reach
 from analytics_pipeline.events.times import EPOCH, micros
 from analytics_pipeline.rollups.catalog import Aggregation, Catalog, Metric
 from analytics_pipeline.rollups.schema import LEVELS
+from api.cursors import other_question, range_of
 from api.errors import invalid_parameter
 from api.metrics import filters, measures
 from api.metrics.buckets import (
@@ -56,6 +57,7 @@ from api.metrics.parameters import (
 )
 from api.metrics.selection import Series, choose, read_group_by
 from api.metrics.service import Served, always
+from api.opaque import mark_of
 from api.parameters import END_TIME, START_TIME, Query
 from api.times import format_time
 
@@ -147,6 +149,15 @@ class MetricQuery:
         return max(self.frame.end, self.frame.buckets.end)
 
     @property
+    def mark(self) -> bytes:
+        """Of what its cursors belong to: not of what the key sees, the range or the page."""
+        frame, series = self.frame, self.series
+        return mark_of(
+            self.metric_name, self.aggregation, frame.buckets.interval, frame.buckets.zone.key, str(frame.fill),
+            frame.compare and str(frame.compare), str(frame.order), self.top, series.shown, sorted(series.filters),
+        )  # fmt: skip
+
+    @property
     def canonical(self) -> str:
         """One text for every way to ask the same."""
         frame, series = self.frame, self.series
@@ -195,7 +206,10 @@ def read_queries(
     group_by = read_group_by(query.text(GROUP_BY))
     found_filters = filters.read_filters(query)
     top = query.number(TOP, default=0, low=1, high=MOST_TOP) or None
-    frame = _frame(query, now, max_points, kept or dict.fromkeys(LEVELS, EPOCH), is_one=len(names) == 1)
+    cursor = _cursor(query)
+    if cursor is not None and len(names) > 1:
+        raise invalid_parameter(CURSOR.name, "belongs to one metric: ask for that one alone")
+    frame = _frame(query, now, max_points, kept or dict.fromkeys(LEVELS, EPOCH), cursor)
     if top is not None and group_by is None:
         raise invalid_parameter(TOP.name, "goes with group_by: it says which groups stand by themselves")
     found = []
@@ -209,7 +223,10 @@ def read_queries(
         series = choose(selection, aggregation, group_by, found_filters, reach)
         if top is not None and not series.is_carried:
             _check_rest(metric)
-        found.append(MetricQuery(name, metric, aggregation, series, versions_of(metric), top, frame))
+        one = MetricQuery(name, metric, aggregation, series, versions_of(metric), top, frame)
+        if cursor is not None and cursor.mark not in (None, one.mark):
+            raise other_question()
+        found.append(one)
     return tuple(found)
 
 
@@ -244,10 +261,7 @@ def _split(text: str, catalog: Catalog) -> list[str]:
     return names
 
 
-def _frame(query: Query, now: datetime, most: int, kept: Kept, *, is_one: bool) -> Frame:
-    cursor = _cursor(query)
-    if cursor is not None and not is_one:
-        raise invalid_parameter(CURSOR.name, "belongs to one metric: ask for that one alone")
+def _frame(query: Query, now: datetime, most: int, kept: Kept, cursor: Cursor | None) -> Frame:
     start, end = _range(query, now, cursor)
     zone = _zone(query)
     interval = query.choice(INTERVAL, (*LEVELS, AUTO)) or "1h"
@@ -287,18 +301,22 @@ def _earlier(buckets: Buckets, compare: Compare, kept: Kept) -> tuple[Buckets, n
 
 
 def _range(query: Query, now: datetime, cursor: Cursor | None) -> tuple[datetime, datetime]:
-    """The range asked for; else that of the cursor."""
+    """The range of the cursor; else that asked for."""
     is_given = query.time(START_TIME) is not None or query.time(END_TIME) is not None
     last = query.text(LAST)
     if last is None:
-        return (cursor.start, cursor.end) if cursor is not None and not is_given else query.range(now)
+        return query.range(now) if cursor is None else range_of(query, cursor.start, cursor.end)
     if is_given:
         raise invalid_parameter(LAST.name, "stands instead of start_time and end_time")
     match = _LAST.fullmatch(last)
     seconds = int(match[1]) * _UNITS[match[2]] if match else 0
     if match is None or seconds > (now - EPOCH).total_seconds():
         raise invalid_parameter(LAST.name, "is written as 15m, 24h or 7d, and reaches back to 1970 at most")
-    return (cursor.start, cursor.end) if cursor is not None else (now - timedelta(seconds=seconds), now)
+    if cursor is None:
+        return now - timedelta(seconds=seconds), now
+    if cursor.end - cursor.start != timedelta(seconds=seconds):
+        raise other_question()
+    return cursor.start, cursor.end
 
 
 def _cursor(query: Query) -> Cursor | None:

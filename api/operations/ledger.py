@@ -1,6 +1,6 @@
 """`/api/v1/ledger`: what became of every message, per partition and time, and the proof of it."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
 
@@ -42,13 +42,16 @@ async def get_lines(request: Request, services: ServicesDependency) -> Response:
     query = Query(request.scope["query_string"], _LINES)
     settings = services.settings.analytics.query
     limit = query.number(LIMIT, default=settings.default_limit, low=1, high=settings.max_results)
-    after = read_cursor(query, CURSOR, _KIND, int, str, int)
-    wanted = schemas.read_filter(query, limit=limit + 1, after=None if after is None else Key(*after))  # type: ignore[arg-type]
+    asked = schemas.read_filter(query, limit=limit + 1)
+    # Not the range, which may move on between pages that are polled.
+    question = replace(asked, since=None, until=None, limit=0)
+    after = read_cursor(query, CURSOR, _KIND, int, str, int, question=question)
+    wanted = asked if after is None else replace(asked, after=Key(*after))  # type: ignore[arg-type]
     found = await services.desk.read("ledger", lambda opened: batches(opened, wanted))
     lines = found[:limit]
     content: dict[str, Any] = {"lines": lines, "count": len(lines)}
     if len(found) > limit:
-        content["next_cursor"] = write_cursor(_KIND, *lines[-1].key)
+        content["next_cursor"] = write_cursor(_KIND, *lines[-1].key, question=question)
     return conditional_answer(request, content)
 
 

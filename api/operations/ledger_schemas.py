@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from analytics_pipeline.storage.batches import Filter, Key
+from analytics_pipeline.storage.batches import Filter
 from api.dead_letters.filters import END_TIME as WRITTEN_BEFORE
 from api.dead_letters.filters import START_TIME as WRITTEN_SINCE
 from api.parameters import Parameter, Query
@@ -195,7 +195,7 @@ class ChecksAnswer(BaseModel):
     checks: list[CheckAnswer]
 
 
-def read_filter(query: Query, *, limit: int, after: Key | None) -> Filter:
+def read_filter(query: Query, *, limit: int) -> Filter:
     """The lines that a query string asks for.
 
     Raises:
@@ -215,7 +215,6 @@ def read_filter(query: Query, *, limit: int, after: Key | None) -> Filter:
         has_duplicates=read_flag(query, DUPLICATES),
         has_skipped=read_flag(query, SKIPPED),
         limit=limit,
-        after=after,
     )
 
 

@@ -114,18 +114,21 @@ async def get_restatements(request: Request, services: ServicesDependency) -> Re
     query = Query(request.scope["query_string"], PARAMETERS)
     settings = services.settings.analytics.query
     limit = query.number(LIMIT, default=settings.default_limit, low=1, high=settings.max_results)
-    at, is_newer = read_cursor(query, CURSOR, _KIND, int, int) or (None, 0)
-    wanted: dict[str, Any] = {
+    # Not the times, which a follower of the feed may move on.
+    question = {
         "metric_name": query.text(METRIC),
         "interval": query.choice(INTERVAL, list(LEVELS)),
         "reason": query.choice(REASON, list(Reason)),
+    }
+    at, is_newer = read_cursor(query, CURSOR, _KIND, int, int, question=question) or (None, 0)
+    wanted: dict[str, Any] = question | {
         "start": query.time(START),
         "end": query.time(END),
         "since": query.time(SINCE),
         "after" if is_newer else "before": at,
     }
     page = await services.desk.read("restatements", lambda opened: _read(opened, wanted, limit))
-    return _answer(request, page, after=at if is_newer else None, before=None if is_newer else at)  # type: ignore[arg-type]
+    return _answer(request, page, question, after=at if is_newer else None, before=None if is_newer else at)  # type: ignore[arg-type]
 
 
 def _read(connection: Connection, wanted: dict[str, Any], limit: int) -> _Page:
@@ -134,7 +137,9 @@ def _read(connection: Connection, wanted: dict[str, Any], limit: int) -> _Page:
     return _Page(found[:limit], len(found) > limit, complete)
 
 
-def _answer(request: Request, page: _Page, *, after: int | None, before: int | None) -> Response:
+def _answer(
+    request: Request, page: _Page, question: object, *, after: int | None, before: int | None
+) -> Response:
     """Rows newest first, whichever way they were read, and where to go on at both ends."""
     rows = page.rows if after is None else page.rows[::-1]
     if after is not None:
@@ -146,8 +151,8 @@ def _answer(request: Request, page: _Page, *, after: int | None, before: int | N
         newer = page.complete if before is None else (rows[0].id if rows else before - 1)
     content: dict[str, Any] = {"restatements": [_plain(row) for row in rows], "count": len(rows)}
     if older is not None:
-        content["next_cursor"] = write_cursor(_KIND, older, 0)
-    content["previous_cursor"] = write_cursor(_KIND, max(0, newer), 1)
+        content["next_cursor"] = write_cursor(_KIND, older, 0, question=question)
+    content["previous_cursor"] = write_cursor(_KIND, max(0, newer), 1, question=question)
     return conditional_answer(request, content)
 
 

@@ -298,7 +298,7 @@ def test_several_metrics_of_one_moment(api: Api) -> None:
         assert api.get(METRICS, metric_name=name, **DAY)["result"] == result
     pages = api.get(METRICS, metric_name=names[0] + "," + names[1], limit=1, **DAY)["results"]
     assert [page["total_count"] for page in pages] == [1, 1]
-    following = api.get(METRICS, metric_name=names[1], cursor=pages[1]["next_cursor"], interval="1d")
+    following = api.get(METRICS, **DAY | {"metric_name": names[1], "cursor": pages[1]["next_cursor"]})
     assert (
         following["result"]["data_points"]
         == api.get(METRICS, metric_name=names[1], **DAY)["result"]["data_points"][1:]

@@ -13,7 +13,8 @@ from analytics_pipeline.events.reach import EVERYTHING
 from analytics_pipeline.events.times import EPOCH
 from api.errors import BadRequest
 from api.events.cursors import Cursor, Row, read_cursor
-from api.events.listing import EventList, Field, Format, Order, read_event_list
+from api.events.formats import Format
+from api.events.listing import EventList, Field, Order, read_event_list
 from api.events.property_filters import Operator, PropertyFilter, read_filter
 from api.events.single import read_single
 from api.times import LATEST
@@ -78,9 +79,17 @@ def test_property_filters_that_are_refused(text: str) -> None:
     assert not text or text not in str(refused.value)
 
 
-@given(row=st.tuples(_TIMES, st.uuids()), start=_TIMES, end=_TIMES, is_back=st.booleans())
-def test_cursors_come_back(row: tuple[datetime, UUID], start: datetime, end: datetime, is_back: bool) -> None:
-    cursor = Cursor(Row(*row), start, end, is_back)
+@given(
+    row=st.tuples(_TIMES, st.uuids()),
+    start=_TIMES,
+    end=_TIMES,
+    is_back=st.booleans(),
+    mark=st.none() | st.binary(min_size=8, max_size=8),
+)
+def test_cursors_come_back(
+    row: tuple[datetime, UUID], start: datetime, end: datetime, is_back: bool, mark: bytes | None
+) -> None:
+    cursor = Cursor(Row(*row), start, end, is_back, mark)
     assert read_cursor(cursor.text()) == cursor
 
 
@@ -94,11 +103,43 @@ def test_a_cursor_keeps_its_range() -> None:
     first = ask(order="asc")
     row = Row(NOW - timedelta(hours=1), UUID(int=7))
     later = read_event_list(
-        urlencode({"cursor": first.cursor(row, is_back=False)}).encode(),
+        urlencode({"order": "asc", "cursor": first.cursor(row, is_back=False)}).encode(),
         now=NOW + timedelta(hours=5), default_limit=100, max_results=100,
     )  # fmt: skip
     assert (later.filters.start, later.filters.end) == (first.filters.start, first.filters.end)
     assert (later.after, later.is_back) == (row, False)
+
+
+def refused(query: dict[str, object]) -> str:
+    with pytest.raises(BadRequest) as caught:
+        ask(**query)
+    return caught.value.detail
+
+
+def test_a_cursor_belongs_to_its_range_and_question() -> None:
+    asked: dict[str, object] = {
+        "event_type": ["order.filled", "order.placed"], "order": "asc", "start_time": "2026-05-17T00:00:00Z",
+        "property": ["a:eq:1", "b:eq:2"],
+    }  # fmt: skip
+    row = Row(NOW - timedelta(hours=1), UUID(int=7))
+    cursor = ask(**asked).cursor(row, is_back=False)
+    turned = {"event_type": ["order.placed", "order.filled"], "property": ["b:eq:2", "a:eq:1"]}
+    again: list[dict[str, object]] = [
+        {}, {"limit": 3}, {"fields": "id"}, {"total": "exact"}, {"start_time": "2026-05-17T02:00:00+02:00"},
+        {"end_time": "2026-05-17T12:00:00Z"}, {"start_time": ""}, turned,
+    ]  # fmt: skip
+    for more in again:
+        query = urlencode(asked | more | {"cursor": cursor}, doseq=True).encode()
+        found = read_event_list(query, now=NOW + timedelta(hours=1), default_limit=9, max_results=9)
+        assert (found.filters.end, found.after) == (NOW, row), more
+    others: list[dict[str, object]] = [
+        {"event_type": "order.filled"}, {"order": "desc"}, {"user_id": "u"}, {"property": "a:eq:1"},
+        {"start_time": "2026-05-17T00:00:01Z"}, {"end_time": "2026-05-17T12:00:01Z"},
+    ]  # fmt: skip
+    for more in others:
+        assert refused(asked | more | {"cursor": cursor}) == "cursor: belongs to another question", more
+    unmarked = Cursor(row, NOW - timedelta(days=1), NOW).text()
+    assert ask(event_type="order.filled", cursor=unmarked).after == row
 
 
 def test_an_id_says_when() -> None:

@@ -10,6 +10,7 @@ from analytics_pipeline.rollups.catalog import BUILT_IN
 from analytics_pipeline.rollups.schema import LEVELS
 from api.errors import BadRequest
 from api.metrics.buckets import moment
+from api.metrics.cursors import Cursor, Place
 from api.metrics.points import points_of, with_earlier
 from api.metrics.query import MetricQuery, read_queries
 from api.metrics.values import NO_CELLS
@@ -266,6 +267,33 @@ def test_what_makes_no_sense_is_refused_by_name(query: str, parameter: str) -> N
         read_all(query)
     assert caught.value.extra["parameter"] == parameter
     assert "xyz" not in caught.value.detail
+
+
+def test_a_cursor_belongs_to_its_range_and_question() -> None:
+    asked = (
+        "metric_name=trading.total_volume&interval=5m&start_time=2026-01-31T00:00:00Z&group_by=symbol&limit=9"
+    )
+    first = read(asked)
+    place = Place(micros(NOW - timedelta(hours=1)), '{"symbol": "é"}')
+    cursor = Cursor(place, first.frame.start, first.frame.end, first.mark).text()
+    later = NOW + timedelta(hours=1)
+    for more in ("", "&counts=1", "&explain=1", "&end_time=2026-01-31T12:34:56Z", "&order=asc", "&fill=none"):
+        found = read(f"{asked}{more}&cursor={cursor}", now=later).frame
+        assert (found.end, found.after) == (NOW, place), more
+    relative = "metric_name=trading.total_volume&interval=5m&group_by=symbol&last=45296s"
+    assert read(f"{relative}&cursor={cursor}", now=later).frame.end == NOW
+    others = [
+        asked.replace("volume&", "volume&order=desc&"), asked.replace("5m", "15m"), relative.replace("96s", "97s"),
+        asked.replace("total_volume", "orders_filled"), asked.replace("group_by=symbol", "symbol=A"),
+        asked + "&symbol=A", asked + "&top=3", asked + "&fill=zero", asked + "&compare=1d",
+        asked + "&aggregation=avg", asked + "&time_zone=Asia/Kolkata", asked + "&end_time=2026-01-31T12:00:00Z",
+        asked.replace("T00:00:00Z", "T00:05:00Z"),
+    ]  # fmt: skip
+    for other in others:
+        with pytest.raises(BadRequest, match="^cursor: belongs to another question$"):
+            read(f"{other}&cursor={cursor}")
+    unmarked = Cursor(place, first.frame.start, first.frame.end).text()
+    assert read(f"metric_name=events.count&cursor={unmarked}").frame.after == place
 
 
 def test_one_value_of_what_cannot_be_added_up_can_be_had() -> None:
