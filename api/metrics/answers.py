@@ -25,6 +25,8 @@ BEYOND_BUDGET = "There were more values than the metric's budget of series: the 
 EMPTY = "No bucket of this interval starts in the range: begin it earlier, or ask for a shorter interval."
 GONE = "The range begins before rows of this interval are kept: what is missing there may have been deleted."
 
+NOT_COMPUTED = "The range begins before the metric was computed: what is missing there was not counted, until a backfill has read it."
+
 _WHOLE = frozenset({Aggregation.COUNT.value, Aggregation.SKIPPED.value, Aggregation.DISTINCT.value})
 _STATE_NAMES = (*STATES, None)
 
@@ -59,6 +61,8 @@ def warnings_of(results: Sequence[MetricResult]) -> list[str]:
             found.append(EMPTY)
         if result.query.frame.are_gone(result.query.frame.buckets).any():
             found.append(GONE)
+        if result.query.is_before_service(result.query.frame.buckets).any():
+            found.append(NOT_COMPUTED)
         if result.query.top is None and any(OTHER in name for name in result.points.cells.names):
             found.append(BEYOND_BUDGET)
     return list(dict.fromkeys(found))

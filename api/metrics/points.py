@@ -54,12 +54,13 @@ class Points:
         return np.zeros(len(self), np.bool_) if marks is None else marks == 1
 
 
-def points_of(cells: Cells, frame: Frame, *, has_series: bool) -> Points:
+def points_of(cells: Cells, frame: Frame, is_unknown: Flags, *, has_series: bool) -> Points:
     """The page of points that is asked for.
 
     Args:
         cells: every one that has a value, or with pages at least those of the page and one more.
         frame: the question.
+        is_unknown: in which buckets no value does not mean zero.
         has_series: whether there are groups, and so none where there is nothing.
 
     Raises:
@@ -68,7 +69,7 @@ def points_of(cells: Cells, frame: Frame, *, has_series: bool) -> Points:
     ordered = cells.sorted()
     filled = np.zeros(len(ordered.values), np.bool_)
     if frame.fill is not Fill.NONE:
-        ordered, filled = _filled(ordered, frame, has_series=has_series)
+        ordered, filled = _filled(ordered, frame, is_unknown, has_series=has_series)
     if frame.order is Order.DESC:
         ordered, filled = ordered.where(np.s_[::-1]), filled[::-1]  # type: ignore[arg-type]
     begin = 0 if frame.after is None else _behind(ordered, frame, frame.after)
@@ -88,8 +89,8 @@ def too_many(frame: Frame) -> BadRequest:
     )
 
 
-def with_earlier(points: Points, earlier: Cells, frame: Frame) -> Points:
-    """The points with the values of the buckets that they are compared with."""
+def with_earlier(points: Points, earlier: Cells, frame: Frame, is_unknown: Flags) -> Points:
+    """The points with the values of the buckets that they are compared with, in some of which none is not zero."""
     assert frame.earlier is not None
     before, earlier_of = frame.earlier
     bucket = earlier_of[points.cells.bucket]
@@ -99,8 +100,8 @@ def with_earlier(points: Points, earlier: Cells, frame: Frame) -> Points:
     if UNBOUNDED in earlier.more:
         marks = replace(earlier, values=earlier.more[UNBOUNDED]).values_at(*places)
     if frame.fill is Fill.ZERO:
-        is_gone = np.append(frame.are_gone(before), True)[np.where(has_bucket, bucket, -1)]
-        found[~is_gone & np.isnan(found)] = 0.0
+        has_no_zero = np.append(is_unknown, True)[np.where(has_bucket, bucket, -1)]
+        found[~has_no_zero & np.isnan(found)] = 0.0
     return replace(points, compared=found, compared_marks=marks)
 
 
@@ -111,7 +112,7 @@ def with_counts(points: Points, counted: Cells) -> Points:
     return replace(points, counts=np.where(np.isnan(found), 0, found).astype(np.int64))
 
 
-def _filled(cells: Cells, frame: Frame, *, has_series: bool) -> tuple[Cells, Flags]:
+def _filled(cells: Cells, frame: Frame, is_unknown: Flags, *, has_series: bool) -> tuple[Cells, Flags]:
     """Every bucket that has begun, of every series that has a value somewhere."""
     names = cells.names
     if not names and not has_series:
@@ -128,7 +129,7 @@ def _filled(cells: Cells, frame: Frame, *, has_series: bool) -> tuple[Cells, Fla
         grids[name][cells.bucket, cells.series] = values
     for one in grids.values():
         if frame.fill is Fill.ZERO:
-            one[is_filled & ~frame.are_gone(frame.buckets)[:begun, None]] = 0.0
+            one[is_filled & ~is_unknown[:begun, None]] = 0.0
         elif frame.fill is Fill.PREVIOUS and begun:
             rows = np.where(is_filled, 0, np.arange(begun)[:, None])
             newest = np.maximum.accumulate(rows, axis=0)

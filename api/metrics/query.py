@@ -135,6 +135,18 @@ class MetricQuery:
         """These buckets, by the version that answers for them."""
         return parts_of(self.served, buckets)
 
+    def is_before_service(self, buckets: Buckets) -> npt.NDArray[np.bool_]:
+        """Which buckets begin before their version was computed, so that no value does not mean that there was nothing."""
+        found = np.zeros(len(buckets), np.bool_)
+        for part in self.parts(buckets):
+            own = slice(part.begin, part.until)
+            found[own] = buckets.starts[own] < micros(part.served.complete_from)
+        return found
+
+    def is_unknown(self, buckets: Buckets) -> npt.NDArray[np.bool_]:
+        """In which buckets no value does not mean that there was nothing."""
+        return self.frame.are_gone(buckets) | self.is_before_service(buckets)
+
     @property
     def data_from(self) -> datetime:
         """From when on events matter to the points."""

@@ -108,12 +108,14 @@ async def read(connection: Connection, query: MetricQuery) -> MetricResult:
         is_quantile = measures.quantile_of(query.aggregation) is not None
         if is_quantile:
             cells = await with_spans(cursor, query, frame.buckets, cells)
-        points = points_of(cells, frame, has_series=query.series.shown is not None)
+        points = points_of(
+            cells, frame, query.is_unknown(frame.buckets), has_series=query.series.shown is not None
+        )
         if frame.earlier is not None:
             earlier = await reader.earlier(points)
             if is_quantile:
                 earlier = await with_spans(cursor, query, frame.earlier[0], earlier)
-            points = with_earlier(points, earlier, frame)
+            points = with_earlier(points, earlier, frame, query.is_unknown(frame.earlier[0]))
         if frame.counts:
             points = with_counts(points, await reader.counts(points))
         register = await register_of(asked, frame.buckets, frame.over)

@@ -3,16 +3,23 @@
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from analytics_pipeline.events.times import EPOCH, micros
-from analytics_pipeline.rollups.catalog import BUILT_IN
+from analytics_pipeline.rollups.catalog import BUILT_IN, Metric
 from analytics_pipeline.rollups.schema import LEVELS
 from api.errors import BadRequest
+from api.metrics.answers import NOT_COMPUTED, warnings_of
 from api.metrics.buckets import moment
 from api.metrics.cursors import Cursor, Place
-from api.metrics.points import points_of, with_earlier
+from api.metrics.measures import EXACT
+from api.metrics.points import Points, points_of, with_earlier
 from api.metrics.query import MetricQuery, read_queries
+from api.metrics.reading import Marks, MetricResult
+from api.metrics.register import no_register
+from api.metrics.repository import RowsRead
+from api.metrics.service import Served, always
 from api.metrics.values import NO_CELLS
 
 NOW = datetime(2026, 1, 31, 12, 34, 56, tzinfo=UTC)
@@ -307,16 +314,50 @@ def test_nothing_is_not_claimed_of_what_is_not_kept() -> None:
     kept = dict.fromkeys(LEVELS, NOW.replace(hour=0, minute=0, second=0))
     text = b"metric_name=events.count&interval=1h&fill=zero&compare=1d&last=24h"
     [query] = read_queries(text, now=NOW, max_points=50, catalog=BUILT_IN, kept=kept)
-    points = points_of(NO_CELLS, query.frame, has_series=False)
+    points = filled(query)
     starts = query.frame.buckets.starts[points.cells.bucket]
     is_kept = starts >= micros(kept["1h"])
     assert is_kept.tolist() == [False] * 11 + [True] * 13
     assert np.array_equal(points.cells.values, np.where(is_kept, 0.0, np.nan), equal_nan=True)
-    compared = with_earlier(points, NO_CELLS, query.frame).compared
-    assert compared is not None
-    assert np.isnan(compared).all()
+    assert np.isnan(compared_of(query)).all()
     [other] = read_queries(text, now=NOW, max_points=50, catalog=BUILT_IN)
     assert other.canonical != query.canonical
-    earlier = with_earlier(points_of(NO_CELLS, other.frame, has_series=False), NO_CELLS, other.frame)
-    assert earlier.compared is not None
-    assert (earlier.compared == 0).all()
+    assert (compared_of(other) == 0).all()
+
+
+def test_nothing_is_not_claimed_of_time_before_a_metric_was_computed() -> None:
+    began = NOW.replace(hour=1, minute=30)
+
+    def versions(metric: Metric) -> tuple[Served, ...]:
+        return (always(metric)._replace(complete_from=began),)
+
+    def ask(fill: str) -> MetricQuery:
+        text = f"metric_name=events.count&interval=1h&fill={fill}&compare=previous&last=24h".encode()
+        [query] = read_queries(text, now=NOW, max_points=50, catalog=BUILT_IN, versions_of=versions)
+        return query
+
+    query = ask("zero")
+    points = filled(query)
+    is_computed = query.frame.buckets.starts[points.cells.bucket] >= micros(began)
+    assert is_computed.sum() == 11
+    assert np.array_equal(points.cells.values, np.where(is_computed, 0.0, np.nan), equal_nan=True)
+    assert np.isnan(compared_of(query)).all()
+    for fill, shown in (("zero", points), ("none", filled(ask("none")))):
+        one = ask(fill)
+        size = len(one.frame.buckets)
+        flags = np.zeros(size, np.bool_)
+        result = MetricResult(one, shown, no_register(size), Marks(flags, flags), EXACT, RowsRead())
+        assert warnings_of([result]) == [NOT_COMPUTED], fill
+    assert not read("metric_name=events.count").is_unknown(query.frame.buckets).any()
+
+
+def filled(query: MetricQuery) -> Points:
+    return points_of(NO_CELLS, query.frame, query.is_unknown(query.frame.buckets), has_series=False)
+
+
+def compared_of(query: MetricQuery) -> npt.NDArray[np.float64]:
+    assert query.frame.earlier is not None
+    unknown = query.is_unknown(query.frame.earlier[0])
+    found = with_earlier(filled(query), NO_CELLS, query.frame, unknown).compared
+    assert found is not None
+    return found
