@@ -23,8 +23,9 @@ COMMON_HEADERS = {
     "X-Request-ID": _header(
         "The one of the request, if it is safe to repeat, else a new one.", _TEXT, "8f14e45fceea-2a"
     ),
-    "X-RateLimit-Limit": _header("Requests per minute that are allowed.", _COUNT, 1000),
-    "X-RateLimit-Remaining": _header("Requests that may come at once now.", _COUNT, 999),
+    "X-RateLimit-Limit": _header("Requests that may come at once after a rest: the burst.", _COUNT, 100),
+    "X-RateLimit-Remaining": _header("Requests of these that may come at once now.", _COUNT, 99),
+    "X-RateLimit-Reset": _header("Seconds until all of them may come at once again.", _COUNT, 1),
     "Server-Timing": _header(
         "Milliseconds until the answer began: `total`, and of it `cache`, `db`, `shared` (somebody else's read of the "
         "same) and `wait` (for `after`), as far as they apply.",

@@ -134,6 +134,7 @@ def create_app(
             "X-Request-ID",
             "X-RateLimit-Limit",
             "X-RateLimit-Remaining",
+            "X-RateLimit-Reset",
             "Retry-After",
             "Server-Timing",
             "X-Landing-Token",

@@ -5,6 +5,7 @@ keys hold (`keyring`), what a route asks for (`access`), the arithmetic of limit
 """
 
 import hmac
+import math
 import time
 from collections.abc import Mapping
 from functools import lru_cache
@@ -57,8 +58,8 @@ class Gate:
         rate = {"requests_per_minute": limit.requests_per_minute, "burst": limit.burst}
         self._addresses = RateLimiter(**rate) if limit.enabled else None
         self._keys = SharedRateLimiter(redis, **rate) if limit.enabled else None
-        self._limit = str(limit.requests_per_minute).encode()
-        self._free: Headers = [(b"x-ratelimit-limit", self._limit), (b"x-ratelimit-remaining", self._limit)]
+        self._limit = str(limit.burst).encode()
+        self._free = self._headers(limit.burst, 0)
 
     async def admit(
         self, method: str, path: str, host: str, headers: Mapping[bytes, bytes], *, is_public: bool
@@ -108,13 +109,18 @@ class Gate:
     def _limited(
         self, principal: Principal, verdict: Verdict, refusal: Problem | None, whose: str
     ) -> Admission:
-        headers = [
-            (b"x-ratelimit-limit", self._limit),
-            (b"x-ratelimit-remaining", str(verdict.remaining).encode()),
-        ]
+        headers = self._headers(verdict.remaining, verdict.reset)
         if not verdict.is_allowed:
             refusal = TooManyRequests(f"Too many requests {whose}.", retry_after=verdict.retry_after)
         return Admission(principal, headers, refusal)
+
+    def _headers(self, remaining: int, reset: float) -> Headers:
+        """All about the burst, which is what `remaining` counts: a gauge of both is empty when nothing is left."""
+        return [
+            (b"x-ratelimit-limit", self._limit),
+            (b"x-ratelimit-remaining", str(remaining).encode()),
+            (b"x-ratelimit-reset", str(math.ceil(reset)).encode()),
+        ]
 
 
 def caller_of(principal: Principal, host: str) -> str | None:

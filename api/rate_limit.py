@@ -11,11 +11,12 @@ MAX_CLIENTS = 10_000
 
 
 class Verdict(NamedTuple):
-    """What one request gets; `retry_after` in seconds, 0 when allowed."""
+    """What one request gets; in seconds `retry_after`, 0 when allowed, and `reset`, until the burst is whole again."""
 
     is_allowed: bool
     remaining: int
     retry_after: float
+    reset: float
 
 
 class RateLimiter:
@@ -31,10 +32,11 @@ class RateLimiter:
         arrival = max(self._arrivals.get(client, now), now)
         wait = arrival + self._interval - self._tolerance - now
         if wait > 1e-9:
-            return Verdict(False, 0, wait)
+            return Verdict(False, 0, wait, arrival - now)
         arrival += self._interval
         self._arrivals[client] = arrival
         self._arrivals.move_to_end(client)
         while len(self._arrivals) > MAX_CLIENTS:
             self._arrivals.popitem(last=False)
-        return Verdict(True, int((self._tolerance - (arrival - now)) / self._interval + 1e-9), 0.0)
+        remaining = int((self._tolerance - (arrival - now)) / self._interval + 1e-9)
+        return Verdict(True, remaining, 0.0, arrival - now)

@@ -21,8 +21,8 @@ _AT_ONCE = 256
 _SECOND = 1e6
 
 # KEYS: one per request. ARGV: µs between two requests, µs of the burst. Returns per request the µs to wait, 0 if it may
-# pass, and how many more may. The time is that of Redis, so that processes agree. An arrival further ahead than a full
-# burst is not one of ours.
+# pass, how many more may, and the µs until the burst is whole again. The time is that of Redis, so that processes
+# agree. An arrival further ahead than a full burst is not one of ours.
 SCRIPT = """
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
@@ -41,6 +41,7 @@ for _, key in ipairs(KEYS) do
         found[#found + 1] = 0
         found[#found + 1] = math.floor((tolerance - (arrival - now)) / interval)
     end
+    found[#found + 1] = arrival - now
 end
 return found
 """
@@ -92,9 +93,9 @@ class SharedRateLimiter:
             return await self._script(names, self._arguments, client)
 
         found = await redis.ask(ask)
-        if not isinstance(found, list) or len(found) != 2 * len(names):
+        if not isinstance(found, list) or len(found) != 3 * len(names):
             return None
         return [
-            Verdict(wait == 0, remaining, wait / _SECOND)
-            for wait, remaining in zip(found[::2], found[1::2], strict=True)
+            Verdict(wait == 0, remaining, wait / _SECOND, reset / _SECOND)
+            for wait, remaining, reset in zip(found[::3], found[1::3], found[2::3], strict=True)
         ]

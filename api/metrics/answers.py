@@ -24,8 +24,7 @@ UNKNOWN = "The catalog has no metric of this name."
 BEYOND_BUDGET = "There were more values than the metric's budget of series: the rest is counted as __other__."
 EMPTY = "No bucket of this interval starts in the range: begin it earlier, or ask for a shorter interval."
 GONE = "The range begins before rows of this interval are kept: what is missing there may have been deleted."
-
-NOT_COMPUTED = "The range begins before the metric was computed: what is missing there was not counted, until a backfill has read it."
+NOT_COMPUTED = "The range begins before the metric was computed: what is missing there waits for a backfill."
 
 _WHOLE = frozenset({Aggregation.COUNT.value, Aggregation.SKIPPED.value, Aggregation.DISTINCT.value})
 _STATE_NAMES = (*STATES, None)

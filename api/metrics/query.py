@@ -136,7 +136,7 @@ class MetricQuery:
         return parts_of(self.served, buckets)
 
     def is_before_service(self, buckets: Buckets) -> npt.NDArray[np.bool_]:
-        """Which buckets begin before their version was computed, so that no value does not mean that there was nothing."""
+        """Which buckets begin before their version was computed."""
         found = np.zeros(len(buckets), np.bool_)
         for part in self.parts(buckets):
             own = slice(part.begin, part.until)

@@ -78,7 +78,9 @@ def test_many_at_once_are_asked_for_together_and_counted_one_by_one(redis_server
 
 def test_a_rest_gives_the_burst_back_and_keys_expire(redis_server: Redis) -> None:
     with limiters(redis_server, 1, requests_per_minute=6_000, burst=2) as (runner, [limiter]):
-        assert [runner.run(limiter.check("rest")).is_allowed for _ in range(2)] == [True, True]
+        verdicts = [runner.run(limiter.check("rest")) for _ in range(2)]
+        assert [one.is_allowed for one in verdicts] == [True, True]
+        assert 0 < verdicts[0].reset <= 0.01 < verdicts[1].reset + 0.01 <= 0.03
         wait_for(lambda: not administer(redis_server).exists("b25:rate:rest"), timeout=2)
         assert runner.run(limiter.check("rest")).remaining == 1
 

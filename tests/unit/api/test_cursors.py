@@ -22,7 +22,7 @@ def read(text: str, question: object) -> tuple[int | str, ...] | None:
 
 
 def refuse(asked: Callable[[], object]) -> None:
-    with pytest.raises(BadRequest, match="^cursor: belongs to another question$"):
+    with pytest.raises(BadRequest, match=r"^cursor: belongs to another question$"):
         asked()
 
 

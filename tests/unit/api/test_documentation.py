@@ -93,6 +93,7 @@ def test_every_answer_has_a_type_headers_and_an_example_that_fits(name: str) -> 
             "X-Request-ID",
             "X-RateLimit-Limit",
             "X-RateLimit-Remaining",
+            "X-RateLimit-Reset",
             "Server-Timing",
         }
         for header in answer["headers"].values():

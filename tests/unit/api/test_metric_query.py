@@ -297,7 +297,7 @@ def test_a_cursor_belongs_to_its_range_and_question() -> None:
         asked.replace("T00:00:00Z", "T00:05:00Z"),
     ]  # fmt: skip
     for other in others:
-        with pytest.raises(BadRequest, match="^cursor: belongs to another question$"):
+        with pytest.raises(BadRequest, match=r"^cursor: belongs to another question$"):
             read(f"{other}&cursor={cursor}")
     unmarked = Cursor(place, first.frame.start, first.frame.end).text()
     assert read(f"metric_name=events.count&cursor={unmarked}").frame.after == place

@@ -12,7 +12,8 @@ def test_a_burst_then_one_per_interval() -> None:
     assert [limiter.check("a", 0.0).remaining for _ in range(3)] == [2, 1, 0]
     refused = limiter.check("a", 0.0)
     assert (refused.is_allowed, refused.remaining) == (False, 0)
-    assert refused.retry_after == 1.0
+    assert (refused.retry_after, refused.reset) == (1.0, 3.0)
+    assert limiter.check("c", 0.5).reset == 1.0
     assert not limiter.check("a", 0.9).is_allowed
     assert limiter.check("a", 1.0).is_allowed
     assert limiter.check("b", 1.0).remaining == 2
