@@ -116,7 +116,7 @@ def create_app(
     return CORSMiddleware(
         edge,
         allow_origins=cors.allowed_origins,
-        allow_methods=["GET", "POST", "PATCH", "DELETE"],
+        allow_methods=["GET", "HEAD", "POST", "PATCH", "DELETE"],
         # A key in a header, never a cookie: credentials are not allowed, whatever the origins.
         allow_headers=[
             "Authorization",

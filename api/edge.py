@@ -18,6 +18,7 @@ from typing import Any
 
 import structlog
 from prometheus_client import Counter, Histogram
+from starlette.requests import ClientDisconnect
 
 from analytics_pipeline import telemetry
 from analytics_pipeline.settings import Settings
@@ -27,6 +28,7 @@ from api.bodies import Bodies
 from api.deadline import Deadline, TimeIsUp
 from api.errors import MEDIA_TYPE, HttpProblem, Problem, Unavailable, internal_problem
 from api.gate import Admission, Gate, Headers, caller_of
+from api.methods import has_head
 from api.principal import PRINCIPAL, Principal
 from api.reads import CACHE_CONTROL, CachedReads
 from api.timing import HEADER as TIMING
@@ -162,14 +164,22 @@ class Edge:
         return self._bodies
 
 
+class _Enough(OSError):
+    """A HEAD has its answer; for whoever sends a body, as if the client had gone."""
+
+
 class _Exchange:
-    """One request and its answer."""
+    """One request and its answer; a HEAD is a GET of which the body is kept back."""
 
     def __init__(self, edge: Edge, scope: Scope, receive: Receive, send: Send) -> None:
         self._edge = edge
-        self._scope = scope
+        self._method = scope["method"]
+        self._is_head = self._method == "HEAD" and has_head(scope["path"])
+        # A copy: the server, whose scope it is, goes by the method, too.
+        self._scope = {**scope, "method": "GET"} if self._is_head else scope
         self._receive = receive
-        self._send = send
+        self._send = send if not self._is_head else self._send_head
+        self._send_all = send
         self._headers: dict[bytes, bytes] = dict(scope["headers"])
         self._status = 0
         self._route: str | None = None
@@ -182,7 +192,7 @@ class _Exchange:
         self._own_headers: Headers = []
         self._deadline: Deadline | None = None
         self._timing: Timing | None = None
-        scope[REQUEST_ID] = self._request_id
+        self._scope[REQUEST_ID] = self._request_id
 
     async def serve(self) -> None:
         admission = await self._edge.admit(self._scope, self._headers)
@@ -236,6 +246,17 @@ class _Exchange:
             self._count()
         await self._send(message)
 
+    async def _send_head(self, message: Message) -> None:
+        if message["type"] != "http.response.body":
+            await self._send_all(message)
+            return
+        has_more = message.get("more_body", False)
+        if has_more:
+            self._count()
+        await self._send_all({"type": "http.response.body", "body": b""})
+        if has_more:
+            raise _Enough
+
     async def _note(self) -> None:
         method, audit = self._scope["method"], self._edge.audit
         is_one_of_many = self._status >= 400 or self._edge.direct(method, self._scope["path"]) is not None
@@ -257,8 +278,8 @@ class _Exchange:
 
     def _count(self) -> None:
         self._is_counted = True
-        method = self._scope["method"]
-        requests, durations = _series(method if method in _METHODS else "other", self._matched, self._status)
+        method = self._method if self._method in _METHODS else "other"
+        requests, durations = _series(method, self._matched, self._status)
         requests.inc()
         durations.observe(time.perf_counter() - self._started_at)
 
@@ -268,6 +289,9 @@ class _Exchange:
             await work
         except asyncio.CancelledError:
             raise
+        except (_Enough, ClientDisconnect):
+            if not self._is_head:
+                raise
         except Problem as problem:
             if not self._status:
                 await self._answer_problem(problem)

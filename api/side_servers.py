@@ -86,7 +86,7 @@ def health_app(settings: Settings) -> Wsgi:
             f"{status} {http.client.responses.get(status, 'Unknown')}",
             [_JSON, ("Content-Length", str(len(body))), ("Cache-Control", "no-store")],
         )
-        return [body]
+        return [] if environ.get("REQUEST_METHOD") == "HEAD" else [body]
 
     return app
 

@@ -414,9 +414,29 @@ def test_unknown_paths_and_methods(api: Api) -> None:
         answer = api.request(method, path)
         assert (answer.status_code, answer.headers["content-type"]) == (405, "application/problem+json")
         declared = rules_of(api.app.app)
-        assert answer.headers["allow"].split(", ") == sorted(one for one, at in declared if at == path)
+        methods = {one for one, at in declared if at == path}
+        assert answer.headers["allow"].split(", ") == sorted(methods | {"HEAD"})
     one = api.request("PUT", CUSTOM + "/a")
-    assert one.headers["allow"] == "DELETE, GET, PATCH"
+    assert one.headers["allow"] == "DELETE, GET, HEAD, PATCH"
+
+
+def test_head_is_get_without_a_body(api: Api) -> None:
+    for path, status in (
+        ("/health", 200), ("/ready", 200), (METRICS + "?metric_name=events.count", 200), (DASHBOARD, 200),
+        (EVENTS + "?limit=3", 200), ("/openapi.json", 200), ("/docs", 200), (METRICS, 400), ("/nothing", 404),
+        ("/dashboard", 200),
+    ):  # fmt: skip
+        get, head = (api.request(method, path) for method in ("GET", "HEAD"))
+        assert (head.status_code, head.content) == (status, b""), path
+        assert {*get.headers} - {"x-cache"} == {*head.headers} - {"x-cache"}, path
+        assert get.headers["content-type"] == head.headers["content-type"]
+    for path in (EVENTS + "?format=ndjson", "/api/v1/dead-letters/export"):
+        head = api.request("HEAD", path)
+        assert (head.status_code, head.content) == (200, b""), path
+        assert head.headers["content-type"].startswith("application/x-ndjson")
+    stream = api.request("HEAD", "/api/v1/stream/dashboard")
+    assert (stream.status_code, stream.headers["allow"]) == (405, "GET")
+    assert api.request("HEAD", CUSTOM + "/none").status_code == 404
 
 
 @pytest.mark.parametrize(
