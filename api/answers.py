@@ -144,10 +144,12 @@ def add_headers(operation: Operation) -> None:
         answer["headers"] = {**answer.get("headers", {}), **added}
 
 
-def add_examples(operation: Operation, schemas: Schemas) -> None:
-    """Give every JSON answer that has none an example, made of those of its fields."""
-    for answer in operation["responses"].values():
+def add_examples(operation: Operation, schemas: Schemas, true_answer: object = None) -> None:
+    """Give every JSON answer that has none an example: of 200 the true one, if given, else made of its fields."""
+    for status, answer in operation["responses"].items():
         content = answer.get("content", {}).get("application/json")
+        if content is not None and status == "200" and true_answer is not None:
+            content["example"] = true_answer
         if content is not None and "schema" in content and not {"example", "examples"} & content.keys():
             content["example"] = example_of(content["schema"], schemas)
 

@@ -82,6 +82,7 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         openapi_url="/openapi.json",
+        generate_unique_id_function=lambda route: route.name,  # names of methods in generated clients
         # Its own spans would hold query strings, and know nothing of what is answered before routing.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )

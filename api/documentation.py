@@ -35,6 +35,7 @@ from api.errors import (
     Unavailable,
     invalid_parameter,
 )
+from api.examples import EXAMPLES
 from api.gate import COOKIE, UNLIMITED
 
 TITLE = "B25 Analytics"
@@ -216,7 +217,7 @@ def _complete(
     describe_condition(operation)
     operation["responses"] = dict(sorted(operation["responses"].items()))
     add_headers(operation)
-    add_examples(operation, schemas)
+    add_examples(operation, schemas, EXAMPLES.get(path) if method == "get" else None)
 
 
 def _add_refusals(operation: dict[str, Any], *statuses: int) -> None:

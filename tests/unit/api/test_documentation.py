@@ -51,8 +51,36 @@ def test_every_route_says_what_it_is(name: str) -> None:
 def test_no_two_operations_have_one_id_and_every_tag_is_used() -> None:
     ids = [operation["operationId"] for operation in OPERATIONS.values()]
     assert len(ids) == len(set(ids))
+    assert OPERATIONS["GET /api/v1/metrics"]["operationId"] == "get_metrics"
+    assert not [one for one in ids if "api_v1" in one]
     assert {tag for operation in OPERATIONS.values() for tag in operation["tags"]} == TAGS.keys()
     assert [tag["name"] for tag in DOCUMENT["tags"]] == list(TAGS)
+
+
+def test_the_example_of_metrics_is_a_possible_answer() -> None:
+    content = OPERATIONS["GET /api/v1/metrics"]["responses"]["200"]["content"]["application/json"]
+    found = content["example"]
+    assert found.keys() == {"cached", "result"}
+    result = found["result"]
+    points = result["data_points"]
+    assert result["total_count"] == len(points) > 0
+    assert all(result["start_time"] <= point["timestamp"] < result["end_time"] for point in points)
+    assert [point["timestamp"] for point in points] == sorted({point["timestamp"] for point in points})
+    assert all(not point.get("pending") or point["state"] != "final" for point in points)
+    assert not points[0].keys() & {"open", "filled", "unbounded", "incomplete"}
+
+
+def test_examples_of_events_are_possible_answers() -> None:
+    listed, counted = (
+        OPERATIONS[f"GET /api/v1/{path}"]["responses"]["200"]["content"]["application/json"]["example"]
+        for path in ("events", "events/stats")
+    )
+    assert listed["count"] == len(listed["events"])
+    for event in listed["events"]:
+        assert listed["start_time"] <= event["timestamp"] < listed["end_time"]
+        assert event["timestamp"] < event["created_at"]
+    assert counted["total_events"] == sum(counted["by_type"].values())
+    assert counted["start_time"] < counted["end_time"]
 
 
 def test_cookies_and_places_to_go_on_from_are_said() -> None:
