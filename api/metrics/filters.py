@@ -6,6 +6,7 @@ A dimension is text, or null where the event had none; numbers and booleans of e
 `prefix` find no null.
 """
 
+import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, LiteralString
@@ -106,7 +107,15 @@ def read_filters(query: Query) -> tuple[DimensionFilter, ...]:
     for parameter in SHORT:
         text = query.text(parameter, limit=_LONGEST)
         if text is not None:
-            has_operator = text.partition(":")[0] in list(Operator) and ":" in text
+            word, colon, _ = text.partition(":")
+            has_operator = bool(colon) and word in list(Operator)
+            near = difflib.get_close_matches(word, _OPERATORS, n=1, cutoff=0.7) if colon else []
+            if near and not has_operator:
+                raise invalid_parameter(
+                    parameter.name,
+                    f"what stands before the colon is no operator: did you mean {near[0]}? A value with a colon is "
+                    f"written {parameter.name}=eq:value",
+                )
             full = f"{parameter.name}:{text}" if has_operator else f"{parameter.name}:eq:{text}"
             found.add(_filter(parameter, full))
     return tuple(sorted(found))

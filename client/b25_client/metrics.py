@@ -111,6 +111,7 @@ class Metrics:
         explain: with `explain`, what was read.
         is_cached: whether it came from the service's cache; it is valid either way.
         warnings: what the service remarks, such as that it has no metric of this name.
+        group_by: the dimensions that were asked for; `to_arrow` has their columns, whether or not there are points.
     """
 
     metric_name: str
@@ -127,6 +128,7 @@ class Metrics:
     next_cursor: str | None = None
     explain: Mapping[str, Any] | None = None
     is_compared: bool = False
+    group_by: tuple[str, ...] = ()
 
     def to_arrow(self) -> "pa.Table":
         """One row a point: `timestamp`, `value`, each dimension as text, `state`, `revision`, `is_…`.
@@ -157,7 +159,7 @@ class Metrics:
         }
         names = (*_MARKS, "is_compared_unbounded") if self.is_compared else _MARKS
         marks |= {name: ("truth", [getattr(point, name) for point in points]) for name in names}
-        for name in dict.fromkeys(name for point in points for name in point.dimensions):
+        for name in dict.fromkeys((*self.group_by, *(name for point in points for name in point.dimensions))):
             title = f"dimension_{name}" if name in columns | marks else name
             columns[title] = ("text", [_dimension(point.dimensions.get(name)) for point in points])
         return make_table(columns | marks)
@@ -170,13 +172,15 @@ def metrics_request(metric_name: str, asked: Mapping[str, Any]) -> Request[Metri
         TypeError, ValueError: an argument is not known, or cannot be written.
     """
     return Request(
-        PATH, lambda answer: _only(metrics_of(answer.json())), metrics_parameters([metric_name], asked)
+        PATH, lambda answer: _only(metrics_of(answer.json(), asked)), metrics_parameters([metric_name], asked)
     )
 
 
 def several_request(metric_names: Sequence[str], asked: Mapping[str, Any]) -> Request[tuple[Metrics, ...]]:
     """Ask for several metrics, of one moment."""
-    return Request(PATH, lambda answer: metrics_of(answer.json()), metrics_parameters(metric_names, asked))
+    return Request(
+        PATH, lambda answer: metrics_of(answer.json(), asked), metrics_parameters(metric_names, asked)
+    )
 
 
 def request_behind(page: Metrics, asked: Mapping[str, Any]) -> Request[Metrics] | None:
@@ -196,13 +200,16 @@ def metrics_parameters(metric_names: Sequence[str], asked: Mapping[str, Any]) ->
     return names + write_parameters(told, MetricsQuery, joined=_JOINED)
 
 
-def metrics_of(content: Mapping[str, Any]) -> tuple[Metrics, ...]:
+def metrics_of(content: Mapping[str, Any], asked: Mapping[str, Any] = {}) -> tuple[Metrics, ...]:
     """The metrics of an answer of `/api/v1/metrics`, in the order asked for."""
     results = content["results"] if "results" in content else [content["result"]]
-    return tuple(_metrics(result, content) for result in results)
+    group_by = asked.get("group_by") or ()
+    names = group_by.split(",") if isinstance(group_by, str) else group_by
+    grouped = tuple(name.strip() for name in names)
+    return tuple(_metrics(result, content, grouped) for result in results)
 
 
-def _metrics(result: Mapping[str, Any], content: Mapping[str, Any]) -> Metrics:
+def _metrics(result: Mapping[str, Any], content: Mapping[str, Any], group_by: tuple[str, ...]) -> Metrics:
     points = result["data_points"]
     return Metrics(
         result["metric_name"],
@@ -219,6 +226,7 @@ def _metrics(result: Mapping[str, Any], content: Mapping[str, Any]) -> Metrics:
         result.get("next_cursor"),
         result.get("explain"),
         any("compared" in point for point in points),
+        group_by,
     )
 
 

@@ -113,8 +113,9 @@ def write_parameters(
     written: list[tuple[str, str]] = []
     for name, value in asked.items():
         if name not in names:
+            hint = "; a dimension is given as dimension='symbol:eq:BTCUSDT'" if "dimension" in names else ""
             raise TypeError(
-                f"{name}: there is no parameter of this name; there are {', '.join(sorted(names))}"
+                f"{name}: there is no parameter of this name; there are {', '.join(sorted(names))}{hint}"
             )
         if value is None:
             continue

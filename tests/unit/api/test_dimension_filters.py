@@ -46,6 +46,8 @@ def test_the_order_does_not_matter_and_one_is_said_once() -> None:
         ("dimension=symbol", "dimension", "name:operator:value"),
         ("dimension=user_id:eq:u", "dimension", "symbol, strategy_id"),
         ("symbol=gt:5", "symbol", "eq, ne, in, prefix, exists"),
+        ("symbol=prefx:BTC", "symbol", "did you mean prefix?"),
+        ("symbol=exist:true", "symbol", "did you mean exists?"),
         ("symbol=exists:maybe", "symbol", "true or false"),
         ("symbol=" + "in:" + ",".join(map(str, range(101))), "symbol", "100"),
         ("symbol=A&symbol=B", "symbol", "more than once"),
@@ -61,3 +63,9 @@ def test_refusals(query: str, parameter: str, says: str) -> None:
         read(query)
     assert caught.value.extra["parameter"] == parameter
     assert says in caught.value.detail
+
+
+def test_a_value_with_a_colon_that_is_like_no_operator_is_a_value() -> None:
+    for query in ("symbol=foo:BTCUSDT", "symbol=eq:foo:BTCUSDT"):
+        assert read(query)[0].values == ('"foo:BTCUSDT"',)
+    assert read("symbol=eq:prefx:BTC")[0].values == ('"prefx:BTC"',)
