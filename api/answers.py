@@ -144,8 +144,15 @@ def add_headers(operation: Operation) -> None:
         answer["headers"] = {**answer.get("headers", {}), **added}
 
 
-def add_examples(operation: Operation, schemas: Schemas, true_answer: object = None) -> None:
+def add_examples(
+    operation: Operation, schemas: Schemas, true_answer: object = None, stream: str | None = None
+) -> None:
     """Give every JSON answer that has none an example: of 200 the true one, if given, else made of its fields."""
+    if stream is not None:
+        shown = operation["responses"]["200"]["content"]
+        operation["responses"]["200"] |= {
+            "content": {kind: found | {"example": stream} for kind, found in shown.items()}
+        }
     for status, answer in operation["responses"].items():
         content = answer.get("content", {}).get("application/json")
         if content is not None and status == "200" and true_answer is not None:

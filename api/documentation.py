@@ -35,7 +35,7 @@ from api.errors import (
     Unavailable,
     invalid_parameter,
 )
-from api.examples import EXAMPLES
+from api.examples import EXAMPLES, STREAMS
 from api.gate import COOKIE, UNLIMITED
 
 TITLE = "B25 Analytics"
@@ -217,7 +217,7 @@ def _complete(
     describe_condition(operation)
     operation["responses"] = dict(sorted(operation["responses"].items()))
     add_headers(operation)
-    add_examples(operation, schemas, EXAMPLES.get(path) if method == "get" else None)
+    add_examples(operation, schemas, EXAMPLES.get(path) if method == "get" else None, STREAMS.get(path))
 
 
 def _add_refusals(operation: dict[str, Any], *statuses: int) -> None:

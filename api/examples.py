@@ -5,6 +5,8 @@ Belongs here: answers as they could be, written once. Does not belong here: exam
 
 from typing import Any
 
+import orjson
+
 _RANGE = {"start_time": "2026-01-31T10:00:00Z", "end_time": "2026-01-31T12:00:00Z"}
 
 EXAMPLES: dict[str, Any] = {
@@ -60,3 +62,31 @@ EXAMPLES: dict[str, Any] = {
     },
 }
 """By path, of GET and status 200."""
+
+
+def _message(event: str, content: object) -> str:
+    return f"retry: 2000\n\nevent: {event}\ndata: {orjson.dumps(content).decode()}\n\n"
+
+
+STREAMS = {
+    "/api/v1/stream/dashboard": _message(
+        "dashboard",
+        {
+            "active_users": 71,
+            "events_per_second": 86.3,
+            "orders_placed": 2302,
+            "orders_filled": 1801,
+            "active_strategies": 9,
+            "total_volume": 60437.25,
+            "average_latency": 12.5,
+            "error_rate": 0.0125,
+            "custom_metrics": {},
+            "last_updated": "2026-01-31T12:00:00Z",
+        },
+    ),
+    "/api/v1/stream/metrics": _message("snapshot", EXAMPLES["/api/v1/metrics"]),
+    "/api/v1/stream/events": _message(
+        "events", {"events": EXAMPLES["/api/v1/events"]["events"], "has_gap": False}
+    ),
+}
+"""The beginning of each stream, by path."""

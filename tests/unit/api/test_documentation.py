@@ -70,6 +70,21 @@ def test_the_example_of_metrics_is_a_possible_answer() -> None:
     assert not points[0].keys() & {"open", "filled", "unbounded", "incomplete"}
 
 
+@pytest.mark.parametrize("name", ["dashboard", "metrics", "events"])
+def test_streams_show_their_beginning(name: str) -> None:
+    answer = OPERATIONS[f"GET /api/v1/stream/{name}"]["responses"]["200"]
+    retry, message, rest = answer["content"]["text/event-stream"]["example"].split("\n\n")
+    event, data = message.split("\n")
+    assert (retry, rest) == ("retry: 2000", "")
+    kind = {"dashboard": "dashboard", "metrics": "snapshot", "events": "events"}[name]
+    assert event == f"event: {kind}"
+    found = json.loads(data.removeprefix("data: "))
+    if name != "events":
+        path = {"dashboard": "dashboard/metrics", "metrics": "metrics"}[name]
+        shown = OPERATIONS[f"GET /api/v1/{path}"]["responses"]["200"]["content"]["application/json"]
+        validator(shown["schema"]).validate(found)
+
+
 def test_examples_of_events_are_possible_answers() -> None:
     listed, counted = (
         OPERATIONS[f"GET /api/v1/{path}"]["responses"]["200"]["content"]["application/json"]["example"]
