@@ -133,7 +133,7 @@ def test_charts_side_by_side_end_at_one_place(page: Page) -> None:
         drawn(page, panel)
     ranges = page.evaluate(
         """() => ["events", "fill_rate", "latency", "pnl", "candles"].map(panel =>
-            document.querySelector(`[data-panel=${panel}] .plot`).layout.xaxis.range[1].slice(17))"""
+            document.querySelector(`[data-panel=${panel}] .plot`).layout.xaxis.range[1].slice(17, 19))"""
     )
     assert ranges == ["30"] * 5, "half a bucket behind the beginning of the newest"
 
