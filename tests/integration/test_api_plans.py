@@ -189,6 +189,7 @@ def test_a_backfill_says_how_much_of_it_is_done(api: Api, db: Connection, databa
     hours = [TODAY - DAY + timedelta(hours=n) for n in range(4)]
     ids = [BUILT_IN.by_name["trading.total_volume"].metric_id]
     far = [hour - 7 * DAY for hour in hours[:2]]
+    land(db, [Event("page.view", hour) for hour in (*hours, *far)])
     began: list[Any] = []
     for some in (hours, far):  # of the same metrics: what both have to do is one number
         planned = backfill.plan(db, some, metric_ids=ids)
@@ -213,9 +214,16 @@ def test_a_backfill_says_how_much_of_it_is_done(api: Api, db: Connection, databa
     assert (told(), db.execute("SELECT count(*) FROM backfill_plans").fetchone()) == ([], (0,))
 
 
+def found_in(db: Connection, hours: list[datetime]) -> int:
+    counted = "SELECT count(*)::int FROM events WHERE timestamp >= %s AND timestamp < %s"
+    [[count]] = db.execute(counted, (hours[0], hours[-1] + HOUR)).fetchall()
+    return int(count)
+
+
 def test_a_preview_is_followed_and_leaves_what_it_found(api: Api, db: Connection, database: str) -> None:
     last = (NOW - DAY).replace(minute=0, second=0, microsecond=0)
     hours = [last - timedelta(hours=1), last]
+    land(db, [Event("page.view", hours[0])])
     metric = BUILT_IN.by_name["events.count"]
 
     def begin(run_id: str, by: Connection, ids: list[str] | None = None) -> Iterator[RecomputeResult]:
@@ -234,7 +242,7 @@ def test_a_preview_is_followed_and_leaves_what_it_found(api: Api, db: Connection
     list(same)
     done = told("same")
     assert (done["state"], done["hours"], done["percent"]) == ("completed", 2, 100.0)
-    assert (done["events"], done["differences"], done["changes"]) == (1, {}, [])
+    assert (done["events"], done["differences"], done["changes"]) == (found_in(db, hours), {}, [])
 
     db.execute("DELETE FROM rollup_deltas WHERE hour = %s AND metric_id = %s", (last, metric.metric_id))
     results = list(begin("differs", db, [metric.metric_id]))
