@@ -59,7 +59,7 @@ def database(postgres: Postgres, template_database: str) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def api(database: str) -> Iterator[Api]:
-    query = {"timeout": "500ms"}
+    query = {"timeout": "2s"}
     security = {"api_key_enabled": True, "rate_limit": {"enabled": False}}
     with running(settings_for(database, analytics={"query": query}, security=security)) as running_api:
         yield running_api
