@@ -191,7 +191,7 @@ def test_what_lands_is_shown_at_once(page: Page, site: Site) -> None:
     expect(page.locator("[data-tile=orders_placed]")).not_to_have_text("–")
     before = exact(page, "orders_placed")
     site.land(*(order("order.placed", datetime.now(UTC)) for _ in range(7)))
-    wait_for(lambda: exact(page, "orders_placed") >= before + 7, message="seven more orders")
+    wait_for(lambda: exact(page, "orders_placed") >= before + 7, timeout=30, message="seven more orders")
 
 
 def test_what_is_pointed_at_stays_when_the_chart_changes(page: Page, site: Site) -> None:
