@@ -256,7 +256,7 @@ HTTP = [
         {"event_type": SQL, "user_id": SQL, "session_id": SQL, "properties": {SQL: SQL}})),
     Ask("SQL in the id", 400, "invalid-event", body=json.dumps({"event_type": "a", "id": SQL})),
     *(read(400, limit=text) for text in ("0", "-1", "1e9", "1000000000", "abc", "%D9%A3", "1.0", "+1", "%00")),
-    read(200, limit="1", nobody="knows"),
+    Ask("unknown parameter", 400, "unknown-parameter", "GET", f"{EVENTS}?limit=1&nobody=knows", None),
     read(200, event_type="", start_time=""),
     Ask("limit twice", 400, "invalid-parameter", "GET", f"{EVENTS}?limit=1&limit=2", None),
     read(200, event_type="%27%3B+DROP+TABLE+events%3B+--"),
