@@ -143,7 +143,8 @@ def test_a_replayed_letter_is_stored_whatever_the_time_of_its_event(database: st
 
 
 def test_a_letter_that_was_too_old_is_stored_once_it_was_replayed(database: str, lander: Lander) -> None:
-    old = event(0, timestamp=(datetime.now(UTC) - timedelta(hours=20)).isoformat())
+    # The line of raw retention is the beginning of a day: 12 hours ago, and up to 24 before that.
+    old = event(0, timestamp=(datetime.now(UTC) - timedelta(hours=37)).isoformat())
     land_all(database, lander, old, limits=Limits(raw_retention=timedelta(hours=12)))
     assert [one.reason for one in told(database, 0)] == ["too_old"]
     assert replay(lander).stored == 1
