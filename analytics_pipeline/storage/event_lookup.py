@@ -11,10 +11,12 @@ from uuid import UUID
 from analytics_pipeline.events.messages import Offset
 from analytics_pipeline.storage.connection import Connection
 
+_STORED = """
+event.source, event.source_partition, event.source_offset, event.id, event.timestamp, event.event_type, event.created_at
+"""
 # OFFSET 0: each span is read by itself, so that only its own days are, whatever the planner expects to find there.
-_BY_OFFSET = """
-SELECT event.source, event.source_partition, event.source_offset, event.id, event.timestamp, event.event_type,
-    event.created_at
+_BY_OFFSET = f"""
+SELECT {_STORED}
 FROM unnest(%(firsts)s::timestamptz [], %(untils)s::timestamptz []) AS span (first, until)
 CROSS JOIN LATERAL (
     SELECT * FROM events
@@ -26,25 +28,23 @@ INNER JOIN unnest(%(topics)s::text [], %(partitions)s::integer [], %(offsets)s::
     ON event.source = asked.source AND event.source_partition = asked.partition
     AND event.source_offset = asked.source_offset
 ORDER BY event.created_at
-"""
-_BY_ID = """
-SELECT event.source, event.source_partition, event.source_offset, event.id, event.timestamp, event.event_type,
-    event.created_at
+"""  # noqa: S608 - constants only
+_BY_ID = f"""
+SELECT {_STORED}
 FROM unnest(%(firsts)s::timestamptz [], %(untils)s::timestamptz []) AS span (first, until)
 CROSS JOIN LATERAL (
     SELECT * FROM events WHERE timestamp >= span.first AND timestamp < span.until OFFSET 0
 ) AS event
 INNER JOIN unnest(%(ids)s::uuid []) AS asked (id) ON event.id = asked.id
 ORDER BY event.timestamp
-"""
-_BY_KEY = """
-SELECT event.source, event.source_partition, event.source_offset, event.id, event.timestamp, event.event_type,
-    event.created_at
+"""  # noqa: S608 - constants only
+_BY_KEY = f"""
+SELECT {_STORED}
 FROM unnest(%(times)s::timestamptz [], %(ids)s::uuid []) AS asked (timestamp, id)
 CROSS JOIN LATERAL (
     SELECT * FROM events WHERE timestamp = asked.timestamp AND id = asked.id OFFSET 0
 ) AS event
-"""
+"""  # noqa: S608 - constants only
 
 Span = tuple[datetime, datetime]
 """Times `[first, until)`."""
