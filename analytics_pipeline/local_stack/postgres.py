@@ -6,6 +6,7 @@ is the supervisor's, so only the programs are used (any other folder of programs
 Belongs here: the cluster's folder, server settings, role and database. Does not belong here: the schema.
 """
 
+import fcntl
 import importlib.util
 import os
 import pwd
@@ -246,19 +247,32 @@ def system_account() -> Account:
         except KeyError:
             if name != _SYSTEM_ACCOUNT or shutil.which("useradd") is None:
                 continue
-            subprocess.run(
-                ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", name],
-                check=False,
-                capture_output=True,
-            )
             try:
-                entry = pwd.getpwnam(name)
+                entry = _created(name)
             except KeyError:
                 continue
         return Account(entry.pw_uid, entry.pw_gid)
     raise EnvironmentFault(
         "Postgres refuses to run as root and no other account was found: run this as another user"
     )
+
+
+def _created(name: str) -> pwd.struct_passwd:
+    """The account `name`, made by whoever comes first: two that make it at once may each be given another number."""
+    folder = os.open("/etc", os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        try:
+            return pwd.getpwnam(name)
+        except KeyError:
+            subprocess.run(
+                ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", name],
+                check=False,
+                capture_output=True,
+            )
+            return pwd.getpwnam(name)
+    finally:
+        os.close(folder)
 
 
 def open_for_others(path: Path) -> None:

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from tests.browser.conftest import Opened
 from tests.browser.explored import address, drawn, final_hour, point_at, settings_of, traces, wanted
@@ -168,6 +168,23 @@ def test_several_metrics_have_a_panel_for_each_unit(opened: Opened, site: Site, 
     page.get_by_role("combobox", name="Metric").fill("order.rejected")
     page.get_by_role("option", name="events.count.order.rejected").click()
     expect(page).to_have_url(re.compile("metric_name=events.count.order.rejected"))
+
+
+def test_what_is_typed_while_the_catalog_is_read_is_kept(
+    opened: Opened, site: Site, past: dict[str, str]
+) -> None:
+    page = opened(site)
+    held: list[Route] = []
+    page.route("**/api/v1/metrics/catalog*", lambda route: held.append(route))
+    page.goto(f"{site.base}/dashboard{address(metric_name=VOLUME, interval='15m', **past)}")
+    beside = page.get_by_role("combobox", name="Beside it")
+    beside.fill("no such metric")
+    expect(page.locator(".ex-panel")).to_have_count(0)
+    held[0].continue_()
+    expect(page.locator(".ex-panel")).to_have_count(1)
+    expect(beside).to_have_value("no such metric")
+    expect(beside).to_be_focused()
+    expect(page.get_by_text("Nothing fits")).to_be_visible()
 
 
 def test_an_address_says_everything_and_the_way_back_works(

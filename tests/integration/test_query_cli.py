@@ -222,7 +222,7 @@ def test_events_are_those_of_the_api(run: Run, api: Process, key: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [("--json",), ("--limit", "2"), ("--all", "--format", "ndjson"), ("--type", "order.filled")]
+    "words", [("--json",), ("--limit", "4"), ("--all", "--format", "ndjson"), ("--type", "order.filled")]
 )
 def test_events_are_listed_where_a_metric_is_declared_wrongly(stored: str, words: tuple[str, ...]) -> None:
     """A process in which the catalog cannot be imported, as with a wrong declaration in it."""

@@ -103,7 +103,7 @@ export function combobox({ label, find, onchoose, placeholder = "", isFree = fal
   }
 
   function take(chosen) {
-    field.value = isKept ? chosen : "";
+    field.value = field.defaultValue = isKept ? chosen : "";
     close();
     onchoose(chosen);
   }

@@ -9,7 +9,10 @@ export function h(tag, attributes = {}, ...children) {
   for (const [name, value] of Object.entries(attributes)) {
     if (value === null || value === undefined || value === false) continue;
     if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
-    else if (name === "value" && "value" in made) made.value = value;
+    else if (name === "value" && "value" in made) {
+      made.value = value;
+      if (made instanceof HTMLInputElement) made.defaultValue = value; // see `swap`
+    }
     else made.setAttribute(name, value === true ? "" : String(value));
   }
   for (const child of children.flat(Infinity)) {
@@ -21,6 +24,22 @@ export function h(tag, attributes = {}, ...children) {
 /** A text that changes: the node is touched only if it does, so that readers are not told the same again. */
 export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
+}
+
+/**
+ * Replace what an element holds. What had the focus has it again, by its id, with what was typed and not yet taken:
+ * the text of an input that differs from its `defaultValue`.
+ */
+export function swap(element, ...children) {
+  const before = element.contains(document.activeElement) ? document.activeElement : null;
+  const typed = before instanceof HTMLInputElement && before.value !== before.defaultValue ? before.value : null;
+  element.replaceChildren(...children.flat(Infinity).filter(Boolean));
+  const after = before?.id ? document.getElementById(before.id) : null;
+  after?.focus({ preventScroll: true });
+  if (after && typed !== null) {
+    after.value = typed;
+    after.dispatchEvent(new Event("input", { bubbles: true }));
+  }
 }
 
 /** A select with its label: `choices` are values, or pairs of value and text. */
@@ -39,7 +58,10 @@ export function textField(id, label, value, oncommit, attributes = {}) {
   return h("div", { class: "field" },
     h("label", { for: id }, label),
     h("input", { id, value, autocomplete: "off", spellcheck: "false", ...attributes,
-      onchange: (event) => oncommit(event.target.value.trim()) }));
+      onchange: ({ target }) => {
+        target.defaultValue = target.value; // taken
+        oncommit(target.value.trim());
+      } }));
 }
 
 /** What stands where there is nothing to show. */

@@ -4,7 +4,7 @@
 
 import { widthOf } from "../buckets.js";
 import { heightOf, seriesColour } from "../charts.js";
-import { h } from "../dom.js";
+import { h, swap } from "../dom.js";
 import { colour, onChange } from "../theme.js";
 import { isStacked, layoutOf, tracesOf } from "./figure.js";
 import { unitOf } from "./catalog.js";
@@ -167,15 +167,13 @@ export class Drawing {
 
   drawTable() {
     const { series, what } = this;
-    const focused = this.table.contains(document.activeElement) ? document.activeElement.id : "";
     const scrolled = this.table.querySelector(".ex-table")?.scrollTop ?? 0;
     const columns = columnsOf(series, { zone: what.question.zone, entryFor: what.entryFor });
-    this.table.replaceChildren(tableOf(series, columns, {
+    swap(this.table, tableOf(series, columns, {
       sort: what.question.sort, isWhole: this.isWhole, onSort: (sort) => this.acts.onSort(sort),
       onAll: () => { this.isWhole = true; this.drawTable(); },
     }));
     this.table.querySelector(".ex-table").scrollTop = scrolled;
-    if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
   }
 
   dispose() {

@@ -1,7 +1,7 @@
 // Filters on dimensions: those there are, each with a button that takes it away, and fields for another one.
 
 import { combobox } from "../combobox.js";
-import { choiceField, h } from "../dom.js";
+import { choiceField, h, swap } from "../dom.js";
 import { commonDimensions, entriesOf } from "./catalog.js";
 import { readFilter } from "./question.js";
 
@@ -50,15 +50,13 @@ function adder(dimensions, question, change, acts) {
   }
 
   function draw() {
-    const focused = document.activeElement?.id;
     Object.assign(acts.adding, { name, operator });
     const isWord = operator === "exists" || operator === "missing";
-    holder.replaceChildren(
+    swap(holder,
       choiceField("ex-filter-name", "Filter", dimensions, name, (chosen) => { name = chosen; draw(); }),
       choiceField("ex-filter-operator", "Operator", Object.entries(WORDS), operator, (chosen) => { operator = chosen; draw(); }),
       isWord ? h("button", { type: "button", class: "ex-end", onclick: () => add("") }, "Add")
         : combobox({ id: "ex-filter-value", label: "Value", placeholder: operator === "prefix" ? "Beginning" : "Search values", isFree: true, find, onchoose: add }));
-    if (focused) document.getElementById(focused)?.focus();
   }
 
   draw();

@@ -1,8 +1,8 @@
 // Replay and discard: who may, what would happen, and what happened.
 
-import { h, setText } from "../dom.js";
+import { h, setText, swap } from "../dom.js";
 import * as format from "../format.js";
-import { counted, swap } from "./parts.js";
+import { counted } from "./parts.js";
 import { whyNotAdmin } from "./names.js";
 
 const PATH = "/api/v1/dead-letters";

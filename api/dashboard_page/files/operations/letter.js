@@ -1,10 +1,10 @@
 // One dead letter whole: what it says of itself, its bytes, and what can be done about it.
 
-import { errorState, h } from "../dom.js";
+import { errorState, h, swap } from "../dom.js";
 import * as format from "../format.js";
 import { actionButtons, notice } from "./decisions.js";
 import { fate, placeOf } from "./letter_tables.js";
-import { moment, panel, swap } from "./parts.js";
+import { moment, panel } from "./parts.js";
 
 const PATH = "/api/v1/dead-letters";
 

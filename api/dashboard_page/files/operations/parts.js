@@ -1,6 +1,6 @@
 // What the views of operators are made of: panels, tables that become lists on a narrow screen, badges, moments.
 
-import { h } from "../dom.js";
+import { h, swap } from "../dom.js";
 import * as format from "../format.js";
 
 /** A word with a colour: good, warn, bad or none. The word says it all, the colour only repeats it. */
@@ -27,13 +27,6 @@ export function table(label, columns, rows, attributes = () => ({})) {
   // A group, not a region: the card around it is one already, often of the same name.
   return h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": label },
     h("table", { class: "stacked", role: "table", "aria-label": label }, h("thead", { role: "rowgroup" }, head), h("tbody", { role: "rowgroup" }, body)));
-}
-
-/** Replace what an element holds; what had the focus has it again, by its id. */
-export function swap(element, ...children) {
-  const focused = element.contains(document.activeElement) ? document.activeElement.id : "";
-  element.replaceChildren(...children.flat(Infinity).filter(Boolean));
-  if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
 }
 
 /** Say what a heading says now, if it says something else than before: readers hear of what changes while they wait. */

@@ -1,8 +1,8 @@
 // The proof, made when it is asked for: every balance of the ledger, with its numbers and broken places.
 
-import { h } from "../dom.js";
+import { h, swap } from "../dom.js";
 import * as format from "../format.js";
-import { badge, panel, since, swap, table } from "./parts.js";
+import { badge, panel, since, table } from "./parts.js";
 
 /** A panel with a button; the answer stands below it. */
 export function proof(period, context) {

@@ -1,10 +1,10 @@
 // Messages that could not become events: groups of them, the letters of one group, one letter whole.
 
-import { emptyState, errorState, h, textField } from "../dom.js";
+import { emptyState, errorState, h, swap, textField } from "../dom.js";
 import { actionButtons, notice } from "../operations/decisions.js";
 import { groupsTable, lettersTable } from "../operations/letter_tables.js";
 import { letterPage } from "../operations/letter.js";
-import { counted, interval, panel, segments, since, swap, troubles } from "../operations/parts.js";
+import { counted, interval, panel, segments, since, troubles } from "../operations/parts.js";
 import { poll } from "../polling.js";
 import { literal } from "../sql_text.js";
 

@@ -2,7 +2,7 @@
 //
 // Belongs here: who asks what when. Does not belong here: the question (`explorer/question`), drawing (`explorer/drawing`).
 
-import { emptyState, errorState, h, setText } from "../dom.js";
+import { emptyState, errorState, h, setText, swap } from "../dom.js";
 import { entryOf, entriesOf, fitted, grouped } from "../explorer/catalog.js";
 import { controls, INTERVAL_TEXTS } from "../explorer/controls.js";
 import { Drawing } from "../explorer/drawing.js";
@@ -93,15 +93,13 @@ class Explorer {
   }
 
   drawFields() {
-    const focused = this.fields.contains(document.activeElement) ? document.activeElement.id : "";
-    this.fields.replaceChildren(...controls(catalog, { question: this.question, isCustom: this.isCustom }, {
+    swap(this.fields, controls(catalog, { question: this.question, isCustom: this.isCustom }, {
       change: (question) => this.change(question),
       names: (text) => findNames(this.context.api, catalog, text),
       values: (dimension, text) => findValues(this.context.api, this.question, dimension, text),
       adding: this.adding,
       custom: (isOpen) => { this.isCustom = isOpen; this.drawFields(); },
     }));
-    if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
     this.live.setAttribute("aria-pressed", String(this.question.live));
     this.live.hidden = Boolean(this.question.end);
     setText(this.title, this.question.metrics.join(", "));

@@ -1,10 +1,10 @@
 // What became of every message: the equation, in total and by topic; gaps; batches; the proof.
 
-import { errorState, h, textField } from "../dom.js";
+import { errorState, h, swap, textField } from "../dom.js";
 import { equation, gapsPanel, topicsTable } from "../operations/conservation.js";
 import { batchesPanel } from "../operations/batches.js";
 import { proof } from "../operations/proof.js";
-import { PERIODS, announcer, interval, panel, segments, since, swap, troubles } from "../operations/parts.js";
+import { PERIODS, announcer, interval, panel, segments, since, troubles } from "../operations/parts.js";
 import { poll } from "../polling.js";
 import { literal } from "../sql_text.js";
 

@@ -1,9 +1,9 @@
 // Whether anything is wrong, what, and what to do; then how landing, settling and Dagster stand.
 
-import { h } from "../dom.js";
+import { h, swap } from "../dom.js";
 import * as format from "../format.js";
 import { verdict } from "../operations/verdict.js";
-import { ago, announcer, badge, counted, panel, rate, swap, table, troubles } from "../operations/parts.js";
+import { ago, announcer, badge, counted, panel, rate, table, troubles } from "../operations/parts.js";
 import { byState, standingOf } from "../operations/names.js";
 import { backfillsPanel, checksPanel, planPanel, runsPanel } from "../operations/upkeep.js";
 import { poll } from "../polling.js";

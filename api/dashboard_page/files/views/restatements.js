@@ -1,8 +1,8 @@
 // The feed of totals that changed after their bucket was final: what it was, what it is, and why.
 
-import { choiceField, emptyState, errorState, h, textField } from "../dom.js";
+import { choiceField, emptyState, errorState, h, swap, textField } from "../dom.js";
 import * as format from "../format.js";
-import { ago, badge, moment, panel, swap, table, troubles } from "../operations/parts.js";
+import { ago, badge, moment, panel, table, troubles } from "../operations/parts.js";
 import { poll } from "../polling.js";
 import { literal } from "../sql_text.js";
 

@@ -1,9 +1,9 @@
 // What each producer of each topic sends, how late, and what becomes of it.
 
-import { emptyState, errorState, h, textField } from "../dom.js";
+import { emptyState, errorState, h, swap, textField } from "../dom.js";
 import * as format from "../format.js";
 import { OTHER } from "../others.js";
-import { PERIODS, ago, badge, counted, interval, panel, rate, segments, since, swap, table, troubles } from "../operations/parts.js";
+import { PERIODS, ago, badge, counted, interval, panel, rate, segments, since, table, troubles } from "../operations/parts.js";
 import { poll } from "../polling.js";
 import { literal } from "../sql_text.js";
 
