@@ -19,24 +19,13 @@ from analytics_pipeline.storage.arrivals import Arrival, Sent, arrivals
 from analytics_pipeline.storage.inbox import Landing
 from api.database import Database
 from api.errors import Conflict, Problem, Unavailable, internal_problem, invalid_parameter
-from api.parameters import Parameter, Query
-
-MOST_SECONDS = 5.0
-"""The longest wait."""
+from api.parameters import AFTER, MOST_SECONDS, Query
 
 LOOK = 0.05
 """Seconds between two looks, while somebody waits."""
 
 MOST_WAITING = 1_000
 """Reads that wait in one process; each look asks for all of them."""
-
-AFTER = Parameter(
-    "after",
-    "Read your writes: the answer comes when this has landed, and holds it. The landing token of a POST "
-    f"(`X-Landing-Token`), or `topic:partition:offset` of a message in Kafka. At most {MOST_SECONDS:g} seconds, then "
-    "503; 409 if it became a dead letter.",
-    "7c1f4a0000-0-1",
-)
 
 _log = structlog.get_logger()
 _OFFSET = re.compile(r"([A-Za-z0-9._-]{1,249}):([0-9]{1,9}):([0-9]{1,18})")

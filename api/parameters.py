@@ -9,15 +9,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlencode
 
 from api.errors import BadRequest, invalid_parameter
 from api.times import parse_time
 
 MAX_FIELDS = 100
 MAX_TEXT = 512
-_APART = frozenset({"after", "last_event_id"})
-"""Read on their own, whatever else is asked: see `api.arrivals`, `api.stream`."""
+MOST_SECONDS = 5.0
+"""The longest wait for what `after` names."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,14 @@ END_TIME = Parameter(
 )
 LIMIT = Parameter("limit", "Most entries to return. Default 100.", 100, (("type", "integer"), ("minimum", 1)))
 
+AFTER = Parameter(
+    "after",
+    "Read your writes: the answer comes when this has landed, and holds it. The landing token of a POST "
+    f"(`X-Landing-Token`), or `topic:partition:offset` of a message in Kafka. At most {MOST_SECONDS:g} seconds, then "
+    "503; 409 if it became a dead letter.",
+    "7c1f4a0000-0-1",
+)
+
 
 def openapi_parameters(parameters: Sequence[Parameter]) -> dict[str, Any]:
     """`openapi_extra` of a route with these parameters."""
@@ -86,7 +94,7 @@ class Query:
         self._all: dict[str, list[str]] = {}
         for name, value in _fields(query_string):
             if name not in repeats:
-                if is_all and name not in _APART and not name.startswith("_"):
+                if is_all and not name.startswith("_"):
                     raise _unknown(name, list(repeats))
                 continue
             if name in self._all and not repeats[name]:
@@ -154,6 +162,16 @@ class Query:
         if start > end:
             raise invalid_parameter("start_time", "is after end_time")
         return start, end
+
+
+def without(query_string: bytes, parameter: Parameter) -> bytes:
+    """A query string for who does not know a parameter that may be in it.
+
+    Raises:
+        BadRequest: it cannot be read.
+    """
+    fields = [field for field in _fields(query_string) if field[0] != parameter.name]
+    return urlencode(fields).encode()
 
 
 def _unknown(name: str, known: list[str]) -> BadRequest:

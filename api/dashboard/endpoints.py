@@ -9,7 +9,6 @@ from fastapi import APIRouter, Request, Response
 from analytics_pipeline.events.reach import Reach
 from analytics_pipeline.rollups.catalog import Catalog
 from api.access import READ, READ_PART
-from api.arrivals import AFTER
 from api.cache import Answer, Question
 from api.dashboard import batch
 from api.dashboard.repository import Parts, read_dashboard
@@ -28,7 +27,7 @@ from api.events.schemas import request_body
 from api.metrics import endpoints as metrics
 from api.metrics import parameters as metric_parameters
 from api.metrics.service import MetricService
-from api.parameters import openapi_parameters
+from api.parameters import AFTER, openapi_parameters
 from api.principal import reach_of
 from api.reads import answer_question, answer_read
 from api.times import days_of, format_time

@@ -13,7 +13,7 @@ from analytics_pipeline.events.reach import Reach
 from analytics_pipeline.rollups.schema import LEVELS
 from analytics_pipeline.settings import Retention
 from api.access import READ_PART, WRITE_PART
-from api.arrivals import AFTER, read_after
+from api.arrivals import read_after
 from api.cache import Answer, Question
 from api.database import Reader
 from api.dependencies import Services, ServicesDependency
@@ -30,7 +30,7 @@ from api.events.statistics import Statistics, read_statistics, too_many
 from api.json_answer import json_answer
 from api.metrics.buckets import kept_since
 from api.metrics.service import MetricService
-from api.parameters import openapi_parameters
+from api.parameters import AFTER, openapi_parameters
 from api.patient_response import PatientResponse
 from api.principal import principal_of, reach_of
 from api.reads import answer_read

@@ -19,7 +19,7 @@ from api.events.formats import Format, accepted
 from api.events.identity import range_near, read_id
 from api.events.property_filters import Operator, PropertyFilter, read_filter
 from api.opaque import mark_of
-from api.parameters import END_TIME, START_TIME, Parameter, Query
+from api.parameters import AFTER, END_TIME, START_TIME, Parameter, Query
 
 COLUMNS = ("id", "event_type", "user_id", "session_id", "properties", "timestamp", "created_at")
 _PROPERTY = "properties."
@@ -179,7 +179,7 @@ def read_event_list(
         BadRequest: a parameter is malformed, or does not go with another.
         Forbidden: none of the events of a type may be seen.
     """
-    query = Query(query_string, PARAMETERS)
+    query = Query(query_string, (*PARAMETERS, AFTER))
     form = Format(query.choice(FORMAT, list(Format)) or accepted(accept))
     limit = query.number(LIMIT, default=default_limit, low=1, high=max_results)
     cursor = _cursor(query)

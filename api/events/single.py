@@ -8,7 +8,7 @@ from analytics_pipeline.events.times import MICROSECOND
 from api.errors import invalid_parameter
 from api.events.identity import range_near, read_id
 from api.events.listing import EventList, Filters
-from api.parameters import Parameter, Query
+from api.parameters import AFTER, Parameter, Query
 
 TIMESTAMP = Parameter(
     "timestamp",
@@ -27,7 +27,7 @@ def read_single(text: str, query_string: bytes, *, reach: Reach) -> EventList:
         BadRequest: the id is no UUID, or says nothing about the time and there is no timestamp.
     """
     identity = read_id(text)
-    at = Query(query_string, PARAMETERS).time(TIMESTAMP)
+    at = Query(query_string, (*PARAMETERS, AFTER)).time(TIMESTAMP)
     near = (at, at + MICROSECOND) if at is not None else range_near(identity)
     if near is None:
         raise invalid_parameter(

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from analytics_pipeline.events.reach import EVERYTHING, Reach
 from analytics_pipeline.rollups.schema import LEVELS
 from api.errors import Forbidden, invalid_parameter
-from api.parameters import END_TIME, START_TIME, Parameter, Query
+from api.parameters import AFTER, END_TIME, START_TIME, Parameter, Query
 from api.times import ceil_time, floor_time, format_time
 
 INTERVAL = Parameter(
@@ -97,7 +97,7 @@ def read_statistics(
             f"Events of a type are counted together, not by {names}, by which the key sees them; ask for metrics that "
             "are kept by it, or for the events themselves."
         )
-    query = Query(query_string, PARAMETERS)
+    query = Query(query_string, (*PARAMETERS, AFTER))
     interval = query.choice(INTERVAL, tuple(LEVELS))
     start, end = query.range(now)
     if interval is not None and (end - start) / timedelta(seconds=LEVELS[interval]) > max_points:

@@ -9,7 +9,6 @@ from analytics_pipeline.events.reach import Reach
 from analytics_pipeline.rollups.catalog import Catalog, Metric
 from analytics_pipeline.settings import Retention
 from api.access import READ_PART
-from api.arrivals import AFTER
 from api.cache import Answer, Question
 from api.database import Reader
 from api.dependencies import ServicesDependency
@@ -22,7 +21,7 @@ from api.metrics.points import too_many
 from api.metrics.query import read_queries
 from api.metrics.reading import read, snapshot
 from api.metrics.service import Served
-from api.parameters import openapi_parameters
+from api.parameters import AFTER, openapi_parameters
 from api.reads import answer_read
 from api.times import days_of
 

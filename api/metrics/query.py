@@ -58,7 +58,7 @@ from api.metrics.parameters import (
 from api.metrics.selection import Series, choose, read_group_by
 from api.metrics.service import Served, always
 from api.opaque import mark_of
-from api.parameters import END_TIME, START_TIME, Query
+from api.parameters import AFTER, END_TIME, START_TIME, Query
 from api.times import format_time
 
 _LONGEST_NAME = 520
@@ -212,7 +212,7 @@ def read_queries(
         Forbidden: no series of a metric is made of what may be seen alone.
         BadRequest: a parameter is missing, malformed, unknown to a metric, or asks for too many points.
     """
-    query = Query(query_string, PARAMETERS)
+    query = Query(query_string, (*PARAMETERS, AFTER))
     names = _names(query, catalog)
     asked = measures.read_aggregation(query)
     group_by = read_group_by(query.text(GROUP_BY))

@@ -94,15 +94,17 @@ _Place = tuple[str, str, bytes]
 class Metric:
     """An answer of `/api/v1/metrics`: whole at first, then the points that changed; whole again if others are gone."""
 
-    def __init__(self, reads: CachedReads, path: str, query_string: bytes, reach: Reach) -> None:
-        """Take the question, as it would be asked there by who sees only `reach`.
+    def __init__(
+        self, reads: CachedReads, path: str, query_string: bytes, reach: Reach, last_id: str = ""
+    ) -> None:
+        """Take the question, as it would be asked there by who sees only `reach`, and what the client had last.
 
         Raises:
             BadRequest: it makes no sense.
             Forbidden: the metric cannot be cut down to `reach`.
         """
         self._reads, self._path, self._query, self._reach = reads, path, query_string, reach
-        self._key: str | None = None
+        self._key: str | None = last_id or None
         self._points: dict[_Place, Any] | None = None
         self._intervals: list[str] = []
         self._reads.question(path, query_string, reach)

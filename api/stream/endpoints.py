@@ -14,7 +14,7 @@ from api.errors import invalid_parameter
 from api.events import listing
 from api.metrics import endpoints as metrics
 from api.metrics import parameters as metric_parameters
-from api.parameters import MAX_TEXT, Parameter, Query, openapi_parameters
+from api.parameters import MAX_TEXT, Parameter, Query, openapi_parameters, without
 from api.patient_response import PatientResponse
 from api.principal import principal_of, reach_of
 from api.stream.channels import Channel, Dashboard, EventTail, Metric, tail_from
@@ -63,7 +63,7 @@ def _resumed(parameters: Sequence[Parameter]) -> dict[str, Any]:
 )
 async def stream_dashboard(request: Request, services: ServicesDependency) -> PatientResponse:
     """`event: dashboard` with the answer of `/api/v1/dashboard/metrics`, every `realtime.update_interval`."""
-    last = _last_id(request)
+    _, last = _asked(request)
     return _open(request, services, Dashboard(services.reads, dashboard.PATH, last))
 
 
@@ -73,13 +73,18 @@ async def stream_dashboard(request: Request, services: ServicesDependency) -> Pa
     status_code=200,
     response_class=PatientResponse,
     responses=errors(400, 404, 429, 503) | _STREAM,
-    openapi_extra=openapi_parameters(metric_parameters.PARAMETERS),
+    openapi_extra=_resumed((*metric_parameters.PARAMETERS, LAST_EVENT_ID)),
     dependencies=[READ_PART],
 )
 async def stream_metrics(request: Request, services: ServicesDependency) -> PatientResponse:
-    """`event: snapshot` with the answer of `/api/v1/metrics`, then `event: points` with the points that changed."""
-    query_string, reach = request.scope["query_string"], reach_of(request)
-    return _open(request, services, Metric(services.reads, metrics.PATH, query_string, reach))
+    """`event: snapshot` with the answer of `/api/v1/metrics`, then `event: points` with the points that changed.
+
+    With `Last-Event-ID` nothing is told until the answer is another than that message left, then a whole one.
+    """
+    query_string, last = _asked(request)
+    return _open(
+        request, services, Metric(services.reads, metrics.PATH, query_string, reach_of(request), last)
+    )
 
 
 @router.get(
@@ -98,21 +103,21 @@ async def stream_events(request: Request, services: ServicesDependency) -> Patie
     `Last-Event-ID` all that was missed comes first, oldest first, of the last five minutes.
     """
     now = datetime.now(UTC)
+    query_string, last = _asked(request)
     query = services.settings.analytics.query
     wanted = listing.read_event_list(
-        request.scope["query_string"],
+        query_string,
         now=now,
         default_limit=1,
         max_results=query.max_results,
         reach=reach_of(request),
     )
     try:
-        last_id = _last_id(request)
-        position, has_gap = tail_from(last_id, now)
+        position, has_gap = tail_from(last, now)
     except ValueError:
         raise invalid_parameter(LAST_EVENT_ID.name, "is not an id of this stream") from None
     tail = EventTail(
-        services.database, wanted, position, position.timestamp, query.max_scanned, has_gap, bool(last_id)
+        services.database, wanted, position, position.timestamp, query.max_scanned, has_gap, bool(last)
     )
     return _open(request, services, tail)
 
@@ -123,7 +128,9 @@ def _open(request: Request, services: ServicesDependency, channel: Channel) -> P
     return services.streams.open(channel, lambda: services.keyring.holds(principal))
 
 
-def _last_id(request: Request) -> str:
-    header = request.headers.get("last-event-id")
-    query = Query(request.scope["query_string"], (LAST_EVENT_ID,), is_all=False)
-    return header or query.text(LAST_EVENT_ID) or ""
+def _asked(request: Request) -> tuple[bytes, str]:
+    """The question as the feature reads it, and the id of the last message that the client has seen."""
+    query_string = request.scope["query_string"]
+    last = request.headers.get("last-event-id")
+    query = Query(query_string, (LAST_EVENT_ID,), is_all=False)
+    return without(query_string, LAST_EVENT_ID), last or query.text(LAST_EVENT_ID) or ""

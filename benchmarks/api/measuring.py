@@ -6,6 +6,7 @@ Belongs here: checks before, during and after a run, and what the run cost. Does
 
 import time
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -56,12 +57,13 @@ class Meter:
             return {"no_figure": str(problem)}
 
     def _measure(self, case: Case, running: Running, connections: int) -> dict[str, Any]:
-        size, first_ms = self._check(case, running)
+        tag = self._tag(case, running) if case.is_revalidated else {}
+        size, first_ms = self._check(case, running, tag)
         if not case.is_fixed and not case.post:
             for path in case.paths[:WARM_UP]:
-                running.get(self._numbered(case, path), **case.headers)
+                running.get(self._numbered(case, path))
         before = running.queries() if case.query else {}
-        load, costs, began = self._load(case, running, connections)
+        load, costs, began = self._load(case, running, connections, tag)
         if load.refused or load.broken:
             raise Wrong(
                 f"of {load.requests} answers {load.refused} were refusals, {load.broken} connections failed"
@@ -78,7 +80,7 @@ class Meter:
             ran = running.queries()[f'query="{case.query}"'] - before.get(f'query="{case.query}"', 0)
             if not load.requests <= ran:
                 raise Wrong(f"{load.requests} answers came of {ran} queries")
-        self._check(case, running)
+        self._check(case, running, tag)
         cpu = costs.cpu_seconds(began, began + load.seconds)
         return {
             "requests_per_second": round(load.requests / load.seconds),
@@ -92,12 +94,14 @@ class Meter:
             "cores_elsewhere": round(costs.cores_elsewhere(began, began + load.seconds), 2),
         }
 
-    def _load(self, case: Case, running: Running, connections: int) -> tuple[wrk.Load, Costs, float]:
+    def _load(
+        self, case: Case, running: Running, connections: int, headers: Mapping[str, str]
+    ) -> tuple[wrk.Load, Costs, float]:
         is_varied = len(case.paths) > 1 or NUMBER in case.paths[0]
         file = wrk.write_paths(self._folder / "paths", case.paths) if is_varied else None
         started = wrk.start(
             self._program, running.url + ("/" if is_varied else case.paths[0]), connections=connections,
-            seconds=self._seconds, headers={**running.headers, **case.headers}, paths=file,
+            seconds=self._seconds, headers={**running.headers, **headers}, paths=file,
             number=self._numbers[case.name],
             # Looking into every answer costs the client more than these cost the server.
             body="" if case.is_fixed else case.body, cache="" if case.is_fixed else case.cache, post=case.post,
@@ -108,7 +112,11 @@ class Meter:
         self._numbers[case.name] += load.requests + connections
         return load, costs, began
 
-    def _check(self, case: Case, running: Running) -> _Seen:
+    def _tag(self, case: Case, running: Running) -> dict[str, str]:
+        """What a client sends that has the answer already."""
+        return {"If-None-Match": self._answer(case, running, case.paths[0]).headers["etag"]}
+
+    def _check(self, case: Case, running: Running, headers: Mapping[str, str]) -> _Seen:
         """Look at one answer as a whole."""
         if case.post:
             answer = httpx.post(running.url + case.paths[0], content=case.post, headers=running.headers)
@@ -116,8 +124,8 @@ class Meter:
                 raise Wrong(f"POST was answered {answer.status_code}")
             return _seen(answer)
         path = self._numbered(case, case.paths[0])
-        if case.headers:
-            answer = running.get(path, **case.headers)
+        if case.is_revalidated:
+            answer = running.get(path, **headers)
             if answer.status_code != 304 or answer.content:
                 raise Wrong(f"instead of 304 the answer was {answer.status_code}")
             return _seen(answer)

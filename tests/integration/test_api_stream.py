@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import urlencode
 from uuid import UUID
 
 import httpx
@@ -108,6 +109,34 @@ def test_a_metric_begins_whole_and_goes_on_with_its_changes(process: Process, mo
         land(module_database, [some("order.filled")])
         [changed] = told.next("points")["data_points"]
         assert changed["timestamp"] == max(point["timestamp"] for point in [*whole, changed])
+
+
+def test_a_metric_is_told_again_only_if_it_is_another(process: Process, module_database: str) -> None:
+    day = (datetime.now(UTC) - timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
+    asked = urlencode({
+        "metric_name": "events.count.order.canceled", "interval": "1h",
+        "start_time": day.isoformat(), "end_time": (day + timedelta(hours=2)).isoformat(),
+    })  # fmt: skip
+
+    def count(answer: dict[str, Any]) -> float:
+        return sum(point["value"] for point in answer["result"]["data_points"])
+
+    def landed() -> None:
+        ago = (datetime.now(UTC) - day - timedelta(minutes=30)).total_seconds()
+        land(module_database, [some("order.canceled", ago)])
+
+    landed()
+    with listening(process, f"metrics?{asked}") as told:
+        seen = told.next("snapshot")
+    for number in range(4):
+        last = seen["id"]
+        again, header = (
+            (asked, {"Last-Event-ID": last}) if number % 2 else (f"{asked}&last_event_id={last}", {})
+        )
+        with listening(process, f"metrics?{again}", **header) as told:
+            landed()
+            before, seen = seen, told.next("snapshot")
+        assert count(seen) == count(before) + 1
 
 
 def test_events_are_told_as_they_land_and_again_from_the_last_one_on(
@@ -287,6 +316,31 @@ def test_a_client_that_goes_leaves_its_place(database: str) -> None:
                 timeout=10,
                 message="no open streams",
             )
+
+
+def test_a_listener_that_does_not_read_is_dropped_and_others_are_told(database: str) -> None:
+    """What lands meanwhile fills the connection of the one, and comes to the other."""
+    with started(database, B25_SERVER__WRITE_TIMEOUT="1s", B25_REALTIME__UPDATE_INTERVAL="10ms") as process:
+        wait_for(lambda: process.ask("SERVER", "/ready")[0] == 200, timeout=40, message="/ready")
+        path = "events?event_type=user.login"
+
+        def opened(wanted: int) -> bool:
+            return f"analytics_api_open_streams {wanted}.0" in process.ask("METRICS", "/metrics")[1]
+
+        with socket.socket() as deaf, listening(process, path) as told:
+            deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            deaf.connect(("127.0.0.1", process.ports["SERVER"]))
+            deaf.sendall(f"GET /api/v1/stream/{path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            deaf.settimeout(20)
+            deaf.recv(100)
+            wait_for(lambda: opened(2), timeout=10, message="two streams")
+            deadline, number = time.monotonic() + 60, 0
+            while not opened(1):
+                assert time.monotonic() < deadline, "the deaf listener was kept"
+                number += 1
+                land(database, [some("user.login", n=number, x="x" * 30_000) for _ in range(20)])
+                while told.next("events")["events"][-1]["properties"]["n"] != number:
+                    assert time.monotonic() < deadline, "the other listener was not told"
 
 
 def test_a_client_that_does_not_read_is_dropped(database: str) -> None:

@@ -108,7 +108,7 @@ def test_cookies_and_places_to_go_on_from_are_said() -> None:
         if ("header", "Last-Event-ID")
         in {(one["in"], one["name"]) for one in operation.get("parameters", [])}
     }
-    assert resumed == {"GET /api/v1/stream/dashboard", "GET /api/v1/stream/events"}
+    assert resumed == {f"GET /api/v1/stream/{name}" for name in ("dashboard", "metrics", "events")}
 
 
 @operations

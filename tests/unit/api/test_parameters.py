@@ -3,7 +3,7 @@
 import pytest
 
 from api.errors import BadRequest
-from api.parameters import MAX_FIELDS, Parameter, Query
+from api.parameters import MAX_FIELDS, Parameter, Query, without
 
 TEXT = Parameter("text", "some text")
 NUMBER = Parameter("number", "a number")
@@ -26,7 +26,7 @@ def _read(query_string: bytes, read: str) -> None:
 
 
 def test_values_are_decoded() -> None:
-    query = Query(b"_=17&_=18&after=x&text=%C3%A4+b&number=", KNOWN)
+    query = Query(b"_=17&_=18&text=%C3%A4+b&number=", KNOWN)
     assert query.text(TEXT) == "ä b"
     assert query.number(NUMBER, default=7, low=1, high=9) == 7
 
@@ -64,3 +64,7 @@ def test_query_strings_that_cannot_be_read() -> None:
     assert "percent-encoded" in refusal(b"text=%ff").detail
     assert "percent-encoded" in refusal(b"text=\xc3\xa4").detail
     assert str(MAX_FIELDS) in refusal(b"&".join(b"a=1" for _ in range(MAX_FIELDS + 1))).detail
+
+
+def test_one_parameter_is_left_out() -> None:
+    assert without(b"text=a+b&number=1&text=%C3%A4&number=2", NUMBER) == b"text=a+b&text=%C3%A4"
