@@ -51,14 +51,31 @@ _STATE = SQL("state")
 _PENDING_STATE = SQL("state, true AS is_pending")
 _SETTLED_STATE = SQL("state, false AS is_pending")
 
+_ADDED_UP = SQL("""
+SELECT at, dimensions, sum(count)::bigint AS count, sum(sum)::double precision AS sum, min(min) AS min,
+    max(max) AS max, count(*) AS read, count(*) FILTER (WHERE is_pending) AS pending
+FROM ({rows}) AS rows
+GROUP BY at, dimensions
+""")
+# Where a cell is one settled row, only those from the first pending bucket on are added up: grouping by a time and a
+# document costs most of what thousands of cells cost.
+_ALONE = SQL("""
+WITH waiting AS MATERIALIZED ({pending}), since AS MATERIALIZED (
+    SELECT coalesce(min(at), 'infinity') AS at FROM waiting
+)
+SELECT at, dimensions, count, sum::double precision AS sum, min, max, 1 AS read, 0 AS pending
+FROM ({before}) AS settled
+UNION ALL
+{added_up}
+""")
+_ALL = SQL("")
+_BEFORE = SQL(" AND time_bucket < (SELECT at FROM since)")
+_SINCE = SQL(" AND time_bucket >= (SELECT at FROM since)")
 _SUMS = SQL("""
-WITH chosen AS ({chosen}), cells AS (
-    SELECT at, dimensions, sum(count)::bigint AS count, sum(sum)::double precision AS sum, min(min) AS min,
-        max(max) AS max, count(*) AS read, count(*) FILTER (WHERE is_pending) AS pending
-    FROM chosen
-    WHERE {after}
-    GROUP BY at, dimensions
-    HAVING {defined}
+WITH cells AS (
+    SELECT *
+    FROM ({cells}) AS cells
+    WHERE {defined} AND {after}
     {order}
     LIMIT %(limit)s
 )
@@ -81,12 +98,12 @@ LIMIT %(top)s
 """)
 # A cell without a value would take the place of a point on a page.
 _DEFINED = {
-    Aggregation.SUM: SQL("sum(sum) IS NOT NULL"),
-    Aggregation.AVG: SQL("sum(sum) IS NOT NULL AND sum(count) > 0"),
-    Aggregation.RATIO: SQL("sum(sum) IS NOT NULL AND sum(count) > 0"),
-    Aggregation.MIN: SQL("min(min) IS NOT NULL"),
-    Aggregation.MAX: SQL("min(min) IS NOT NULL"),
-    Aggregation.OHLC: SQL("min(min) IS NOT NULL"),
+    Aggregation.SUM: SQL("sum IS NOT NULL"),
+    Aggregation.AVG: SQL("sum IS NOT NULL AND count > 0"),
+    Aggregation.RATIO: SQL("sum IS NOT NULL AND count > 0"),
+    Aggregation.MIN: SQL("min IS NOT NULL"),
+    Aggregation.MAX: SQL("min IS NOT NULL"),
+    Aggregation.OHLC: SQL("min IS NOT NULL"),
 }
 _RANKED_BY = {
     Aggregation.COUNT: SQL("sum(count)"),
@@ -200,9 +217,28 @@ def rest_of(query: MetricQuery) -> str:
 def sums(wanted: Wanted) -> Statement:
     """Count, sum, min and max of each cell."""
     parameters = _parameters(wanted)
-    chosen = _union(wanted, parameters, ((_SETTLED, _SETTLED_SUMS), (_PENDING, _PENDING_SUMS)))
     defined = _DEFINED.get(_summed(wanted.query), SQL("true"))
-    return _SUMS.format(chosen=chosen, defined=defined, **_page(wanted, parameters)), parameters
+    cells = _cells(wanted, parameters)
+    return _SUMS.format(cells=cells, defined=defined, **_page(wanted, parameters)), parameters
+
+
+def _cells(wanted: Wanted, parameters: dict[str, Any]) -> Composed:
+    settled, pending = (_SETTLED, _SETTLED_SUMS), (_PENDING, _PENDING_SUMS)
+    query = wanted.query
+    is_alone = not (
+        query.series.is_added_up
+        or wanted.buckets.is_composed
+        or wanted.named is not None
+        or _is_of_many_names(query)
+    )
+    if not is_alone:
+        return _ADDED_UP.format(rows=_union(wanted, parameters, (settled, pending)))
+    since = _union(wanted, parameters, (settled,), _SINCE)
+    return _ALONE.format(
+        pending=_union(wanted, parameters, (pending,)),
+        before=_union(wanted, parameters, (settled,), _BEFORE),
+        added_up=_ADDED_UP.format(rows=since + SQL(" UNION ALL SELECT * FROM waiting")),
+    )
 
 
 def ranked(wanted: Wanted, top: int) -> Statement:
@@ -258,17 +294,28 @@ def _parameters(wanted: Wanted) -> dict[str, Any]:
     }
 
 
-def _union(wanted: Wanted, parameters: dict[str, Any], halves: Sequence[tuple[SQL, Composable]]) -> Composed:
-    """Rows of all versions, each in its own buckets."""
+def _is_of_many_names(query: MetricQuery) -> bool:
+    """Whether the series of a question are kept under names of their own."""
+    metric = query.metric
+    assert metric is not None
+    return metric.name_by_dimension and bool(query.series.dimension_set) and query.metric_name == metric.name
+
+
+def _union(
+    wanted: Wanted,
+    parameters: dict[str, Any],
+    halves: Sequence[tuple[SQL, Composable]],
+    only: Composable = _ALL,
+) -> Composed:
+    """Rows of all versions, each in its own buckets; `only` says which of them."""
     query, buckets = wanted.query, wanted.buckets
     metric, series = query.metric, query.series
     assert metric is not None
-    is_many_names = metric.name_by_dimension and series.dimension_set and query.metric_name == metric.name
-    by_name = SQL("") if is_many_names else SQL("metric_name = %(metric_name)s::text AND ")
+    by_name = SQL("") if _is_of_many_names(query) else SQL("metric_name = %(metric_name)s::text AND ")
     seen, seen_values = series_in(series.reach, series.dimension_set)
     fitting, fitting_values = conditions(series.filters)
     parameters |= seen_values | fitting_values
-    own = Composed([SQL(" AND ") + condition for condition in (*seen, *fitting)])
+    own = Composed([SQL(" AND ") + condition for condition in (*seen, *fitting)]) + only
     dimensions = _dimensions(wanted, parameters)
     arms = []
     for number, part in enumerate(wanted.parts):
