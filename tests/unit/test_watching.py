@@ -126,13 +126,16 @@ def test_recorded_series_are_used_and_used_ones_are_recorded() -> None:
     assert used == recorded()
 
 
+_RUNBOOK = re.compile(r"\{\{ \$externalLabels\.docs \}\}/(?P<file>[\w/-]+\.md)(#(?P<anchor>[\w-]+))?")
+
+
 def test_every_alert_has_a_severity_a_sentence_and_a_runbook() -> None:
     names = [rule["alert"] for rule in alerts()]
     assert len(set(names)) == len(names) > 20
     for rule in alerts():
         assert rule["labels"]["severity"] in {"page", "warning"}, rule["alert"]
         assert rule["annotations"]["summary"].endswith("."), rule["alert"]
-        assert re.fullmatch(r"docs/[\w/-]+\.md(#[\w-]+)?", rule["annotations"]["runbook_url"]), rule["alert"]
+        assert _RUNBOOK.fullmatch(rule["annotations"]["runbook_url"]), rule["alert"]
 
 
 def anchors(path: Path) -> set[str]:
@@ -143,9 +146,11 @@ def anchors(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("rule", alerts(), ids=lambda rule: str(rule["alert"]))
 def test_the_runbook_of_an_alert_is_there(rule: dict[str, Any]) -> None:
-    file, _, anchor = rule["annotations"]["runbook_url"].partition("#")
-    assert (ROOT / file).is_file(), file
-    assert not anchor or anchor in anchors(ROOT / file)
+    match = _RUNBOOK.fullmatch(rule["annotations"]["runbook_url"])
+    assert match is not None
+    file = ROOT / "docs" / match["file"]
+    assert file.is_file(), file
+    assert not match["anchor"] or match["anchor"] in anchors(file)
 
 
 def test_every_alert_is_tried_out() -> None:
