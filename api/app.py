@@ -231,6 +231,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     await services.database.open()
     services.inbox.start()
     services.audit.start()
+    if services.redis is not None:
+        services.redis.start()
     reporter = Reporter(services.settings.database.conninfo(), "api", work_done)
     reporter.start()
     PROCESSES.labels("api").set(1)

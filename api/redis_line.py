@@ -19,6 +19,8 @@ from analytics_pipeline.telemetry import CACHE_UP
 
 _FIRST_REST = 1.0
 _LONGEST_REST = 10.0
+LOOK = 5.0
+"""Seconds between two looks of a process that has nothing to ask."""
 
 _log = structlog.get_logger()
 
@@ -32,6 +34,7 @@ class RedisLine:
         self._up.set(1)  # until it says no
         self._rest = 0.0
         self._resting_until = 0.0
+        self._watch: asyncio.Task[None] | None = None
         # One more than the client has connections is an error of its, as if Redis were away.
         self._connections = asyncio.Semaphore(settings.pool_size)
         self._client = Redis(
@@ -42,20 +45,31 @@ class RedisLine:
             retry=Retry(NoBackoff(), 0),
         )
 
+    def start(self) -> None:
+        """Look at Redis every `LOOK` seconds, so that a process without requests knows of it, too."""
+        self._watch = asyncio.create_task(self._keep_looking())
+
+    async def _keep_looking(self) -> None:
+        while True:
+            await self.ping()
+            await asyncio.sleep(LOOK)
+
     async def ping(self) -> bool:
         """Whether Redis answers right now."""
         try:
             async with asyncio.timeout(self._timeout), self._connections:
                 await self._client.ping()
-        except (RedisError, OSError, TimeoutError):
-            self._up.set(0)
+        except (RedisError, OSError, TimeoutError) as error:
+            self._is_away(error)
             return False
-        self._up.set(1)
-        self._rest = self._resting_until = 0.0
+        self._is_there()
         return True
 
     async def close(self) -> None:
-        """Close all connections."""
+        """Stop looking and close all connections."""
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.gather(self._watch, return_exceptions=True)
         await self._client.aclose()
 
     async def ask(self, command: Callable[[Redis], Awaitable[object]]) -> object:
@@ -72,14 +86,20 @@ class RedisLine:
         except ResponseError:
             return None  # what is there is not ours; Redis itself is well
         except (RedisError, OSError, TimeoutError) as error:
-            if not self._rest:
-                _log.warning("cache_unavailable", reason=type(error).__name__)
-            self._rest = min(max(self._rest * 2, _FIRST_REST), _LONGEST_REST)
-            self._resting_until = time.monotonic() + self._rest
-            self._up.set(0)
+            self._is_away(error)
             return None
+        self._is_there()
+        return found
+
+    def _is_away(self, error: Exception) -> None:
+        if not self._rest:
+            _log.warning("cache_unavailable", reason=type(error).__name__)
+        self._rest = min(max(self._rest * 2, _FIRST_REST), _LONGEST_REST)
+        self._resting_until = time.monotonic() + self._rest
+        self._up.set(0)
+
+    def _is_there(self) -> None:
         if self._rest:
             _log.info("cache_available")
             self._rest = self._resting_until = 0.0
         self._up.set(1)
-        return found
