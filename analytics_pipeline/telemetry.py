@@ -370,8 +370,8 @@ POSTGRES_TRANSACTION_AGE = Gauge(
 )
 DISK_BYTES = Gauge(
     "analytics_disk_bytes",
-    "The disk that holds the state folder, as ingest sees it: its size, and what is free for us",
-    ["kind"],
+    "The disk that holds the state folder, as a service sees it: its size, and what is free for us",
+    ["service", "kind"],
     multiprocess_mode="livemostrecent",
 )
 DAGSTER_RUNS = Gauge(

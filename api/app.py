@@ -4,6 +4,7 @@ Belongs here: composition. Does not belong here: anything else.
 """
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
@@ -17,7 +18,7 @@ from starlette.middleware.cors import CORSMiddleware
 from analytics_pipeline import tracing
 from analytics_pipeline.events.limits import Limits
 from analytics_pipeline.settings import Settings
-from analytics_pipeline.storage import api_keys
+from analytics_pipeline.storage import api_keys, measuring
 from analytics_pipeline.storage.system_metrics import Reporter
 from analytics_pipeline.telemetry import PROCESSES
 from api import health, page
@@ -225,6 +226,10 @@ def _services(
     )
 
 
+_LONGEST_MEASURING = 2.0
+"""Seconds to wait at the end for a thread that may be in the middle of a statement."""
+
+
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     services: Services = app.state.services
@@ -235,12 +240,20 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         services.redis.start()
     reporter = Reporter(services.settings.database.conninfo(), "api", work_done)
     reporter.start()
+    has_ended = threading.Event()
+    measure = partial(
+        measuring.run, services.settings, "api", services.settings.database.conninfo(), has_ended
+    )
+    measuring_thread = threading.Thread(target=measure, name="measuring", daemon=True)
+    measuring_thread.start()
     PROCESSES.labels("api").set(1)
     try:
         yield
     finally:
         PROCESSES.labels("api").set(0)
         reporter.stop()
+        has_ended.set()
+        await asyncio.to_thread(measuring_thread.join, _LONGEST_MEASURING)
         await services.inbox.close()
         await services.audit.close()
         services.desk.close()

@@ -25,7 +25,7 @@ from analytics_pipeline.errors import (
 )
 from analytics_pipeline.events.dead_letter_limit import DeadLetterLimit
 from analytics_pipeline.events.limits import Limits
-from analytics_pipeline.ingest import measuring, watchdog
+from analytics_pipeline.ingest import watchdog
 from analytics_pipeline.ingest.backoff import Backoff
 from analytics_pipeline.ingest.consumer import Partition
 from analytics_pipeline.ingest.freshness import Freshness
@@ -41,11 +41,13 @@ from analytics_pipeline.ingest.watermarks import Watermarks
 from analytics_pipeline.ingest.work_done import work_done
 from analytics_pipeline.ingest.worker import Pace, Worker
 from analytics_pipeline.settings import Settings, environment, settings
+from analytics_pipeline.storage import measuring
 from analytics_pipeline.storage.connection import connection
 from analytics_pipeline.storage.landing import Lander
 from analytics_pipeline.storage.migrations import check_schema
 from analytics_pipeline.storage.series import Admission
 from analytics_pipeline.storage.system_metrics import Reporter
+from analytics_pipeline.telemetry import PROCESSES
 
 _log = structlog.get_logger(__name__)
 
@@ -72,6 +74,7 @@ def run(settings: Settings) -> int:
             return 0
         _tune_interpreter()
         Reporter(conninfo, "ingest", work_done).start()
+        PROCESSES.labels("ingest").set(1)
         traces = tracing.start(settings.tracing, "ingest") if settings.tracing.enabled else None
         failure = run_together(_tasks(settings, conninfo, listener, _landers(settings, traces)), stop)
         if traces is not None:
@@ -158,7 +161,7 @@ def _tasks(
         "listener": listener.run,
         "watchdog": partial(watchdog.run, conninfo),
         "inbox": inbox.run,
-        "measuring": partial(measuring.run, settings, conninfo),
+        "measuring": partial(measuring.run, settings, "ingest", conninfo),
     }
     if not settings.kafka.enabled:
         _log.info("kafka.enabled is false: only posted events are landed")

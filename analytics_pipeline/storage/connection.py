@@ -38,6 +38,8 @@ class Lock(IntEnum):
     """Shared by transactions that write the feed; second key = the last id that was given before they began to."""
     SOURCE = 25009
     """Noting where the partitions of a source begin; second key = hash of its name."""
+    MEASURING = 25010
+    """Telling how the database and the books are, in series; second key 0."""
     SERIES = 25031
     """Admitting series of one UTC day; second key = days since 1970."""
     IMPORT = 25042

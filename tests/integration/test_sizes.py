@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from analytics_pipeline.ingest.measuring import tell_sizes
 from analytics_pipeline.settings import Retention
 from analytics_pipeline.storage import retention
 from analytics_pipeline.storage import sizes as measuring
 from analytics_pipeline.storage.connection import Connection, connect
+from analytics_pipeline.storage.measuring import tell_sizes
 from analytics_pipeline.storage.partitions import ensure_range
 from analytics_pipeline.storage.sizes import sizes
 from analytics_pipeline.telemetry import RETENTION_OVERDUE, TABLE_BYTES

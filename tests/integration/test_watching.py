@@ -4,8 +4,10 @@ import contextlib
 import json
 import re
 import subprocess
+import threading
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,10 +22,10 @@ from psycopg.conninfo import make_conninfo
 from analytics_pipeline import telemetry
 from analytics_pipeline.defs.environment import URL_VARIABLE, dagster_environment
 from analytics_pipeline.errors import EnvironmentFault
-from analytics_pipeline.ingest import measuring
 from analytics_pipeline.local_stack.postgres import Postgres
 from analytics_pipeline.local_stack.redis import Redis
 from analytics_pipeline.settings import environment, load_settings, project_file, settings
+from analytics_pipeline.storage import measuring
 from analytics_pipeline.storage.connection import connect, connection
 from analytics_pipeline.storage.dagster_figures import dagster_figures
 from analytics_pipeline.storage.dagster_schema import create_dagster_schema
@@ -219,8 +221,34 @@ def test_a_postgres_that_is_away_shows(monkeypatch):
     nowhere = make_conninfo(host="127.0.0.1", port=1, connect_timeout=2)
     with pytest.raises(EnvironmentFault):
         connect(nowhere, name="test")
-    measuring.run(load_settings(), nowhere, OneLook())  # type: ignore[arg-type]
+    measuring.run(load_settings(), "ingest", nowhere, OneLook())  # type: ignore[arg-type]
     assert telemetry.POSTGRES_UP.labels("ingest")._value.get() == 0
+
+
+def test_one_process_measures_and_another_goes_on_where_it_ended(database: str, monkeypatch):
+    looks: list[str] = []
+    monkeypatch.setattr(
+        measuring, "measure", lambda *_args, **_more: looks.append(threading.current_thread().name)
+    )
+
+    def begin(name: str) -> tuple[threading.Thread, threading.Event]:
+        stop = threading.Event()
+        run = partial(measuring.run, load_settings(), name, database, stop, often=0.02)
+        thread = threading.Thread(target=run, name=name)
+        thread.start()
+        return thread, stop
+
+    first, stop_first = begin("ingest")
+    wait_for(lambda: len(looks) > 2, timeout=10, message="looks of the first")
+    second, stop_second = begin("api")
+    wait_for(lambda: len(looks) > 50, timeout=10, message="more looks")
+    assert set(looks) == {"ingest"}
+    stop_first.set()
+    first.join(10)
+    wait_for(lambda: looks[-1] == "api", timeout=10, message="looks of the second")
+    stop_second.set()
+    second.join(10)
+    assert not second.is_alive()
 
 
 def test_checks_that_wake_a_person_exist():

@@ -25,7 +25,7 @@ BOARD = Board(
             "bytes",
             "The disk of the state folder: an embedded Postgres lies on it, and the volumes of docker-compose.yml. "
             "A Postgres elsewhere needs a look at its own disk. Normal: a fifth is free.",
-            [Query("max by (kind) (analytics_disk_bytes)", "{{kind}}")],
+            [Query("max by (service, kind) (analytics_disk_bytes)", "{{service}} {{kind}}")],
         ),
         Panel(
             "Partitions ahead",

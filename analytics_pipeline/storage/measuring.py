@@ -3,12 +3,13 @@
 Belongs here: when, and the series. Does not belong here: the statements (`storage.sizes`, `storage.postgres_figures`,
 `storage.dagster_figures`, `storage.audit`, `storage.books`).
 
-Every ingest process measures; what the newest measurement says is what counts.
+Every process of ingest and API is ready to; one does, and what the newest measurement says is what counts.
 """
 
 import shutil
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from analytics_pipeline import telemetry
 from analytics_pipeline.errors import EnvironmentFault
 from analytics_pipeline.settings import Settings
 from analytics_pipeline.storage import audit, books
-from analytics_pipeline.storage.connection import Connection, connection
+from analytics_pipeline.storage.connection import Connection, Lock, connection
 from analytics_pipeline.storage.dagster_figures import DagsterFigures, dagster_figures
 from analytics_pipeline.storage.postgres_figures import PostgresFigures, postgres_figures
 from analytics_pipeline.storage.sizes import Sizes, sizes
@@ -27,36 +28,69 @@ from analytics_pipeline.storage.verdicts import Check
 
 _log = structlog.get_logger(__name__)
 
-SERVICE = "ingest"
-_OFTEN = 15.0
+OFTEN = 15.0
+_TRY_ALONE = "SELECT pg_try_advisory_lock(%s, 0)"
 _SELDOM = 4
 """Every how many looks tables are measured and the ledger is checked: both read more than a few rows."""
 _LEDGER_WINDOW = timedelta(hours=1)
 _SERVER_IS_GOING = "57P"
 
 
-def run(settings: Settings, conninfo: str, stop: threading.Event) -> None:
-    """Measure now, then every 15 seconds, and what costs more once a minute, until stopped."""
+def run(
+    settings: Settings, service: str, conninfo: str, stop: threading.Event, *, often: float = OFTEN
+) -> None:
+    """Measure now, then every 15 seconds, and what costs more once a minute, until stopped.
+
+    One process at a time does, whoever has the lock: an API goes on where the last ingest process ended, so that
+    what fires does not fall silent with it.
+
+    Args:
+        settings: for Dagster's schema and whether anything is removed.
+        service: the process's name in series.
+        conninfo: of the database.
+        stop: ends it.
+        often: seconds between two looks.
+    """
     measured = Measured()
-    telemetry.PROCESSES.labels(SERVICE).set(1)
     look = 0
-    while True:
-        tell_disk(settings.local_stack.state_folder)
-        try:
-            with connection(
-                conninfo, name="measuring", autocommit=True, statement_timeout="10s", lock_timeout="1s"
-            ) as opened:
-                measure(settings, opened, measured, is_thorough=look % _SELDOM == 0)
-            telemetry.POSTGRES_UP.labels(SERVICE).set(1)
-            look += 1
-        except EnvironmentFault:
-            telemetry.POSTGRES_UP.labels(SERVICE).set(0)
-        except psycopg.Error as error:
-            if error.sqlstate is None or error.sqlstate.startswith(_SERVER_IS_GOING):
-                telemetry.POSTGRES_UP.labels(SERVICE).set(0)
-            _log.warning("the database was not measured", reason=type(error).__name__)
-        if stop.wait(_OFTEN):
-            return
+    opened: Connection | None = None
+    with ExitStack() as turn:
+        while True:
+            tell_disk(service, settings.local_stack.state_folder)
+            try:
+                if opened is None:
+                    opened = turn.enter_context(
+                        connection(
+                            conninfo,
+                            name="measuring",
+                            autocommit=True,
+                            statement_timeout="10s",
+                            lock_timeout="1s",
+                        )
+                    )
+                    is_ours = bool(opened.execute(_TRY_ALONE, (Lock.MEASURING,)).fetchone() == (True,))
+                if is_ours:
+                    measure(settings, opened, measured, is_thorough=look % _SELDOM == 0)
+                    look += 1
+                else:
+                    turn.close()
+                    opened = None
+                telemetry.POSTGRES_UP.labels(service).set(1)
+            except (EnvironmentFault, psycopg.Error) as error:
+                turn.close()  # another may have its turn
+                opened = None
+                if _is_away(error):
+                    telemetry.POSTGRES_UP.labels(service).set(0)
+                if not isinstance(error, EnvironmentFault):
+                    _log.warning("the database was not measured", reason=type(error).__name__)
+            if stop.wait(often):
+                return
+
+
+def _is_away(error: EnvironmentFault | psycopg.Error) -> bool:
+    if isinstance(error, EnvironmentFault):
+        return True
+    return error.sqlstate is None or error.sqlstate.startswith(_SERVER_IS_GOING)
 
 
 class Measured:
@@ -141,11 +175,13 @@ def tell_dagster(found: DagsterFigures, known: set[str]) -> None:
         telemetry.DAGSTER_HEARTBEAT.labels(daemon).set(max(0.0, seconds))
 
 
-def tell_disk(folder: Path, usage: Callable[[Path], tuple[int, int, int]] = shutil.disk_usage) -> None:
+def tell_disk(
+    service: str, folder: Path, usage: Callable[[Path], tuple[int, int, int]] = shutil.disk_usage
+) -> None:
     """The disk that holds a folder, or would: the nearest one above it that is there."""
     path = folder.resolve()
     while not path.exists():
         path = path.parent
     size, _, free = usage(path)
-    telemetry.DISK_BYTES.labels("size").set(size)
-    telemetry.DISK_BYTES.labels("free").set(free)
+    telemetry.DISK_BYTES.labels(service, "size").set(size)
+    telemetry.DISK_BYTES.labels(service, "free").set(free)
