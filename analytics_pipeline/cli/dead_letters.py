@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any, TypeVar, cast
@@ -284,6 +285,8 @@ def replay(
                 for batch in run(opened, found, which, is_dry_run=dry_run, limit=limit):
                     done.add(batch)
                     tell(f"replaying: {done.tried:,} tried, {done.stored:,} stored")
+            if done.tried and not dry_run:
+                _note(opened, "replay", done.tried)
             hint = "" if done.tried or done.busy else _hint(opened, which)
         except EnvironmentFault as error:
             raise EnvironmentFault(f"{error}; what was replayed stays replayed: run this again") from error
@@ -311,11 +314,21 @@ def discard(
     with database(found, "dead-letters") as opened:
         opened.rollback()
         discarded = discard(opened, which, note=note, limit=limit)
+        if discarded:
+            _note(opened, "discard", discarded)
         hint = "" if discarded else _hint(opened, which)
     if as_json:
         print_json({"discarded": discarded})
     if hint or not as_json:
         typer.echo(f"{discarded:,} dead letters discarded{hint}", err=as_json)
+
+
+def _note(opened: "Connection", what: str, count: int) -> None:
+    """For the audit log, as keys and REST have it."""
+    from analytics_pipeline.storage.audit_log import write_command
+
+    write_command(opened, datetime.now(UTC), f"analytics dead-letters {what}", f"{count} dead letters")
+    opened.commit()
 
 
 def _require(which: "Filter", every: bool, what: str) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from analytics_pipeline.cli.options import AsJson, app, everywhere, print_json
@@ -91,7 +91,9 @@ def list_(as_json: AsJson = False) -> None:
     if as_json:
         print_json([{**row._asdict(), "state": row.state(now)} for row in rows])
         return
-    table = Table("id", "name", "state", "scopes", "sees", "expires", "last used", box=None)
+    # Never cut: it is what `revoke` takes.
+    identity = Column("id", no_wrap=True, min_width=max((len(row.id) for row in rows), default=0))
+    table = Table(identity, "name", "state", "scopes", "sees", "expires", "last used", box=None)
     for row in rows:
         words = (
             row.id, row.name, row.state(now), ", ".join(row.scopes), _sees(row),

@@ -40,6 +40,8 @@ class Verdict(StrEnum):
     """Landing has not come so far."""
     EXPIRED = "expired"
     """It was read; what it became is not kept any more."""
+    MISSING = "missing"
+    """It was stored, and something else than retention has deleted or changed its event."""
     UNKNOWN = "unknown"
 
 
@@ -167,6 +169,11 @@ def _without_trace(place: Offset, line: Line) -> Fate:
         verdict, detail = Verdict.DUPLICATE, "an event of the same id and time was stored before"
     elif line.skipped:
         verdict, detail = Verdict.SKIPPED, line.note or "Kafka gave no message at this offset"
+    elif line.is_kept:
+        verdict, detail = (
+            Verdict.MISSING,
+            "its event was stored, and is gone although retention has left its hour",
+        )
     return Fate(verdict, detail, *place, line.batch_id, at=line.committed_at)
 
 

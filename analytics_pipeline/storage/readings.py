@@ -23,6 +23,8 @@ asked AS (
         AS asked (source, partition, source_offset)
 )
 """
+_LINE = """batch_id, began_at, committed_at, stored, duplicate, skipped, note,
+    coalesce((SELECT raw_floor FROM retention_state) <= ALL(hours), false)"""
 # Each line of a partition begins where the one before ended, but for decisions of operators, which have a note and may
 # lead back: between two decisions offsets rise with the ids of batches, and one step down an index finds the line.
 _LINES = f"""
@@ -46,11 +48,11 @@ SELECT asked.source, asked.partition, asked.source_offset, line.*
 FROM asked
 INNER JOIN runs ON asked.source = runs.source AND asked.partition = runs.partition
 CROSS JOIN LATERAL (
-    SELECT batch_id, began_at, committed_at, stored, duplicate, skipped, note FROM ingest_batches
+    SELECT {_LINE} FROM ingest_batches
     WHERE batch_id = runs.batch_id AND source = asked.source AND partition = asked.partition
         AND first_offset <= asked.source_offset AND next_offset > asked.source_offset
     UNION ALL (
-        SELECT batch_id, began_at, committed_at, stored, duplicate, skipped, note FROM ingest_batches
+        SELECT {_LINE} FROM ingest_batches
         WHERE source = asked.source AND partition = asked.partition
             AND first_offset <= asked.source_offset AND next_offset > asked.source_offset
             AND batch_id > runs.batch_id AND batch_id < runs.until_batch
@@ -93,6 +95,8 @@ class Line(NamedTuple):
     duplicate: int
     skipped: int
     note: str | None
+    is_kept: bool
+    """Whether retention has left every hour of its events."""
 
 
 class Letter(NamedTuple):

@@ -220,7 +220,7 @@ def test_an_active_definition_judges_a_replay(run: Run, landed: list[int], datab
     assert run("replay", "--id", landed[3])[0] == 0
 
 
-def test_discard_needs_a_note_and_a_filter(run: Run, landed: list[int]) -> None:
+def test_discard_needs_a_note_and_a_filter(run: Run, landed: list[int], database: str) -> None:
     assert run("discard", "--all")[0] == 2
     code, _, err = run("discard", "--note", "why")
     assert code == 2
@@ -230,6 +230,8 @@ def test_discard_needs_a_note_and_a_filter(run: Run, landed: list[int]) -> None:
     assert "--all" in err
     assert run("discard", "--reason", "not_json", "--note", "a test")[:2] == (0, "1 dead letters discarded\n")
     assert "a test" in run("show", landed[0])[1]
+    noted = rows(database, "SELECT route, subject FROM audit_log WHERE route LIKE '%dead-letters%'")
+    assert noted == [("analytics dead-letters discard", "1 dead letters")]
     assert len(json.loads(run("list", "--json")[1])) == 3
 
 

@@ -24,7 +24,7 @@ from analytics_pipeline.storage.landing import Lander
 from analytics_pipeline.storage.offsets import Span
 from tests.commands import run_command
 from tests.integration.ingest_process import produce
-from tests.integration.landing_rig import claim, decode, event, land, message
+from tests.integration.landing_rig import claim, decode, event, execute, land, message
 from tests.integration.test_dead_letters import replay
 
 Run = Callable[..., tuple[int, str, str]]
@@ -157,6 +157,14 @@ def test_an_event_much_older_than_its_message_is_found(database: str, lander: La
         database, lander, event(0), event(1, timestamp=(datetime.now(UTC) - timedelta(hours=30)).isoformat())
     )
     assert [one.verdict for one in told(database, 0, 1)] == [Verdict.STORED] * 2
+
+
+def test_an_event_that_is_gone_was_removed_by_retention_or_is_missing(database: str, lander: Lander) -> None:
+    land_all(database, lander, event(0), event(1))
+    execute(database, "DELETE FROM events WHERE source_offset = 1")
+    assert [one.verdict for one in told(database, 0, 1)] == [Verdict.STORED, Verdict.MISSING]
+    execute(database, "UPDATE retention_state SET raw_floor = now() + interval '1 day'")
+    assert [one.verdict for one in told(database, 0, 1)] == [Verdict.STORED, Verdict.EXPIRED]
 
 
 def test_a_letter_whose_event_was_there_is_a_duplicate(database: str, lander: Lander) -> None:

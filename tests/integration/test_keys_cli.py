@@ -66,6 +66,7 @@ def test_create_list_revoke(run: Run, database: str) -> None:
     assert timedelta(days=89.9) < expires - datetime.now(UTC) < timedelta(days=90.1)
     _, out, _ = run("list")
     assert "desk 3" in out
+    assert key_id in out
     assert "hash" not in out
     code, out, _ = run("revoke", key_id)
     assert (code, "is revoked since" in out) == (0, True)

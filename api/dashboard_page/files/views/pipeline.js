@@ -78,7 +78,7 @@ function tiles(found, health, context) {
     ["Dead letters", format.number(hour.dead), `of ${format.number(hour.read)} messages in 1 h, ${format.number(share, "percent")}`, context.href("dead-letters", { period: "1h" })],
     ["Settled", settled.settled_at ? ago(settled.settled_at, now, context.zone) : format.NOTHING, settled.pending_deltas ? `${format.number(settled.pending_deltas)} deltas wait for the next merge` : "nothing waits for a merge", null],
     ["Restated", format.number(settled.restated), "final buckets that changed in 24 h", context.href("restatements")],
-    ["Postgres", health.database, health.detail ?? "where all truth is", null],
+    ["Postgres", health.database, health.database === "connected" ? "where all truth is" : health.detail, null],
     ["Redis", health.cache, health.cache === "connected" ? "answers at hand" : "answers are right, only slower", null],
   ];
   return h("dl", { class: "grid tiles-small" }, shown.map(([name, value, meaning, href]) => h("div", { class: "card tile-small", "data-tile": name },
