@@ -53,6 +53,7 @@ function facts(letter, context) {
     ["Where", letter.detail || format.NOTHING],
     ["Event type", letter.event_type ?? "not known"],
     ["Message", placeOf(letter)],
+    ["Producer", letter.producer ?? "not known"],
     ["Written", moment(letter.created_at, context.zone)],
     ["Reached its source", moment(letter.message_timestamp, context.zone)],
     ["Group", link],

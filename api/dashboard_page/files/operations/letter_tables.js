@@ -18,6 +18,7 @@ export function groupsTable(groups, params, context, again) {
     { title: "Reason", isHeader: true, cell: (one) => h("a", { id: `group-${one.group}`, href: context.href("dead-letters", { ...params, group: one.group }) }, one.reason) },
     { title: "Where", isLong: true, cell: (one) => [h("span", { class: "break" }, one.detail), h("code", { class: "quiet small block clamped", title: one.shape }, one.shape)] },
     { title: "Type", cell: (one) => one.event_type ?? h("span", { class: "quiet" }, "not known") },
+    { title: "Producer", cell: (one) => h("span", { class: "break" }, producersOf(one.producers)) },
     { title: "Letters", end: true, cell: (one) => [h("span", { "data-count": one.count }, format.exact(one.count)), one.open !== one.count && h("span", { class: "quiet small block" }, `${format.exact(one.open)} open`)] },
     { title: "First seen", cell: (one) => ago(one.first_seen, now, context.zone) },
     { title: "Last seen", cell: (one) => ago(one.last_seen, now, context.zone) },
@@ -28,12 +29,19 @@ export function groupsTable(groups, params, context, again) {
   return table("Groups of dead letters", columns, groups, (one) => ({ "data-group": one.group }));
 }
 
+/** Who sent what is in a group: the one with the most letters, and how many others there are. */
+function producersOf([most, ...others]) {
+  if (most === undefined) return format.NOTHING;
+  return others.length ? `${most} and ${others.length} more` : most;
+}
+
 /** Letters without their bytes. */
 export function lettersTable(letters, context) {
   const columns = [
     { title: "Letter", isHeader: true, cell: (one) => h("a", { id: `letter-${one.id}`, href: context.href("dead-letters", { letter: one.id }) }, String(one.id)) },
     { title: "Written", cell: (one) => moment(one.created_at, context.zone) },
     { title: "Message", cell: (one) => h("span", { class: "break" }, placeOf(one)) },
+    { title: "Producer", cell: (one) => h("span", { class: "break" }, one.producer ?? format.NOTHING) },
     { title: "Detail", cell: (one) => h("span", { class: "break" }, one.detail) },
     { title: "Size", end: true, cell: (one) => format.number(one.size, "bytes") },
     { title: "Replays", end: true, cell: (one) => format.exact(one.attempts) },

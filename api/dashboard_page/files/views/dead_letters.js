@@ -45,6 +45,7 @@ function chosen(params) {
     reason: params.reason,
     source: params.source,
     event_type: params.type,
+    producer: params.producer,
     start_time: params.period ? since(params.period) : null,
   };
 }
@@ -56,7 +57,8 @@ function toolbar(params, context) {
     segments("period", "Written in the last", PERIODS, params.period ?? "", set("period")),
     textField("source", "Topic", params.source ?? "", set("source"), { placeholder: "any" }),
     textField("reason", "Reason", params.reason ?? "", set("reason"), { placeholder: "any" }),
-    textField("type", "Event type", params.type ?? "", set("type"), { placeholder: "any, such as order.*" }));
+    textField("type", "Event type", params.type ?? "", set("type"), { placeholder: "any, such as order.*" }),
+    textField("producer", "Producer", params.producer ?? "", set("producer"), { placeholder: "any" }));
 }
 
 async function readGroups(params, context, signal) {
@@ -81,7 +83,7 @@ function drawGroups({ found, asked, day }, params, context, again) {
 }
 
 function empty(params, day) {
-  const isNarrow = params.source || params.reason || params.type || params.period || (params.status && params.status !== "open");
+  const isNarrow = params.source || params.reason || params.type || params.producer || params.period || (params.status && params.status !== "open");
   if (isNarrow) return emptyState("No dead letters match", "Nothing was written that fits what is chosen above.");
   if (day === null) return emptyState("No open dead letters", "Every letter was replayed or discarded, or there never was one.");
   if (day.read === 0) return emptyState("No open dead letters", "And no message was read in the last 24 h: if some should have come, look at the pipeline.");
@@ -124,6 +126,7 @@ function conditions(params) {
   if (params.reason) found.push(`reason = ${literal(params.reason)}`);
   if (params.source) found.push(`source = ${literal(params.source)}`);
   if (params.type) found.push(params.type.endsWith("*") ? `event_type ^@ ${literal(params.type.slice(0, -1))}` : `event_type = ${literal(params.type)}`);
+  if (params.producer) found.push(`producer = ${literal(params.producer)}`);
   if (params.period) found.push(`created_at >= now() - ${interval(params.period)}`);
   if (params.group) found.push(`fingerprint = ${literal(params.group)}`);
   return found.length ? `\nWHERE ${found.join("\n  AND ")}` : "";
@@ -134,6 +137,6 @@ const groupsSql = (params) => `SELECT fingerprint, reason, count(*), count(*) FI
 FROM dead_letter_events${conditions(params)}
 GROUP BY fingerprint, reason ORDER BY count(*) DESC;`;
 
-const lettersSql = (params) => `SELECT id, source, partition, source_offset, reason, detail, event_type, status, created_at
+const lettersSql = (params) => `SELECT id, source, partition, source_offset, reason, detail, event_type, producer, status, created_at
 FROM dead_letter_events${conditions(params)}
 ORDER BY id DESC LIMIT ${PAGE};`;
