@@ -16,10 +16,10 @@ from tests.integration.api_support import database_copy, iso
 from tests.waiting import wait_for
 
 MIB = 1 << 20
-FEW, MANY = 20_000, 200_000
+FEW, MANY = 10_000, 100_000
 START = (datetime.now(UTC) - timedelta(days=1)).replace(microsecond=0)
-MOST_MORE = 16 * MIB
-"""Ten times the events weigh some 60 MB more on the way."""
+MOST_MORE = 12 * MIB
+"""Ten times the events weigh some 30 MB more on the way."""
 
 
 @pytest.fixture(scope="module")

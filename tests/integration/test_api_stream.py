@@ -85,7 +85,7 @@ def test_the_dashboard_follows_what_lands(process: Process, module_database: str
 def test_a_dashboard_goes_on_behind_the_last_that_was_seen(process: Process, module_database: str) -> None:
     with listening(process, "dashboard") as told:
         seen = told.next("dashboard")
-    for number in range(20):  # within the same second nothing is new, so whoever forgets would tell it again
+    for number in range(6):  # within the same second nothing is new, so whoever forgets would tell it again
         last = seen["id"]
         resumed = {"Last-Event-ID": last} if number % 2 else {}
         with listening(
