@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from analytics_pipeline.cli.options import AsJson, app, everywhere, print_json
+from analytics_pipeline.cli.options import AsJson, Shown, app, everywhere, print_json
 from analytics_pipeline.cli.progress import working
 from analytics_pipeline.errors import ConfigurationError, EnvironmentFault
 from analytics_pipeline.settings import SHARED_FOLDER, Settings, adopt, environment, parse_duration, settings
@@ -29,7 +29,7 @@ def ingest() -> None:
     _share_series(found)
     from analytics_pipeline.ingest.__main__ import run
 
-    raise typer.Exit(run(found))
+    raise typer.Exit(run(found, tracebacks=Shown.tracebacks))
 
 
 @app.command(rich_help_panel=PROCESSES)

@@ -52,10 +52,11 @@ from analytics_pipeline.telemetry import PROCESSES
 _log = structlog.get_logger(__name__)
 
 
-def run(settings: Settings) -> int:
+def run(settings: Settings, *, tracebacks: bool = False) -> int:
     """Land events until SIGTERM or SIGINT; return the exit code.
 
-    0 after a stop that left nothing in memory, else the code of the error that ended it.
+    0 after a stop that left nothing in memory, else the code of the error that ended it. What a person has to mend is
+    logged as a sentence, and with `tracebacks` with its place in the code, which a defect always has.
     """
     logs.configure(settings.logging, service="ingest")
     stop = threading.Event()
@@ -84,7 +85,9 @@ def run(settings: Settings) -> int:
     if failure is None:
         _log.info("stopped")
         return 0
-    _log.error("landing ended", error=type(failure).__name__, reason=str(failure), exc_info=failure)
+    is_foreseen = isinstance(failure, ConfigurationError | EnvironmentFault)
+    shown = None if is_foreseen and not tracebacks else failure
+    _log.error("landing ended", error=type(failure).__name__, reason=str(failure), exc_info=shown)
     return failure.exit_code if isinstance(failure, AnalyticsError) else 1
 
 

@@ -173,7 +173,8 @@ def _check(connection: Connection, known: list[Migration]) -> set[int]:
     for version, name, checksum in connection.execute(_APPLIED):
         if version not in checksums:
             raise SchemaMismatch(
-                f"the database schema is newer than this program (it has {name}): upgrade this program"
+                f"the database schema is newer than this program (it has {name}): start the newer release again, or "
+                "restore the backup from before it (docs/runbooks/roll-back.md)"
             )
         if checksums[version] != checksum:
             raise SchemaMismatch(

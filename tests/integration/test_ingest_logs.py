@@ -2,15 +2,20 @@
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import psycopg
+import pytest
 import yaml
 from confluent_kafka import Producer
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from analytics_pipeline.errors import SchemaMismatch
+from analytics_pipeline.settings import environment
 from tests.integration.ingest_process import ingest, wait_until_landed, write_config
 from tests.integration.landing_rig import event, execute, rows, value
 from tests.waiting import wait_for
@@ -117,3 +122,26 @@ def test_lines_name_batches_and_hide_contents(
     assert all(re.fullmatch(rf"{re.escape(name)}/\d+@\d+", one) for one in waits["partitions"])
     with psycopg.connect(make_conninfo(postgres_server), autocommit=True) as server:
         server.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(user)))
+
+
+@pytest.mark.parametrize("debug", [[], ["--debug"]], ids=["", "debug"])
+def test_what_a_person_has_to_mend_is_a_sentence_and_with_debug_a_place(
+    database: str, tmp_path: Path, debug: list[str]
+) -> None:
+    execute(
+        database, "INSERT INTO schema_migrations (version, name, checksum) VALUES (9999, '9999_later', 'x')"
+    )
+    config = write_config(tmp_path, database, None, [])
+    run = "import sys; from analytics_pipeline.cli import main; sys.exit(main())"
+    done = subprocess.run(
+        [sys.executable, "-c", run, "ingest", "--config", str(config), *debug],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == SchemaMismatch.exit_code
+    assert "(it has 9999_later): start the newer release again, or restore the backup" in done.stderr
+    assert ("Traceback" in done.stderr) == bool(debug)
