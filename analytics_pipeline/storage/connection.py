@@ -4,6 +4,7 @@ Belongs here: how to connect, application names, SQLSTATE classes, advisory lock
 Does not belong here: any statement about the product's tables.
 """
 
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import IntEnum
@@ -15,6 +16,25 @@ from psycopg.conninfo import make_conninfo
 from analytics_pipeline.errors import EnvironmentFault
 
 Connection = psycopg.Connection[Any]
+
+_PROBE = 1.0
+"""Seconds for which a server that gave no connection is tried for a sign of life."""
+_NOBODY_ANSWERS = (
+    "check database.host and database.port (or database.url), or start it: `analytics up`, where embedded"
+)
+_REFUSED = "check database.user, database.password or database.password_file, and database.database (or database.url)"
+
+
+class Unreachable(EnvironmentFault):
+    """Postgres gives no connection.
+
+    Attributes:
+        sentence: what libpq says, without what to do about a server that the settings name.
+    """
+
+    def __init__(self, sentence: str, advice: str) -> None:
+        super().__init__(f"{sentence}: {advice}" if advice else sentence)
+        self.sentence = sentence
 
 
 class Lock(IntEnum):
@@ -56,7 +76,7 @@ def connect(conninfo: str, *, name: str, autocommit: bool = False, **settings: s
         settings: server settings of the session, such as `statement_timeout="4s"`.
 
     Raises:
-        EnvironmentFault: the server cannot be reached or refuses.
+        Unreachable: the server cannot be reached or refuses.
     """
     options = " ".join(f"-c {key}={value}" for key, value in {"timezone": "UTC", **settings}.items())
     try:
@@ -65,7 +85,7 @@ def connect(conninfo: str, *, name: str, autocommit: bool = False, **settings: s
             autocommit=autocommit,
         )
     except psycopg.OperationalError as error:
-        raise EnvironmentFault(f"Postgres cannot be reached: {_first_line(error)}") from error
+        raise Unreachable(f"Postgres cannot be reached: {_first_line(error)}", _advice(error)) from error
 
 
 @contextmanager
@@ -89,6 +109,27 @@ def is_data_error(error: psycopg.Error) -> bool:
 def is_retryable(error: psycopg.Error) -> bool:
     """Whether the same transaction may succeed next time: deadlock or serialization failure."""
     return error.sqlstate in {"40P01", "40001"}
+
+
+def _advice(error: psycopg.OperationalError) -> str:
+    """Which settings to look at; none where the server is there and says itself what it is.
+
+    A connection that fails has no SQLSTATE, but it is known whether a password was asked for.
+    """
+    failed = error.pgconn
+    if failed is None:  # the host's name is unknown
+        return _NOBODY_ANSWERS
+    if failed.used_password or failed.needs_password:
+        return _REFUSED
+    return "" if _listens(failed.host.decode(), failed.port.decode()) else _NOBODY_ANSWERS
+
+
+def _listens(host: str, port: str) -> bool:
+    try:
+        socket.create_connection((host, int(port)), _PROBE).close()
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _first_line(error: Exception) -> str:

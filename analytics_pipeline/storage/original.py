@@ -17,7 +17,7 @@ from uuid import UUID
 import psycopg
 
 from analytics_pipeline.errors import ConfigurationError, EnvironmentFault
-from analytics_pipeline.storage.connection import Connection, connect
+from analytics_pipeline.storage.connection import Connection, Unreachable, connect
 
 _COLUMNS = ("id", "event_type", "user_id", "session_id", "properties", "timestamp", "created_at")
 _CHUNK = 200
@@ -271,8 +271,8 @@ def connected(url: str) -> Iterator[Original]:
         raise ConfigurationError(
             "--from-url: that is no address of a database: write postgres://user@host:port/database"
         ) from None
-    except EnvironmentFault as error:
-        raise EnvironmentFault(f"--from-url: {error}") from error
+    except Unreachable as error:
+        raise EnvironmentFault(f"--from-url: {error.sentence}") from error
     with opened:
         if not is_original(opened):
             raise ConfigurationError(

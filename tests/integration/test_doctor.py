@@ -82,6 +82,7 @@ def test_a_server_without_fsync_and_one_that_refuses(stored: Installation, datab
     findings = {one.check: one for one in running.examine(wrong)}
     assert findings["postgres"].level is Level.PROBLEM
     assert "password authentication failed" in findings["postgres"].sentence
+    assert "database.user, database.password or database.password_file" in findings["postgres"].advice
     assert findings["schema"].sentence == "not looked at, because Postgres cannot be asked"
 
 

@@ -123,6 +123,7 @@ def test_a_database_that_is_not_the_originals(run: Run, database: str) -> None:
     assert "does not hold the original service's tables" in err
     code, _, err = run("import", "--from-url", "postgres://nobody:hunter2@127.0.0.1:1/none", "--yes")
     assert (code, "--from-url: Postgres cannot be reached" in err, "hunter2" in err) == (3, True, False)
+    assert "database.host" not in err, "that is of our own database"
     code, _, err = run("import", "--from-url", "hunter2", "--yes")
     assert (code, "no address of a database" in err, "hunter2" in err) == (2, True, False)
 

@@ -75,6 +75,8 @@ def test_a_database_that_is_away_is_one_sentence(run: Run, arguments: tuple[str,
     code, out, err = run(*arguments)
     assert (code, out) == (3, "")
     assert "error: Postgres cannot be reached: " in err
+    assert "check database.host and database.port" in err
+    assert "`analytics up`" in err
     assert len(err.splitlines()) == 1
 
 
