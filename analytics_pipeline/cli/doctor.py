@@ -35,7 +35,8 @@ def doctor(as_json: AsJson = False) -> None:
 
     screen = Console(highlight=False)
     findings = []
-    for one in examine(*look_around()):
+    found, problems = look_around()
+    for one in examine(found, problems):
         findings.append(one)
         if not as_json:
             _show(screen, one)
@@ -44,9 +45,9 @@ def doctor(as_json: AsJson = False) -> None:
         print_json({"problems": counts[Level.PROBLEM], "remarks": counts[Level.REMARK],
                     "checks": [one._asdict() for one in findings]})  # fmt: skip
     else:
-        screen.print(
-            f"{_number(counts[Level.PROBLEM], 'problem')}, {_number(counts[Level.REMARK], 'remark')}"
-        )
+        numbers = f"{_number(counts[Level.PROBLEM], 'problem')}, {_number(counts[Level.REMARK], 'remark')}"
+        is_at_rest = found is not None and found.is_at_rest
+        screen.print(f"nothing runs, so little was looked at: {numbers}" if is_at_rest else numbers)
     if counts[Level.PROBLEM]:
         raise typer.Exit(_PROBLEMS)
 

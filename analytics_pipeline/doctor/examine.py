@@ -126,7 +126,9 @@ class _Run:
             self._verdicts = []
         elif missing is Need.SCHEMA:
             self._verdicts = [
-                remark("not looked at, because the schema is not there", "see the check `schema`")
+                remark(
+                    "not looked at, because the schema is not that of this release", "see the check `schema`"
+                )
             ]
         else:
             self._verdicts = [

@@ -52,6 +52,11 @@ class Installation:
         """Whether this server is one that only a running stack has."""
         return server in self.embedded and not self.is_running
 
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether nothing of the product can run: the database is that of a stack, and none runs."""
+        return self.is_asleep("postgres")
+
     def now(self) -> datetime:
         """By the clock of this machine."""
         return datetime.now(UTC)

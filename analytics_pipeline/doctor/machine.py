@@ -43,6 +43,18 @@ _OURS = {
     "dagster.port": ("/server_info", b"dagster"),
 }
 """What a port answers when it is ours."""
+_OWNERS = {
+    "server.port": "api",
+    "metrics.port": "api",
+    "health.port": "api",
+    "dagster.port": "dagster-webserver",
+    "local_stack.dagster_code_port": "dagster-code",
+    "local_stack.postgres_port": "postgres",
+    "local_stack.redis_port": "redis",
+    "local_stack.kafka_port": "kafka",
+    "local_stack.kafka_controller_port": "kafka",
+}
+"""Whose port it is: nobody listens there while that process does not run, which the check `stack` has told."""
 
 
 def python(found: Installation | None) -> Iterator[Verdict]:
@@ -65,6 +77,9 @@ def python(found: Installation | None) -> Iterator[Verdict]:
 
 def stack(found: Installation) -> Iterator[Verdict]:
     """The processes of the stack that runs here."""
+    if found.is_at_rest:
+        yield remark(f"nothing runs: no stack in {found.folder.path}", "`analytics up` starts it")
+        return
     if not found.is_running:
         yield ok(f"no stack runs in {found.folder.path}")
         return
@@ -86,7 +101,12 @@ def ports(found: Installation) -> Iterator[Verdict]:
     """Whether each port can be had, or is ours already."""
     earlier = found.folder.read().ports
     if found.is_running:
-        wanted = {name: Listener(name, addresses.LOOPBACK, port) for name, port in earlier.items()}
+        states = {name: one["state"] for name, one in status(found.folder)["processes"].items()}
+        wanted = {
+            name: Listener(name, addresses.LOOPBACK, port)
+            for name, port in earlier.items()
+            if states.get(_OWNERS[name]) == State.RUNNING.value
+        }
     else:
         try:
             wanted = listeners(found.written, found.embedded, earlier)

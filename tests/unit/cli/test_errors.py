@@ -142,6 +142,15 @@ def test_doctor_tells_what_is_away_and_ends_with_1(run: Run) -> None:
     assert all(one["advice"] for one in told.values())
 
 
+def test_doctor_does_not_end_as_if_all_were_well_where_nothing_runs(run: Run, tmp_path: Path) -> None:
+    empty = tmp_path / "empty.yaml"
+    ports = "".join(f"{name}: {{port: 0}}\n" for name in ("server", "metrics", "health", "dagster"))
+    zero = ", ".join(f"{name}_port: 0" for name in ("kafka", "kafka_controller", "postgres", "redis"))
+    empty.write_text(f"{ports}local_stack: {{{zero}}}\n")
+    code, out, _ = run("doctor", config=empty)
+    assert (code, out.splitlines()[-1].split(":")[0]) == (0, "nothing runs, so little was looked at")
+
+
 def test_top_goes_on_without_servers(run: Run) -> None:
     code, out, _ = run("top", "--once", "--json")
     seen = json.loads(out)

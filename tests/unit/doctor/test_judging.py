@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from analytics_pipeline.doctor.kafka import judge_topic
 from analytics_pipeline.doctor.redis import judge_policy
 from analytics_pipeline.errors import EnvironmentFault
 from analytics_pipeline.ingest.cluster import Topic
+from analytics_pipeline.local_stack.ports import free_port
+from analytics_pipeline.local_stack.state import Record
 from analytics_pipeline.settings import Settings, settings
 from analytics_pipeline.storage.server import Growth
 
@@ -137,6 +140,25 @@ def test_a_port_of_another_program_is_a_problem_and_names_the_setting(tmp_path) 
     assert "B25_SERVER__PORT" in said(verdicts)
     verdicts = list(machine.ports(installation(tmp_path, server={"port": 7001}, metrics={"port": 7001})))
     assert "both name port 7001" in said(verdicts)
+
+
+def test_a_process_that_was_stopped_is_told_once_not_by_its_ports_as_well(tmp_path, monkeypatch) -> None:
+    found = replace(installation(tmp_path), is_running=True)
+    ports = {name: free_port() for name in machine._OWNERS}
+    found.folder.create()
+    found.folder.write(Record(ports=ports, is_ready=True))
+    states = dict.fromkeys(machine._OWNERS.values(), "running") | {
+        "api": "stopped",
+        "dagster-code": "stopped",
+    }
+    seen = {"processes": {name: {"state": state} for name, state in states.items()}}
+    monkeypatch.setattr(machine, "status", lambda _folder: seen)
+    told = said(machine.stack(found))
+    assert told.count("is stopped") == 2
+    told = said(machine.ports(found))
+    assert [name for name in ports if f"({name})" in told] == [
+        name for name, owner in machine._OWNERS.items() if states[owner] == "running"
+    ]
 
 
 def test_python_and_the_packages_of_embedded_servers(tmp_path, monkeypatch) -> None:
@@ -290,6 +312,8 @@ class TestRunning:
         assert [one.check for one in findings if one.level is Level.PROBLEM] == []
         told = [one for one in findings if "is not running" in one.sentence]
         assert [one.check for one in told] == ["postgres", "kafka", "redis"]
+        [stack_told] = [one for one in findings if one.check == "stack"]
+        assert (stack_told.level, "nothing runs" in stack_told.sentence) == (Level.REMARK, True)
         assert "schema" not in {one.check for one in findings}
 
 
