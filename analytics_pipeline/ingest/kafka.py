@@ -25,10 +25,13 @@ from analytics_pipeline.ingest.consumer import (
     PositionLost,
     Unanswered,
 )
+from analytics_pipeline.ingest.troubles import Troubles
 from analytics_pipeline.settings import Kafka
 
 _log = structlog.get_logger(__name__)
 
+troubles = Troubles()
+"""Of all clients of this process, which lose the same brokers at the same time."""
 _topic_of = methodcaller("topic")
 _partition_of = methodcaller("partition")
 _QUEUE_KILOBYTES = 16 * 1024
@@ -66,7 +69,7 @@ class KafkaConsumer:
 
     def __init__(self, settings: Kafka, *, queued_messages: int) -> None:
         options = client_options(settings, queued_messages=queued_messages)
-        self._client = confluent_kafka.Consumer({**options, "error_cb": _log_error, "log_level": 3})
+        self._client = confluent_kafka.Consumer({**options, "error_cb": troubles, "log_level": 3})
         self._on_assign: OnAssign = lambda _partitions: {}
         self._on_revoke: OnRevoke = lambda _partitions: None
 
@@ -202,10 +205,6 @@ def _position_is_lost() -> Iterator[None]:
         yield
     except (KafkaException, RuntimeError) as error:
         raise PositionLost(f"Kafka could not be read ({_code(error)})") from error
-
-
-def _log_error(error: KafkaError) -> None:
-    _log.warning("Kafka is in trouble", code=error.name(), detail=error.str())
 
 
 def _code(error: BaseException) -> str:
