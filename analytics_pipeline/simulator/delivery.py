@@ -26,6 +26,8 @@ AWAY = {
     KafkaError._RESOLVE,
 }
 """Errors that mean: Kafka cannot be reached now."""
+_HEADERS: list[tuple[str, str | bytes | None]] = [("source", b"simulator")]
+"""The producer's name, by which `analytics sources` and `analytics dead-letters` know it."""
 
 
 class Delivery:
@@ -91,6 +93,7 @@ class Delivery:
                     message.key,
                     on_delivery=self._on_report,
                     timestamp=timestamp,
+                    headers=_HEADERS,
                 )
             except BufferError:
                 self._producer.poll(0.1)

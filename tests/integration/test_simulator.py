@@ -12,6 +12,7 @@ import pytest
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from analytics_pipeline.errors import ConfigurationError
+from analytics_pipeline.events.producers import producer_of
 from analytics_pipeline.local_stack.ports import free_port
 from analytics_pipeline.settings import Settings, environment
 from analytics_pipeline.simulator.delivery import Delivery
@@ -92,6 +93,7 @@ def test_history_is_sent_once_per_now_with_the_times_of_its_events(kafka: str, r
         moment = datetime.fromisoformat(event["timestamp"])
         assert oldest <= moment <= NOW
         assert message.timestamp()[1] == int(moment.timestamp() * 1000)
+        assert producer_of(message.headers()) == "simulator"
     produce_history(settings, NOW)
     ids = Counter(json.loads(message.value())["id"] for message in reader.read())
     assert set(ids.values()) == {2}
