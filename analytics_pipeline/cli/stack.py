@@ -87,15 +87,15 @@ def up(
 @app.command(rich_help_panel=PANEL)
 @everywhere
 def down(as_json: AsJson = False) -> None:
-    """Stop everything, in order; what was accepted is kept."""
+    """Stop everything, in order; what was accepted is kept. Also what a killed `analytics up` left running."""
     from analytics_pipeline.local_stack import detached
 
     with working("stopping, in order"):
-        was_running = detached.down(_folder(), _quiet if as_json else typer.echo)
+        ended = detached.down(_folder(), _quiet if as_json else typer.echo)
     if as_json:
-        print_json({"was_running": was_running})
+        print_json(ended._asdict())
     else:
-        typer.echo("everything is stopped" if was_running else "no stack was running")
+        typer.echo("everything is stopped" if any(ended) else "no stack was running")
 
 
 @app.command(rich_help_panel=PANEL)
@@ -192,8 +192,12 @@ def _command(command: str, services: list[str], *, as_json: bool) -> None:
 
 def _show_status(found: dict[str, Any]) -> None:
     from analytics_pipeline.local_stack.display import Display
+    from analytics_pipeline.local_stack.state import left_over_sentence
 
     display = Display()
+    if found["left_over"]:
+        display.say(left_over_sentence(found["state_folder"], found["left_over"]))
+        return
     if not found["is_running"]:
         display.say(f"no stack is running in {found['state_folder']}: `analytics up` starts one")
         return

@@ -113,7 +113,7 @@ def ports(found: Installation) -> Iterator[Verdict]:
         except EnvironmentFault as fault:
             yield problem(str(fault), "give one of them another port")
             return
-    taken = []
+    taken, left = [], found.folder.left_over()
     for name, listener in wanted.items():
         free = is_free(listener.port, listener.host)
         if found.is_running and free:
@@ -124,13 +124,20 @@ def ports(found: Installation) -> Iterator[Verdict]:
                 if is_ready
                 else remark(words, "it is starting: wait")
             )
+        elif not free and left and earlier.get(name) == listener.port:
+            taken.append(name)
         elif not free and not found.is_running and not _is_ours(listener):
             taken.append(name)
             yield problem(
                 f"port {listener.port} ({name}) is in use by another program",
                 f"stop that program, or set {name} or {variable(name)} to another port (0 = any free one)",
             )
-    if not taken:
+    if left:
+        yield problem(
+            f"the supervisor of the stack in {found.folder.path} was killed, and {', '.join(left)} run on without it",
+            "`analytics up` takes over, `analytics down` stops them",
+        )
+    elif not taken:
         state = "in use by this stack" if found.is_running else "free, or in use by this product"
         yield ok(f"{len(wanted)} ports are {state}")
 

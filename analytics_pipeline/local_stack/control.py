@@ -15,7 +15,7 @@ from multiprocessing.connection import Client, Connection, Listener
 from typing import Any
 
 from analytics_pipeline.errors import AnalyticsError, EnvironmentFault
-from analytics_pipeline.local_stack.state import NotRunning, StateFolder
+from analytics_pipeline.local_stack.state import StateFolder
 
 Answer = dict[str, Any]
 Handler = Callable[[Answer], Answer]
@@ -75,12 +75,12 @@ def ask(folder: StateFolder, command: str, *, timeout: float = 120.0, **argument
     """Ask the stack that runs in `folder`.
 
     Raises:
-        NotRunning: there is none.
+        NotRunning: there is none; a `LeftOver` where one was killed and its processes run on.
         Refused: it answered with an error.
         EnvironmentFault: it did not answer within `timeout` seconds.
     """
     if not folder.is_locked:
-        raise NotRunning(f"no stack is running in {folder.path}: `analytics up` starts one")
+        raise folder.not_running()
     record = folder.read()
     try:
         with Client((_LOOPBACK, record.control_port), authkey=record.control_key.encode()) as connection:

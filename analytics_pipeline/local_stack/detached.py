@@ -7,13 +7,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from analytics_pipeline.errors import AnalyticsError, EnvironmentFault
 from analytics_pipeline.local_stack.child import rotate
 from analytics_pipeline.local_stack.control import ask
 from analytics_pipeline.local_stack.plan import embedded_servers
-from analytics_pipeline.local_stack.state import NotRunning, StateFolder
+from analytics_pipeline.local_stack.state import LeftOver, NotRunning, StateFolder
 from analytics_pipeline.settings import Settings, adopt, config_file
 
 _TICK = 0.2
@@ -67,16 +67,35 @@ def up(folder: StateFolder, arguments: list[str], say: Callable[[str], None]) ->
             time.sleep(_TICK)
 
 
-def down(folder: StateFolder, say: Callable[[str], None]) -> bool:
-    """Stop the stack that runs in `folder` and wait for its end; False when none runs.
+class Ended(NamedTuple):
+    """What `down` found.
+
+    Attributes:
+        was_running: whether a stack ran.
+        left_over: services that ran on after the supervisor of a stack was killed, first ended first.
+    """
+
+    was_running: bool
+    left_over: list[str]
+
+
+def down(folder: StateFolder, say: Callable[[str], None]) -> Ended:
+    """Stop the stack that runs in `folder`, or what one left there that was killed, and wait for its end.
 
     Raises:
-        EnvironmentFault: it did not end in time.
+        EnvironmentFault: it did not end in time, or belongs to somebody else.
     """
     try:
         ask(folder, "down")
+    except LeftOver:
+        say("the supervisor was killed; stopping what it left, in order")
+        with folder.lock():
+            ended = folder.end_left_over()
+        for name in ended:
+            say(f"{name} was left over from a stack that was killed, and has been stopped")
+        return Ended(was_running=False, left_over=ended)
     except NotRunning:
-        return False
+        return Ended(was_running=False, left_over=[])
     say("stopping, in order")
     limit = time.monotonic() + _STOPS_WITHIN
     while folder.is_locked:
@@ -85,17 +104,20 @@ def down(folder: StateFolder, say: Callable[[str], None]) -> bool:
                 f"the stack in {folder.path} is still stopping after {_STOPS_WITHIN:.0f} s: see {folder.logs}"
             )
         time.sleep(_TICK)
-    return True
+    return Ended(was_running=True, left_over=[])
 
 
 def status(folder: StateFolder) -> dict[str, Any]:
-    """Addresses, and state, pid and restarts of every process; `is_running` is False when no stack runs."""
-    empty: dict[str, Any] = {"is_ready": False, "addresses": {}, "processes": {}}
+    """Addresses, and state, pid and restarts of every process; `is_running` is False when no stack runs.
+
+    `left_over` names the services that run on after the supervisor was killed.
+    """
+    empty: dict[str, Any] = {"is_ready": False, "addresses": {}, "processes": {}, "left_over": []}
     place = {"state_folder": str(folder.path.resolve())}
     try:
         answer = ask(folder, "status", timeout=10.0)
     except NotRunning:
-        return {"is_running": False, **empty, **place}
+        return {"is_running": False, **empty, "left_over": folder.left_over(), **place}
     supervisor = folder.read().supervisor
     return {"is_running": True, **empty, **answer, "pid": supervisor.pid if supervisor else None, **place}
 
@@ -103,11 +125,11 @@ def status(folder: StateFolder) -> dict[str, Any]:
 def join(settings: Settings) -> None:
     """Let this process use the stack that runs in the state folder, unless its settings point elsewhere.
 
-    What was set for this process stays: its configuration file, and ports that are not 0, by which a second process of
-    a kind finds its own beside that of the stack.
+    So it does with what a killed supervisor left running. What was set for this process stays: its configuration file,
+    and ports that are not 0, by which a second process of a kind finds its own beside that of the stack.
     """
     folder = StateFolder(settings.local_stack.state_folder)
-    if embedded_servers(settings) and folder.is_locked:
+    if embedded_servers(settings) and (folder.is_locked or folder.left_over()):
         adopt(folder.read().variables | _own(settings))
 
 

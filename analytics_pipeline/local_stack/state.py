@@ -10,7 +10,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import IO
 
@@ -22,6 +22,9 @@ _MARK = "analytics-state"
 _LOCK = "lock"
 _SAME_AGE = 1.0
 """Seconds between two readings of when one process was created."""
+_KILLED_WITHIN = 5.0
+"""Seconds in which a process ends that was sent SIGKILL."""
+_LOOK_INTERVAL = 0.02
 
 
 class AlreadyRunning(AnalyticsError):
@@ -30,6 +33,10 @@ class AlreadyRunning(AnalyticsError):
 
 class NotRunning(AnalyticsError):
     """No stack runs in this state folder."""
+
+
+class LeftOver(NotRunning):
+    """The supervisor was killed, and processes it had started run on without it."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +50,7 @@ class Started:
         """The process, when it is still the same one and alive."""
         with suppress(psutil.Error):
             found = psutil.Process(self.pid)
-            same = abs(found.create_time() - self.created) <= _SAME_AGE
-            if same and found.status() != psutil.STATUS_ZOMBIE:
+            if abs(found.create_time() - self.created) <= _SAME_AGE and _is_alive(found):
                 return found
         return None
 
@@ -69,6 +75,9 @@ class Record:
     ports: dict[str, int] = field(default_factory=dict)
     processes: dict[str, Started] = field(default_factory=dict)
     variables: dict[str, str] = field(default_factory=dict)
+
+
+_FIELDS = frozenset(one.name for one in fields(Record))
 
 
 @dataclass(frozen=True)
@@ -142,11 +151,41 @@ class StateFolder:
             raw = json.loads((self.path / "stack.json").read_text(encoding="utf-8"))
             supervisor = raw.pop("supervisor")
             processes = {name: Started(**one) for name, one in raw.pop("processes").items()}
+            own = {name: raw[name] for name in raw if name in _FIELDS}  # another release's may have more
             return Record(
-                supervisor=Started(**supervisor) if supervisor else None, processes=processes, **raw
+                supervisor=Started(**supervisor) if supervisor else None, processes=processes, **own
             )
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return Record()
+
+    def left_over(self) -> list[str]:
+        """The services that run on although their supervisor was killed, first started first."""
+        record = self.read()
+        return left_over(record) if record.processes and not self.is_locked else []
+
+    def end_left_over(self) -> list[str]:
+        """End these, and return their names, first ended first; for whoever holds the lock.
+
+        Raises:
+            EnvironmentFault: some of them still run.
+        """
+        record = self.read()
+        ended = end_leftovers(record) if record.processes else []
+        if ended:
+            if still := left_over(record):
+                raise EnvironmentFault(
+                    f"{', '.join(still)} of the stack in {self.path}, whose supervisor was killed, cannot be stopped: "
+                    "do it as the user who ran `analytics up`"
+                )
+            record.supervisor, record.is_ready, record.processes = None, False, {}
+            self.write(record)
+        return ended
+
+    def not_running(self) -> NotRunning:
+        """Why nothing here takes commands, and what to do."""
+        if names := self.left_over():
+            return LeftOver(left_over_sentence(self.path, names))
+        return NotRunning(f"no stack is running in {self.path}: `analytics up` starts one")
 
     def write(self, record: Record) -> None:
         """Replace the record as a whole; it holds a secret, so only its owner can read it."""
@@ -159,7 +198,7 @@ class StateFolder:
         """Delete everything.
 
         Raises:
-            AlreadyRunning: not while a stack runs.
+            AlreadyRunning: not while a stack runs, or processes that one left.
             EnvironmentFault: the folder isn't one of ours, or its files belong to somebody else.
         """
         if not self.path.exists():
@@ -169,6 +208,8 @@ class StateFolder:
                 f"{self.path} was not made by `analytics up`: remove it by hand if you mean it"
             )
         with self.lock():
+            if names := left_over(self.read()):
+                raise AlreadyRunning(left_over_sentence(self.path, names))
             try:
                 shutil.rmtree(self.path)
             except OSError as error:
@@ -190,29 +231,68 @@ def _take(file: IO[str]) -> bool:
     return False
 
 
+def left_over_sentence(folder: Path | str, names: list[str]) -> str:
+    """That the supervisor was killed, what runs on, and what to do."""
+    return (
+        f"the supervisor of the stack in {folder} was killed, and {', '.join(names)} run on without it: "
+        "`analytics up` takes over, `analytics down` stops them"
+    )
+
+
+def left_over(record: Record) -> list[str]:
+    """The services of which a process is alive, the first process or one that it started; first started first."""
+    return [name for name, started in record.processes.items() if started.process() or _session(started)]
+
+
 def end_leftovers(record: Record, patience: float = 20.0) -> list[str]:
     """End processes of a stack whose supervisor was killed, last started first; return their names."""
     ended = []
-    for name, started in reversed(record.processes.items()):
+    for name in reversed(left_over(record)):
+        started = record.processes[name]
+        ended.append(name)
         process = started.process()
         if process is not None:
-            ended.append(name)
             with suppress(psutil.Error):
                 process.terminate()
-                process.wait(patience)
+            _await_end([process], patience)
         end_session(started.pid, started.created)
     return ended
 
 
 def end_session(leader: int, since: float) -> None:
-    """Kill what is left of the session that process `leader` (started at `since`) led.
+    """Kill what is left of the session that process `leader` (started at `since`) led, and wait for its end."""
+    killed = _session(Started(leader, since))
+    for process in killed:
+        with suppress(psutil.Error):
+            process.kill()
+    _await_end(killed, _KILLED_WITHIN)
+
+
+def _await_end(processes: list[psutil.Process], patience: float) -> None:
+    """Wait until none of them is alive; one that nobody reaps counts as ended."""
+    limit = time.monotonic() + patience
+    while any(map(_is_alive, processes)) and time.monotonic() < limit:
+        time.sleep(_LOOK_INTERVAL)
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    with suppress(psutil.Error):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+def _session(led: Started) -> list[psutil.Process]:
+    """What is alive of the session that this process led.
 
     While a session exists its id is no other process's; a leader of another age has a session of its own.
     """
     with suppress(psutil.NoSuchProcess):
-        if abs(psutil.Process(leader).create_time() - since) > _SAME_AGE:
-            return
+        if abs(psutil.Process(led.pid).create_time() - led.created) > _SAME_AGE:
+            return []
+    found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error, ProcessLookupError, PermissionError):
-            if os.getsid(process.pid) == leader and process.create_time() >= since - _SAME_AGE:
-                process.kill()
+            is_of_it = os.getsid(process.pid) == led.pid and process.create_time() >= led.created - _SAME_AGE
+            if is_of_it and _is_alive(process):
+                found.append(process)
+    return found

@@ -32,7 +32,7 @@ from analytics_pipeline.local_stack.reload import RELOADED, on_change
 from analytics_pipeline.local_stack.runner import Runner, State
 from analytics_pipeline.local_stack.schema import bring_up_to_date
 from analytics_pipeline.local_stack.service import Service
-from analytics_pipeline.local_stack.state import Record, Started, StateFolder, end_leftovers
+from analytics_pipeline.local_stack.state import Record, Started, StateFolder
 
 _TICK = 0.2
 
@@ -75,7 +75,7 @@ class Supervisor:
         self._folder.create()
         with self._folder.lock():
             self._listen_to_signals()
-            for name in end_leftovers(self._folder.read()):
+            for name in self._folder.end_left_over():
                 self._display.event(name, "was left over from a stack that was killed, and has been stopped")
             self._plan = plan = self._make_plan()
             refuse_busy(dict(plan.listeners))

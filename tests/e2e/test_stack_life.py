@@ -162,6 +162,7 @@ def test_after_a_killed_supervisor_the_next_start_cleans_up_and_goes_on(stack: S
         supervisor = psutil.Process(before["pid"])
         supervisor.kill()
         wait_for(lambda: not stack.status()["is_running"], 20, "the lock is free")
+        assert set(stack.status()["left_over"]) == set(before["processes"])
         output = stack.up()
         assert "left over" in output
     after = stack.status()

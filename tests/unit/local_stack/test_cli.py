@@ -1,12 +1,21 @@
 """The command line: help for a newcomer, one sentence per problem, exit codes by class of error."""
 
 import json
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from analytics_pipeline import cli
+from analytics_pipeline.doctor.installation import look_around
+from analytics_pipeline.doctor.machine import ports
 from analytics_pipeline.errors import ConfigurationError, EnvironmentFault
+from analytics_pipeline.local_stack.state import Record, Started, StateFolder
 from analytics_pipeline.settings import environment
 from tests.commands import run_command
 
@@ -90,6 +99,77 @@ def test_stopping_what_does_not_run_is_told(run, tmp_path: Path) -> None:
     code, _, err = run("stop", "kafka", "--state-folder", str(tmp_path))
     assert code == 1
     assert "analytics up" in err
+
+
+@pytest.fixture
+def left(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A process of a stack in `tmp_path` whose supervisor was killed."""
+    folder = StateFolder(tmp_path)
+    folder.create()
+    with subprocess.Popen(
+        [sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True
+    ) as one:
+        started = Started(one.pid, psutil.Process(one.pid).create_time())
+        folder.write(Record(supervisor=Started(1, 2.0), is_ready=True, processes={"postgres": started}))
+        yield one
+        one.kill()
+
+
+def test_what_a_killed_supervisor_left_is_told_everywhere(run, left, tmp_path: Path) -> None:
+    place = ("--state-folder", str(tmp_path))
+    code, out, _ = run("status", *place)
+    assert code == 1
+    for sentence in (
+        "was killed, and postgres run on",
+        "`analytics up` takes over",
+        "`analytics down` stops them",
+    ):
+        assert sentence in out
+    assert json.loads(run("status", "--json", *place)[1])["left_over"] == ["postgres"]
+    for command in ("start", "stop", "restart"):
+        code, _, err = run(command, "postgres", *place)
+        assert (code, "was killed, and postgres run on" in err) == (1, True)
+    assert left.poll() is None
+
+
+def test_down_stops_what_a_killed_supervisor_left(run, left, tmp_path: Path) -> None:
+    code, out, _ = run("down", "--state-folder", str(tmp_path))
+    assert code == 0
+    assert "postgres was left over from a stack that was killed, and has been stopped\n" in out
+    assert out.endswith("everything is stopped\n")
+    assert left.poll() is not None
+    assert run("down", "--state-folder", str(tmp_path))[1] == "no stack was running\n"
+
+
+def test_down_tells_programs_what_was_left(run, left, tmp_path: Path) -> None:
+    _, out, _ = run("down", "--json", "--state-folder", str(tmp_path))
+    assert json.loads(out) == {"was_running": False, "left_over": ["postgres"]}
+    assert left.poll() is not None
+
+
+def test_clean_stops_what_a_killed_supervisor_left_and_then_deletes(run, left, tmp_path: Path) -> None:
+    code, out, _ = run("clean", "--state-folder", str(tmp_path))
+    assert (code, "postgres was left over" in out, "is deleted" in out) == (0, True, True)
+    assert left.poll() is not None
+    assert not tmp_path.exists()
+
+
+def test_doctor_says_that_ports_are_a_killed_stack_s(run, left, tmp_path: Path, monkeypatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        folder = StateFolder(tmp_path)
+        record = folder.read()
+        record.ports = {"dagster.port": port}
+        folder.write(record)
+        monkeypatch.setenv("B25_DAGSTER__PORT", str(port))
+        found, _ = look_around()
+        assert found is not None
+        found = replace(found, settings=found.settings.model_copy(deep=True))
+        found.settings.local_stack.state_folder = tmp_path
+        told = [one for one in ports(found) if str(port) in one.sentence or "killed" in one.sentence]
+    assert [("another program" in one.sentence, "takes over" in one.advice) for one in told] == [
+        (False, True)
+    ]
 
 
 def test_a_database_that_does_not_answer_is_an_environment_fault(run, tmp_path: Path) -> None:

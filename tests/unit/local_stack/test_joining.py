@@ -48,3 +48,13 @@ def test_ports_of_its_own_stay_but_for_any(stack: Path, monkeypatch: pytest.Monk
 def test_a_file_of_its_own_stays(stack: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("B25_CONFIG", str(stack))
     assert joined() == (2097, 1098, 1079, True)
+
+
+def test_a_command_is_led_to_what_a_killed_supervisor_left(
+    stack: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(StateFolder, "is_locked", property(lambda _self: False))
+    assert joined()[0] == 9097
+    settings.cache_clear()
+    monkeypatch.setattr(StateFolder, "left_over", lambda _self: ["postgres"])
+    assert joined() == (1097, 1098, 1079, False)

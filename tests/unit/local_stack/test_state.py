@@ -75,6 +75,49 @@ def test_leftovers_are_ended_last_first(folder: StateFolder) -> None:
         assert record.processes[name].process() is None
 
 
+def test_a_folder_is_not_deleted_while_something_of_a_killed_stack_runs(folder: StateFolder) -> None:
+    with subprocess.Popen(SLEEP, start_new_session=True) as child:
+        folder.write(Record(processes={"kafka": Started(child.pid, psutil.Process(child.pid).create_time())}))
+        with pytest.raises(AlreadyRunning, match="kafka run on without it"):
+            folder.remove()
+        child.kill()
+    folder.remove()
+    assert not folder.path.exists()
+
+
+def test_what_a_dead_process_started_is_left_over_too(folder: StateFolder) -> None:
+    code = f"import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', {SLEEP[2]!r}]).pid, flush=True)\n"
+    code += SLEEP[2]
+    with subprocess.Popen(
+        [sys.executable, "-c", code], start_new_session=True, stdout=subprocess.PIPE, text=True
+    ) as leader:
+        assert leader.stdout is not None
+        worker = psutil.Process(int(leader.stdout.readline()))
+        folder.write(Record(processes={"api": Started(leader.pid, psutil.Process(leader.pid).create_time())}))
+        leader.kill()
+    assert folder.left_over() == ["api"]
+    assert folder.end_left_over() == ["api"]
+    assert folder.left_over() == []
+    assert not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE
+    assert folder.read().processes == {}
+
+
+def test_what_belongs_to_somebody_else_is_told(folder: StateFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    with subprocess.Popen(SLEEP, start_new_session=True) as child:
+        folder.write(Record(processes={"kafka": Started(child.pid, psutil.Process(child.pid).create_time())}))
+        monkeypatch.setattr("analytics_pipeline.local_stack.state.end_leftovers", lambda _record: ["kafka"])
+        with pytest.raises(EnvironmentFault, match=r"kafka of the stack in .* cannot be stopped"):
+            folder.end_left_over()
+        child.kill()
+
+
+def test_what_another_release_wrote_is_read_as_far_as_it_is_known(folder: StateFolder) -> None:
+    folder.write(Record(ports={"server.port": 4}))
+    written = json.loads((folder.path / "stack.json").read_text())
+    (folder.path / "stack.json").write_text(json.dumps(written | {"of_the_next_release": 1}))
+    assert folder.read().ports == {"server.port": 4}
+
+
 def test_a_process_that_only_has_the_same_pid_is_left_alone(folder: StateFolder) -> None:
     with subprocess.Popen(SLEEP, start_new_session=True) as stranger:
         created = psutil.Process(stranger.pid).create_time()
