@@ -45,6 +45,13 @@ def up(
     reload: Annotated[
         bool, typer.Option("--reload", help="Restart processes when their source changes.")
     ] = False,
+    servers_only: Annotated[
+        bool,
+        typer.Option(
+            "--servers-only",
+            help="Start the embedded Kafka, Postgres and Redis alone; the schema is not looked at, as for a restore.",
+        ),
+    ] = False,
     as_json: Annotated[
         bool,
         typer.Option("--json", help="With --detach: the same as status --json, when everything is ready."),
@@ -54,7 +61,8 @@ def up(
     """Start everything: Kafka, Postgres, Redis, ingest, Dagster, the API, and a simulator.
 
     A server whose address you set (`kafka.brokers`, `database.host`, `redis.host`) is used as it is; the others are
-    started here. Ctrl-C stops everything in order.
+    started here. Ctrl-C stops everything in order. With --servers-only, what is started here is all that starts, for
+    work on the database that the product must not be there for; `analytics down`, then `analytics up`, starts the rest.
     """
     from analytics_pipeline.local_stack import detached
     from analytics_pipeline.local_stack.display import Display
@@ -65,19 +73,28 @@ def up(
         raise typer.BadParameter(
             "give --detach as well: in the foreground it ends when everything is stopped", param_hint="--json"
         )
+    if servers_only and (simulator or reload):
+        raise typer.BadParameter(
+            f"leave out {'--simulator' if simulator else '--reload'}: nothing but servers is started",
+            param_hint="--servers-only",
+        )
     folder, found, display = _folder(), settings(), Display()
     if detach:
         say = functools.partial(typer.echo, err=True) if as_json else display.say
         flags = [] if simulator is None else ["--simulator" if simulator else "--no-simulator"]
         flags += ["--reload"] if reload else []
+        flags += ["--servers-only"] if servers_only else []
         detached.up(folder, ["up", "--in-background", *flags], say)
-        _tell_first_key(say)
+        if not servers_only:
+            _tell_first_key(say)
         if as_json:
             print_json(detached.status(folder))
         return
     Supervisor(
         folder,
-        lambda: Plan.make(found, folder, config=config_file(), with_simulator=simulator),
+        lambda: Plan.make(
+            found, folder, config=config_file(), with_simulator=simulator, servers_only=servers_only
+        ),
         display,
         reload=reload,
         in_background=in_background,
@@ -212,5 +229,9 @@ def _show_status(found: dict[str, Any]) -> None:
             process["since"] or "",
         )
     display.console.print(table)
+    if found["servers_only"]:
+        display.say(
+            "only servers run (--servers-only): `analytics down`, then `analytics up`, starts everything"
+        )
     if not found["is_ready"]:
         display.say("it is starting, or stopping")

@@ -10,6 +10,10 @@ from analytics_pipeline.local_stack.ports import free_port, is_free
 from analytics_pipeline.settings import Settings
 
 LOOPBACK = "127.0.0.1"
+PORTS_OF_SERVERS = frozenset(
+    f"local_stack.{name}_port" for name in ("kafka", "kafka_controller", "postgres", "redis")
+)
+"""The settings of the ports that embedded servers listen on."""
 _ANY = {"", "0.0.0.0", "::"}  # noqa: S104  compared with, not listened on
 
 

@@ -112,7 +112,13 @@ def status(folder: StateFolder) -> dict[str, Any]:
 
     `left_over` names the services that run on after the supervisor was killed.
     """
-    empty: dict[str, Any] = {"is_ready": False, "addresses": {}, "processes": {}, "left_over": []}
+    empty: dict[str, Any] = {
+        "is_ready": False,
+        "servers_only": False,
+        "addresses": {},
+        "processes": {},
+        "left_over": [],
+    }
     place = {"state_folder": str(folder.path.resolve())}
     try:
         answer = ask(folder, "status", timeout=10.0)

@@ -13,7 +13,8 @@ from pydantic import SecretStr
 from sqlalchemy.engine import URL
 
 from analytics_pipeline.defs.environment import dagster_environment
-from analytics_pipeline.local_stack.addresses import LOOPBACK, Listener, listeners
+from analytics_pipeline.errors import ConfigurationError
+from analytics_pipeline.local_stack.addresses import LOOPBACK, PORTS_OF_SERVERS, Listener, listeners
 from analytics_pipeline.local_stack.kafka import Kafka
 from analytics_pipeline.local_stack.postgres import Postgres
 from analytics_pipeline.local_stack.redis import Redis
@@ -53,6 +54,7 @@ class Plan:
         settings: as read; the processes get them with the stack's own addresses put in.
         config: the configuration file, if there is one, absolute.
         with_simulator: whether the simulator runs.
+        servers_only: whether nothing but the embedded servers runs.
     """
 
     settings: Settings
@@ -61,6 +63,7 @@ class Plan:
     embedded: frozenset[str]
     config: Path | None = None
     with_simulator: bool = True
+    servers_only: bool = False
 
     @classmethod
     def make(
@@ -70,14 +73,25 @@ class Plan:
         *,
         config: Path | None = None,
         with_simulator: bool | None = None,
+        servers_only: bool = False,
     ) -> "Plan":
-        """Decide; `with_simulator` None: when Kafka is embedded (never into somebody's own Kafka unasked)."""
+        """Decide; `with_simulator` None: when Kafka is embedded (never into somebody's own Kafka unasked).
+
+        Raises:
+            ConfigurationError: only servers are asked for, and none of them is embedded.
+        """
         embedded = embedded_servers(settings)
+        if servers_only and not embedded:
+            raise ConfigurationError(
+                "--servers-only starts the embedded Kafka, Postgres and Redis, and none is embedded here: start your "
+                "own servers yourself, or see local_stack.embed"
+            )
         ports = listeners(settings, embedded, folder.read().ports)
         simulate = (
             "kafka" in embedded if with_simulator is None else with_simulator and settings.kafka.enabled
         )
-        return cls(settings, folder, ports, embedded, config.resolve() if config else None, simulate)
+        file = config.resolve() if config else None
+        return cls(settings, folder, ports, embedded, file, simulate and not servers_only, servers_only)
 
     @cached_property
     def postgres(self) -> Postgres | None:
@@ -109,6 +123,15 @@ class Plan:
         if "redis" not in self.embedded:
             return None
         return Redis(self.folder.path / "redis", port=self.listeners["local_stack.redis_port"].port)
+
+    @property
+    def used_listeners(self) -> dict[str, Listener]:
+        """The ports that are listened on, by setting."""
+        return {
+            setting: listener
+            for setting, listener in self.listeners.items()
+            if not self.servers_only or setting in PORTS_OF_SERVERS
+        }
 
     @property
     def servers(self) -> list[Service]:
@@ -191,6 +214,8 @@ class Plan:
             found["metrics"] = f"http://{self.listeners['metrics.port'].address}{self.settings.metrics.path}"
         if "health.port" in self.listeners:
             found["health"] = f"http://{self.listeners['health.port'].address}{self.settings.health.path}"
+        if self.servers_only:
+            found |= dict.fromkeys(("api", "metrics", "health", "dagster"))
         return found
 
 

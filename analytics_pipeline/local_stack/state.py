@@ -66,6 +66,7 @@ class Record:
         ports: by setting, so that a port once chosen stays.
         processes: by service name, in the order of their start.
         variables: the environment that leads a command of the product to this stack; secrets among it.
+        servers_only: whether nothing but embedded servers runs.
     """
 
     supervisor: Started | None = None
@@ -75,6 +76,7 @@ class Record:
     ports: dict[str, int] = field(default_factory=dict)
     processes: dict[str, Started] = field(default_factory=dict)
     variables: dict[str, str] = field(default_factory=dict)
+    servers_only: bool = False
 
 
 _FIELDS = frozenset(one.name for one in fields(Record))

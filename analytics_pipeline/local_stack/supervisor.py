@@ -78,7 +78,7 @@ class Supervisor:
             for name in self._folder.end_left_over():
                 self._display.event(name, "was left over from a stack that was killed, and has been stopped")
             self._plan = plan = self._make_plan()
-            refuse_busy(dict(plan.listeners))
+            refuse_busy(plan.used_listeners)
             shutil.rmtree(self._folder.metrics, ignore_errors=True)
             self._folder.create()
             control = ControlServer(self.handle)
@@ -89,6 +89,7 @@ class Supervisor:
                 control_key=control.key,
                 ports={setting: listener.port for setting, listener in plan.listeners.items()},
                 variables=plan.variables(),
+                servers_only=plan.servers_only,
             )
             self._write()
             try:
@@ -107,6 +108,26 @@ class Supervisor:
     def _start(self, plan: Plan) -> None:
         began = time.monotonic()
         self._begin(plan.servers)
+        if plan.servers_only:
+            self._await(*self._runners)
+        else:
+            self._start_product(plan)
+        for runner in self._runners.values():
+            runner.is_patient = True
+        self._nap()  # from here on a dead service is started again; one that died before is a failed start
+        self._record.is_ready = True
+        self._write()
+        self._display.pause()
+        what = f"{', '.join(self._runners)}, and nothing else," if plan.servers_only else "everything"
+        is_ready = "are ready" if plan.servers_only and len(self._runners) > 1 else "is ready"
+        self._display.say(f"{what} {is_ready} after {time.monotonic() - began:.1f} s")
+        self._display.addresses(plan.addresses(), str(self._folder.logs))
+        if not (self._in_background or plan.servers_only):
+            # in the background, what is said goes into a log: whoever started it tells the key
+            self._tell_first_key(plan)
+        self._display.say(f"{self._display.how_to_stop} stops everything, in order; nothing is lost.")
+
+    def _start_product(self, plan: Plan) -> None:
         self._await("postgres")
         self._display.step("preparing the database")
         migrations, partitions = bring_up_to_date(plan.resolved)
@@ -126,17 +147,6 @@ class Supervisor:
                 past.land(self._nap, self._remember_history)
             self._begin([simulator(plan)])
             self._await("simulator")
-        for runner in self._runners.values():
-            runner.is_patient = True
-        self._nap()  # from here on a dead service is started again; one that died before is a failed start
-        self._record.is_ready = True
-        self._write()
-        self._display.pause()
-        self._display.say(f"everything is ready after {time.monotonic() - began:.1f} s")
-        self._display.addresses(plan.addresses(), str(self._folder.logs))
-        if not self._in_background:  # there, what is said goes into a log: whoever started it tells the key
-            self._tell_first_key(plan)
-        self._display.say(f"{self._display.how_to_stop} stops everything, in order; nothing is lost.")
 
     def _tell_first_key(self, plan: Plan) -> None:
         if (key := first_key(plan.resolved)) is not None:
@@ -221,6 +231,7 @@ class Supervisor:
     def _describe(self) -> Answer:
         return {
             "is_ready": self._record.is_ready,
+            "servers_only": self._record.servers_only,
             "addresses": self._plan.addresses() if self._plan else {},
             "processes": {name: runner.describe() for name, runner in self._runners.items()},
         }

@@ -172,6 +172,18 @@ def test_doctor_says_that_ports_are_a_killed_stack_s(run, left, tmp_path: Path, 
     ]
 
 
+@pytest.mark.parametrize("flag", ["--simulator", "--reload"])
+def test_servers_only_leaves_nothing_to_simulate_or_reload(run, tmp_path: Path, flag: str) -> None:
+    code, _, err = run("up", "--servers-only", flag, "--state-folder", str(tmp_path))
+    assert (code, f"leave out {flag}" in err) == (2, True)
+
+
+def test_servers_only_without_embedded_servers_is_one_sentence(run, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("B25_LOCAL_STACK__EMBED", "")
+    code, _, err = run("up", "--servers-only", "--state-folder", str(tmp_path))
+    assert (code, "none is embedded here" in err) == (2, True)
+
+
 def test_a_database_that_does_not_answer_is_an_environment_fault(run, tmp_path: Path) -> None:
     code, _, err = run(
         "migrate", "--url", "postgres://u:secret@127.0.0.1:1/d", "--state-folder", str(tmp_path)
