@@ -38,7 +38,7 @@ class Shown:
 
 def _use_config(path: Path | None) -> Path | None:
     if path is not None:
-        adopt({"B25_CONFIG": str(path.resolve())})
+        adopt({"B25_CONFIG": str(path)})
     return path
 
 

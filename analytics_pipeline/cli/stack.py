@@ -14,7 +14,7 @@ from rich.table import Table
 from analytics_pipeline.cli.completion import services
 from analytics_pipeline.cli.options import AsJson, app, everywhere, print_json
 from analytics_pipeline.cli.progress import working
-from analytics_pipeline.settings import config_file, settings
+from analytics_pipeline.settings import config_file, settings, state_folder
 
 PANEL = "The stack on this machine"
 _NOT_RUNNING = 1
@@ -108,7 +108,7 @@ def down(as_json: AsJson = False) -> None:
     from analytics_pipeline.local_stack import detached
 
     with working("stopping, in order"):
-        ended = detached.down(_folder(), _quiet if as_json else typer.echo)
+        ended = detached.down(_any_folder(), _quiet if as_json else typer.echo)
     if as_json:
         print_json(ended._asdict())
     else:
@@ -123,7 +123,7 @@ def status(
     """Show addresses, and the state of every process. Exit code 1 when no stack runs."""
     from analytics_pipeline.local_stack import detached
 
-    found = detached.status(_folder())
+    found = detached.status(_any_folder())
     if as_json:
         print_json(found)
     else:
@@ -185,6 +185,18 @@ def _folder() -> Any:
     return StateFolder(settings().local_stack.state_folder)
 
 
+def _any_folder() -> Any:
+    """The same for a command that needs nothing else: mistakes in other settings are warnings."""
+    from analytics_pipeline.local_stack.state import StateFolder
+
+    path, problems = state_folder()
+    for problem in problems:
+        typer.echo(f"{typer.style('warning:', fg='yellow', bold=True)} {problem}", err=True)
+    if problems:
+        typer.echo(f"going on with the stack in {path}: nothing else is needed for that", err=True)
+    return StateFolder(path)
+
+
 def _quiet(_line: str) -> None:
     """Say nothing."""
 
@@ -193,8 +205,10 @@ def _command(command: str, services: list[str], *, as_json: bool) -> None:
     """All at once; the first that fails is told, once the others are done."""
     from analytics_pipeline.local_stack.control import ask
 
+    folder = _any_folder()
+
     def one(service: str) -> dict[str, Any]:
-        return {"service": service, **ask(_folder(), command, service=service)}
+        return {"service": service, **ask(folder, command, service=service)}
 
     with working(f"{command}: {', '.join(services)}"), ThreadPoolExecutor(len(services)) as pool:
         answers = []

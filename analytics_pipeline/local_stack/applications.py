@@ -121,7 +121,8 @@ def history(plan: Plan, until: str) -> Service:
 
 
 def _environment(plan: Plan) -> dict[str, str]:
-    return {**environment(), **plan.variables(), "PYTHONUNBUFFERED": "1"}
+    copied = {"B25_CONFIG": str(plan.folder.config.resolve())}  # see `configuration`
+    return {**environment(), **plan.variables(), **copied, "PYTHONUNBUFFERED": "1"}
 
 
 def _analytics(*arguments: str) -> list[str]:

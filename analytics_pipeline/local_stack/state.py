@@ -99,6 +99,11 @@ class StateFolder:
         return self.path / "metrics"
 
     @property
+    def config(self) -> Path:
+        """The configuration that the processes of the stack read."""
+        return self.path / "config.yaml"
+
+    @property
     def dagster(self) -> Path:
         """DAGSTER_HOME."""
         return self.path / "dagster"

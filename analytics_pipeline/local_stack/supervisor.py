@@ -19,6 +19,7 @@ import psutil
 
 from analytics_pipeline.errors import EnvironmentFault
 from analytics_pipeline.ingest.topics import create_topics
+from analytics_pipeline.local_stack import configuration
 from analytics_pipeline.local_stack.addresses import refuse_busy
 from analytics_pipeline.local_stack.applications import STOP_ORDER, api_and_dagster, ingest, simulator
 from analytics_pipeline.local_stack.control import Answer, ControlServer, Refused
@@ -81,6 +82,7 @@ class Supervisor:
             refuse_busy(plan.used_listeners)
             shutil.rmtree(self._folder.metrics, ignore_errors=True)
             self._folder.create()
+            configuration.keep(self._folder)
             control = ControlServer(self.handle)
             me = psutil.Process()
             self._record = Record(
@@ -115,8 +117,6 @@ class Supervisor:
         for runner in self._runners.values():
             runner.is_patient = True
         self._nap()  # from here on a dead service is started again; one that died before is a failed start
-        self._record.is_ready = True
-        self._write()
         self._display.pause()
         what = f"{', '.join(self._runners)}, and nothing else," if plan.servers_only else "everything"
         is_ready = "are ready" if plan.servers_only and len(self._runners) > 1 else "is ready"
@@ -126,6 +126,8 @@ class Supervisor:
             # in the background, what is said goes into a log: whoever started it tells the key
             self._tell_first_key(plan)
         self._display.say(f"{self._display.how_to_stop} stops everything, in order; nothing is lost.")
+        self._record.is_ready = True  # last: who waits for that in front of `up --detach` reads on no further
+        self._write()
 
     def _start_product(self, plan: Plan) -> None:
         self._await("postgres")
@@ -168,9 +170,16 @@ class Supervisor:
 
     def _restart_product(self) -> None:
         for name in RELOADED if not self._stop.is_set() else ():
+            self._renew_configuration(name)
             self._display.event(name, "its source changed; restarting it")
             self._runners[name].stop()
             self._runners[name].request_start()
+
+    def _renew_configuration(self, name: str) -> None:
+        with self._writing:
+            problems = configuration.renew(self._folder)
+        for problem in problems:
+            self._display.event("configuration", f"{problem} ({name} keeps the one it had)")
 
     def _watch(self) -> None:
         while not self._stop.is_set():
@@ -223,6 +232,7 @@ class Supervisor:
         if command in {"stop", "restart"}:
             runner.stop()
         if command in {"start", "restart"}:
+            self._renew_configuration(name)
             runner.start()
         if command not in {"stop", "start", "restart"}:
             raise Refused(f"unknown command {command!r}")

@@ -31,6 +31,8 @@ from analytics_pipeline.settings.reading import (
     load_settings,
     project_file,
     settings,
+    state_folder,
+    used_file,
 )
 from analytics_pipeline.settings.security import LOOPBACK, Cors, RateLimit, Security
 from analytics_pipeline.settings.servers import WAITS, Database, Kafka, Redis, Topic
@@ -75,5 +77,7 @@ __all__ = [
     "parse_duration",
     "project_file",
     "settings",
+    "state_folder",
+    "used_file",
     "write_duration",
 ]

@@ -1,7 +1,8 @@
 """Where settings come from: the file, the environment, the defaults."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from pydantic import ValidationError
 
 from analytics_pipeline.errors import ConfigurationError
 from analytics_pipeline.original_names import with_our_names
+from analytics_pipeline.settings import unknown
+from analytics_pipeline.settings.local import LocalStack
 from analytics_pipeline.settings.whole import Settings
 
 ORIGINAL_VARIABLES = {
@@ -28,6 +31,7 @@ ORIGINAL_VARIABLES = {
 """Environment variables of the original service and the key each one sets."""
 SHARED_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 """Variable of prometheus_client: where the processes of one machine put their series, if they do."""
+_DEFAULT_FILE = Path("config.yaml")
 PREFIX = "B25_"
 """What the name of each of our own environment variables begins with."""
 
@@ -48,9 +52,7 @@ def adopt(variables: Mapping[str, str]) -> None:
 
 def _read_file(path: Path | None) -> dict[str, Any]:
     if path is None:
-        path = config_file() or Path("config.yaml")
-        if not config_file() and not path.exists():
-            return {}
+        return {}
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -74,6 +76,34 @@ def config_file() -> Path | None:
     return Path(named) if named else None
 
 
+def used_file() -> Path | None:
+    """The file that is read, as it was named; None where there is none to read."""
+    return config_file() or (_DEFAULT_FILE if _DEFAULT_FILE.exists() else None)
+
+
+def state_folder() -> tuple[Path, tuple[str, ...]]:
+    """The state folder of `analytics up`, also where settings have mistakes; and these, one sentence each.
+
+    For commands that need no other setting. Of a file that is no YAML nothing is known, so that the default is meant.
+
+    Raises:
+        ConfigurationError: the configuration file that was named does not exist.
+    """
+    try:
+        return settings().local_stack.state_folder, ()
+    except ConfigurationError as error:
+        file, problems = used_file(), error.problems
+        if file is not None and not file.exists():
+            raise
+    named: object = environment().get(f"{PREFIX}LOCAL_STACK__STATE_FOLDER")
+    if not named:
+        with suppress(ConfigurationError):
+            section = _read_file(file).get("local_stack")
+            named = section.get("state_folder") if isinstance(section, dict) else None
+    is_given = isinstance(named, str) and bool(named)
+    return Path(str(named)) if is_given else LocalStack().state_folder, problems
+
+
 def load_settings(path: Path | None = None) -> Settings:
     """Read file and environment.
 
@@ -81,18 +111,24 @@ def load_settings(path: Path | None = None) -> Settings:
         ConfigurationError: every problem at once, one sentence per key; values are never repeated,
             because any of them could be a secret.
     """
+    path = path or used_file()
     content = with_our_names(_read_file(path))
+    in_file = {} if path is None else dict.fromkeys(_keys(content), str(path))
+    origins: dict[unknown.Key, str] = {}
     variables = environment()
     for variable, key in ORIGINAL_VARIABLES.items():
         if variables.get(variable):
             _set(content, key, variables[variable])
+            origins[key] = variable
     for variable, text in variables.items():
         if variable.startswith(PREFIX) and variable != "B25_CONFIG":
-            _set(content, tuple(variable.removeprefix(PREFIX).lower().split("__")), text)
+            place = tuple(variable.removeprefix(PREFIX).lower().split("__"))
+            _set(content, place, text)
+            origins |= {place[:depth]: variable for depth in range(1, len(place) + 1)}
     try:
         return Settings.model_validate(content)
     except ValidationError as error:
-        raise ConfigurationError(*_sentences(error)) from None
+        raise ConfigurationError(*_sentences(error, origins | in_file)) from None
 
 
 def _set(content: dict[str, Any], key: tuple[str, ...], text: str) -> None:
@@ -105,13 +141,23 @@ def _set(content: dict[str, Any], key: tuple[str, ...], text: str) -> None:
     content[key[-1]] = text
 
 
-def _sentences(error: ValidationError) -> list[str]:
+def _keys(content: Mapping[str, Any], above: unknown.Key = ()) -> Iterator[unknown.Key]:
+    for name, value in content.items():
+        yield (*above, str(name))
+        if isinstance(value, dict):
+            yield from _keys(value, (*above, str(name)))
+
+
+def _sentences(error: ValidationError, origins: Mapping[unknown.Key, str]) -> list[str]:
+    """One for each problem; `origins`: the file or variable of each key."""
     found = []
     for item in error.errors(include_input=False, include_url=False):
+        if item["type"] == "extra_forbidden":
+            place = tuple(str(part) for part in item["loc"])
+            found.append(unknown.sentence(place, origins.get(place, ""), Settings))
+            continue
         key = ".".join(str(part) for part in item["loc"])
         message = item["msg"].removeprefix("Value error, ")
-        if item["type"] == "extra_forbidden":
-            message = "is not a known setting; check its spelling and its section"
         found.append(f"{key}: {message}" if key else message)
     return found
 

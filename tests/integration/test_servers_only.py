@@ -66,6 +66,26 @@ def test_a_schema_that_is_refused_stays_as_it_is_and_its_servers_start(stack: St
     assert stack.status()["addresses"] == status["addresses"]  # ports once chosen stay
 
 
+def test_a_running_stack_takes_commands_although_its_file_has_a_mistake_by_now(stack: Stack) -> None:
+    written = stack.folder.with_name("config.yaml")
+    written.write_text("simulator: {rate: 1}\n")
+    stack.variables["B25_CONFIG"] = str(written)
+    begin(stack)
+    written.write_text("simulatr: {rate: 1}\n")
+    for command, code, answer in (
+        ("status", 0, "redis"),
+        ("restart redis", 0, "redis is running"),
+        ("up", 2, ""),
+    ):
+        done = stack.run(*command.split())
+        assert (done.returncode, answer in done.stdout) == (code, True)
+        assert f"simulatr: is not a known setting in {written}; did you mean simulator?" in done.stderr
+    assert stack.folder.joinpath("config.yaml").read_text() == "simulator: {rate: 1}\n"
+    log = stack.folder.joinpath("logs/stack.log").read_text()
+    assert "did you mean simulator? (redis keeps the one it had)" in log
+    assert "everything is stopped" in stack.run("down").stdout
+
+
 def test_servers_of_a_killed_supervisor_are_used_and_then_stopped_by_down(stack: Stack) -> None:
     begin(stack)
     before = stack.status()

@@ -21,6 +21,7 @@ from analytics_pipeline.settings import (
     parse_duration,
     project_file,
     settings,
+    state_folder,
 )
 
 EXAMPLE = project_file("config.example.yaml")
@@ -118,6 +119,59 @@ def test_all_problems_are_told_at_once_by_key(config: Path) -> None:
         "analytics.ingestion.batch_timeout",
         "analytics.retention",
     }
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("simulatr: {rate: 1}", "simulatr: is not a known setting in config.yaml; did you mean simulator?"),
+        (
+            "server: {Prot: 1}",
+            "server.Prot: is not a known setting in config.yaml; did you mean server.port?",
+        ),
+        (
+            "kafka_port: 1",
+            "kafka_port: is not a known setting in config.yaml; did you mean local_stack.kafka_port?",
+        ),
+        ("zzz: 1", "zzz: is not a known setting in config.yaml; check its spelling and its section"),
+    ],
+)
+def test_an_unknown_key_is_told_with_its_file_as_it_was_named_and_the_nearest_key(
+    monkeypatch: pytest.MonkeyPatch, config: Path, text: str, sentence: str
+) -> None:
+    config.write_text(text)
+    monkeypatch.chdir(config.parent)
+    for named in ("config.yaml", ""):  # "": it is found in the working directory
+        monkeypatch.setenv("B25_CONFIG", named)
+        with pytest.raises(ConfigurationError) as caught:
+            load_settings()
+        assert caught.value.problems == (sentence,)
+
+
+def test_an_unknown_key_of_the_environment_is_told_with_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("B25_SIMULATR__RATE", "1")
+    with pytest.raises(
+        ConfigurationError, match=r"simulatr: .* in B25_SIMULATR__RATE; did you mean simulator\?"
+    ):
+        load_settings()
+
+
+def test_the_state_folder_is_known_where_other_settings_have_mistakes(
+    monkeypatch: pytest.MonkeyPatch, config: Path
+) -> None:
+    monkeypatch.setenv("B25_CONFIG", str(config))
+    for text, folder in (
+        ("nonsense: 1\nlocal_stack: {state_folder: there}", "there"),
+        ("nonsense: 1\nlocal_stack: 5", ".analytics"),
+        ("\tx: 1", ".analytics"),
+        ("- 1", ".analytics"),
+    ):
+        config.write_text(text)
+        settings.cache_clear()
+        found, problems = state_folder()
+        assert (str(found), bool(problems)) == (folder, True)
+    monkeypatch.setenv("B25_LOCAL_STACK__STATE_FOLDER", "elsewhere")
+    assert state_folder()[0] == Path("elsewhere")
 
 
 def test_secrets_are_never_repeated(monkeypatch: pytest.MonkeyPatch, config: Path) -> None:

@@ -69,12 +69,36 @@ def test_a_misspelt_command_is_a_usage_error(run) -> None:
 def test_wrong_settings_are_all_told_with_their_exit_code(run, tmp_path: Path) -> None:
     config = tmp_path / "my.yaml"
     config.write_text("server: {port: x}\nkafka: {nonsense: 1}")
-    code, out, err = run("status", "--config", str(config))
+    code, out, err = run("clean", "--config", str(config))
     assert code == ConfigurationError.exit_code
     assert err.count("error: ") == 2
     assert "server.port" in err
     assert "kafka.nonsense" in err
     assert "Traceback" not in out + err
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "answer"),
+    [
+        (("down",), 0, "no stack was running"),
+        (("status",), 1, "no stack is running"),
+        (("stop", "kafka"), 1, "no stack is running"),
+        (("start", "kafka"), 1, "no stack is running"),
+        (("restart", "kafka"), 1, "no stack is running"),
+    ],
+    ids=lambda one: one[0] if isinstance(one, tuple) else None,
+)
+def test_what_needs_the_state_folder_alone_warns_of_wrong_settings(
+    run, tmp_path: Path, monkeypatch, command: tuple[str, ...], code: int, answer: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("my.yaml").write_text("simulatr: {rate: 1}\nlocal_stack: {state_folder: there}")
+    got, out, err = run(*command, "--config", "my.yaml")
+    assert (got, answer in out + err) == (code, True)
+    assert err.startswith(
+        "warning: simulatr: is not a known setting in my.yaml; did you mean simulator?\n"
+        "going on with the stack in there: "
+    )
 
 
 def test_debug_shows_the_traceback(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from analytics_pipeline.errors import EnvironmentFault
+from analytics_pipeline.local_stack import configuration
 from analytics_pipeline.local_stack.addresses import PortInUse, listeners, refuse_busy
 from analytics_pipeline.local_stack.applications import (
     STOP_ORDER,
@@ -127,6 +128,30 @@ def test_processes_are_led_to_the_embedded_servers(
     assert seen.server.port == plan.listeners["server.port"].port
     assert seen.metrics.folder == folder.metrics.resolve()
     assert embedded_servers(seen) == frozenset()  # a command inside the stack looks no further
+
+
+def test_processes_read_the_configuration_that_the_stack_was_started_with(
+    folder: StateFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = tmp_path / "config.yaml"
+    written.write_text("simulator: {rate: 7}")
+    monkeypatch.setenv("B25_CONFIG", str(written))
+    configuration.keep(folder)
+    assert folder.config.stat().st_mode & 0o777 == 0o600
+    seen = ingest(Plan.make(load_settings(), folder, config=written), 16).environment
+    written.write_text("simulatr: {rate: 8}")
+    assert "did you mean simulator?" in configuration.renew(folder)[0]
+    assert load_settings(Path(seen["B25_CONFIG"])).simulator.rate == 7
+    written.write_text("simulator: {rate: 8}")
+    assert configuration.renew(folder) == ()
+    assert load_settings(Path(seen["B25_CONFIG"])).simulator.rate == 8
+
+
+def test_without_a_file_the_copy_is_empty(folder: StateFolder, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("B25_CONFIG", "")
+    monkeypatch.chdir(tmp_path)
+    configuration.keep(folder)
+    assert folder.config.read_text() == ""
 
 
 def test_given_servers_are_used_as_they_are(folder: StateFolder) -> None:
