@@ -7,6 +7,7 @@ Does not belong here: consuming.
 import threading
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -106,16 +107,37 @@ def bounds(
 def ends(
     client: AdminClient, partitions: Iterable[Partition], *, timeout: float
 ) -> dict[Partition, int] | None:
-    """Behind the last message of each of these partitions, asked once; None if Kafka does not answer in time."""
+    """Behind the last message of each of these partitions, asked once; None if Kafka does not say in time."""
     latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
     wanted = {TopicPartition(*key): latest for key in partitions}
     if not wanted:
         return {}
     try:
         asked = client.list_offsets(wanted, request_timeout=timeout)
-        return {(at.topic, at.partition): int(one.result(timeout + 1.0).offset) for at, one in asked.items()}
-    except (KafkaException, TimeoutError):
+        found = {(at.topic, at.partition): int(one.result(timeout + 1.0).offset) for at, one in asked.items()}
+    except KafkaException as error:
+        learn_leaders(client, error, timeout=timeout)
         return None
+    except TimeoutError:
+        return None
+    return found if all(map(is_offset, found.values())) else None
+
+
+def is_offset(offset: int) -> bool:
+    """Whether Kafka said one: a connection that is lost meanwhile is answered with -1001, which is none."""
+    return offset >= 0
+
+
+def learn_leaders(client: AdminClient, error: KafkaException, *, timeout: float) -> None:
+    """Let a client that a broker refused (`error`) ask who leads; what only this side of the line says changes nothing.
+
+    Once a broker was killed, its partitions have a newer leader epoch than the client remembers, and each question is
+    answered with FENCED_LEADER_EPOCH. Questions for offsets alone go on with the older one until the client looks by
+    itself, after five minutes (`topic.metadata.refresh.interval.ms`); listing all topics makes it look.
+    """
+    if error.args[0].code() > 0:
+        with suppress(KafkaException):
+            client.list_topics(timeout=timeout)
 
 
 def _known(client: AdminClient, topics: list[str], timeout: float) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 from analytics_pipeline.ingest.consumer import Partition
+from analytics_pipeline.ingest.topics import is_offset, learn_leaders
 from analytics_pipeline.settings import Kafka
 
 _log = structlog.get_logger(__name__)
@@ -90,9 +91,10 @@ class Watermarks:
             [answer] = self._client.list_offsets(
                 wanted, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=_TIMEOUT
             ).values()
-            return int(answer.result(_TIMEOUT).offset)
+            offset = int(answer.result(_TIMEOUT).offset)
         except (KafkaException, TimeoutError):
             return None
+        return offset if is_offset(offset) else None
 
     def run(self, stop: threading.Event) -> None:
         """Until stopped, take notes once a second."""
@@ -103,15 +105,20 @@ class Watermarks:
         owned = {TopicPartition(*key): _LATEST for key in self._owned()}
         if not owned:
             return
-        now = datetime.now(UTC)
+        now, refused = datetime.now(UTC), None
         for partition, answer in self._client.list_offsets(owned, request_timeout=_TIMEOUT).items():
             key = (partition.topic, partition.partition)
             try:
-                self._latest[key] = Note(now, answer.result().offset)
+                offset = answer.result().offset
+                if is_offset(offset):
+                    self._latest[key] = Note(now, offset)
             except KafkaException as error:  # such as a partition without a leader: the others have one
+                refused = error
                 _log.debug(
                     "Kafka did not tell a watermark",
                     topic=key[0],
                     partition=key[1],
                     error=error.args[0].name(),
                 )
+        if refused is not None:
+            learn_leaders(self._client, refused, timeout=_TIMEOUT)

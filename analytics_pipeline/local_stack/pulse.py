@@ -18,12 +18,18 @@ from analytics_pipeline.settings import Settings
 _WINDOW = 10
 _SETTLED_AFTER = timedelta(seconds=60)  # no landing transaction lasts longer
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
 _SUMS = """
 SELECT
     coalesce(sum(stored), 0), coalesce(sum(duplicate), 0), coalesce(sum(dead), 0),
     coalesce(sum(read) FILTER (WHERE committed_at > %(now)s - make_interval(secs => %(window)s)), 0)
 FROM ingest_batches WHERE committed_at > %(after)s AND committed_at <= %(until)s
 """
+_NEWEST = """
+SELECT batch_id, committed_at FROM ingest_batches WHERE committed_at <= %s ORDER BY committed_at DESC LIMIT 1
+"""
+_IS_THERE = "SELECT FROM ingest_batches WHERE batch_id = %s AND committed_at = %s"
 _OFFSETS = """
 SELECT source, partition, next_offset, extract(epoch FROM clock_timestamp() - caught_up_at)
 FROM ingest_offsets WHERE NOT is_retired AND source = ANY(%s)
@@ -64,7 +70,8 @@ class Pulse:
         self._sample = Sample(problem="no numbers yet")
         self._partitions: list[tuple[str, int]] = []
         self._settled = (0, 0, 0)
-        self._settled_until = datetime.min.replace(tzinfo=UTC, year=1970)
+        self._settled_until = _EPOCH
+        self._newest: tuple[int, datetime] | None = None
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="pulse", daemon=True)
 
@@ -127,12 +134,19 @@ class Pulse:
         )
 
     def _settle(self, connection: "psycopg.Connection[Any]", now: datetime) -> None:
-        """Add what can no longer change to what is added up already, so that each reading is short."""
+        """Add what can no longer change to what is added up already, so that each reading is short.
+
+        When the newest line of that is gone, an older ledger was restored: it is added up anew. (Its id alone says
+        nothing: what lands after a restore is given the same ids.)
+        """
+        if self._newest is not None and connection.execute(_IS_THERE, self._newest).fetchone() is None:
+            self._settled, self._settled_until, self._newest = (0, 0, 0), _EPOCH, None
         boundary = now - _SETTLED_AFTER
         if boundary - self._settled_until > _SETTLED_AFTER:
             row = self._sum(connection, now, self._settled_until, boundary)
             self._settled = (self._settled[0] + row[0], self._settled[1] + row[1], self._settled[2] + row[2])
             self._settled_until = boundary
+            self._newest = connection.execute(_NEWEST, (boundary,)).fetchone()
 
     @staticmethod
     def _sum(

@@ -54,6 +54,22 @@ def test_totals_lag_and_freshness(database: str, kafka: str, topic: Callable[...
     assert 5 <= sample.fresh < 60
 
 
+def test_after_an_older_ledger_was_restored_the_totals_are_its_own(
+    database: str, kafka: str, topic: Callable[..., str]
+) -> None:
+    name = topic(partitions=1)
+    pulse, now = Pulse(settings_for(kafka, database, [name])), datetime.now(UTC)
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute(BATCH, (1, name, 0, 10, now - timedelta(hours=2)))
+        connection.execute(BATCH, (2, name, 10, 20, now - timedelta(hours=1)))
+        assert pulse.read(connection, None).stored == 14
+        connection.execute("DELETE FROM ingest_batches WHERE batch_id = 2")  # as in the backup
+        assert pulse.read(connection, None).stored == 7
+        connection.execute(BATCH, (2, name, 10, 20, now))  # it is read again, under the same id
+        sample = pulse.read(connection, None)
+    assert (sample.stored, sample.duplicate, sample.dead) == (14, 4, 2)
+
+
 def test_topics_are_created_once_and_existing_ones_left_alone(
     kafka: str, database: str, topic: Callable[..., str]
 ) -> None:
