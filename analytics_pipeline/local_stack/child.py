@@ -1,9 +1,10 @@
 """One running process of a `Service`: started in a session of its own, its output in a log file.
 
-Belongs here: start, wait until ready, stop, kill, and what the log said last.
+Belongs here: start, wait until ready, stop, kill, and why it ended, as its log says.
 Does not belong here: order, restarts and back-off (`supervisor`).
 """
 
+import re
 import shutil
 import signal
 import subprocess
@@ -21,6 +22,16 @@ from analytics_pipeline.local_stack.state import end_session
 
 _LOG_LIMIT = 10 * 1024 * 1024
 _LOGS_KEPT = 3
+_LOG_TAIL = 8192
+_LONGEST_REASON = 300
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
+"""What colours a terminal."""
+_LEVEL = re.compile(
+    r"(?P<bad>\b(?:error|fatal|panic|critical)\b|\b[\w.]*(?:Error|Exception)\b)"
+    r"|\b(?:trace|debug|info|notice|log|warn|warning)\b",
+    re.IGNORECASE,
+)
+"""The first word that names a level, or an exception, which is as good."""
 _PROBE_INTERVAL = 0.1
 _STOP_INTERVAL = 0.02
 _HEEDING_SIGINT = (
@@ -42,6 +53,7 @@ class Child:
         self.log_path = log_folder / f"{service.name}.log"
         self._process: subprocess.Popen[bytes] | None = None
         self.created = 0.0
+        self._log_began = 0
 
     @property
     def pid(self) -> int | None:
@@ -70,6 +82,7 @@ class Child:
         rotate(self.log_path)
         account = self.service.account
         with self.log_path.open("ab") as log:
+            self._log_began = log.tell()
             try:
                 self._process = subprocess.Popen(
                     self._command(),
@@ -104,7 +117,7 @@ class Child:
 
         Raises:
             Interrupted: `is_cancelled` became true.
-            EnvironmentFault: it ended or did not answer in time; the text names the log and its last line.
+            EnvironmentFault: it ended or did not answer in time; the text names the log, and its line that says why.
         """
         limit = time.monotonic() + self.service.ready_timeout
         while True:
@@ -112,15 +125,15 @@ class Child:
                 raise Interrupted
             if not self.is_running:
                 raise EnvironmentFault(
-                    f"{self.service.name} ended while starting ({describe_exit(self.exit_code)}): "
-                    f"{self.last_words()}; see {self.log_path}"
+                    f"{self.service.name} ended while starting ({describe_exit(self.exit_code)})"
+                    f"{self.reason()}; see {self.log_path}"
                 )
             if self.service.is_ready():
                 return
             if time.monotonic() > limit:
                 raise EnvironmentFault(
-                    f"{self.service.name} did not become ready within {self.service.ready_timeout:.0f} s: "
-                    f"{self.last_words()}; see {self.log_path}"
+                    f"{self.service.name} did not become ready within {self.service.ready_timeout:.0f} s"
+                    f"{self.reason()}; see {self.log_path}"
                 )
             time.sleep(_PROBE_INTERVAL)
 
@@ -153,16 +166,35 @@ class Child:
         if self._process is not None:
             end_session(self._process.pid, self.created)
 
-    def last_words(self) -> str:
-        """The last line of the log that says something, shortened."""
-        with suppress(OSError):
-            with self.log_path.open("rb") as log:
-                log.seek(max(0, self.log_path.stat().st_size - 8192))
-                lines = log.read().decode("utf-8", "replace").splitlines()
-            for line in reversed(lines):
-                if line.strip():
-                    return line.strip()[:300]
-        return "it wrote nothing to its log"
+    def reason(self) -> str:
+        """`: ` and the line of the log that says why it ended, as far as one does, shortened; else nothing."""
+        line = reason_among(self._last_lines(), is_killed=(self.exit_code or 0) < 0)
+        return f": {line[:_LONGEST_REASON]}" if line else ""
+
+    def _last_lines(self) -> list[str]:
+        """What this process wrote last, without colours and empty lines."""
+        with suppress(OSError), self.log_path.open("rb") as log:
+            log.seek(max(self._log_began, self.log_path.stat().st_size - _LOG_TAIL))
+            text = _ESCAPES.sub("", log.read().decode("utf-8", "replace"))
+            return [line.strip() for line in text.splitlines() if line.strip()]
+        return []
+
+
+def reason_among(lines: list[str], *, is_killed: bool) -> str:
+    """The line that says why a process ended; empty where none does.
+
+    A process that was killed says nothing about it: its last line counts only if it is an error. One that ended by
+    itself says why in its last error, or where it names no levels, in its last line.
+    """
+    if is_killed:
+        return lines[-1] if lines and _is_error(lines[-1]) else ""
+    return next((line for line in reversed(lines) if _is_error(line)), lines[-1] if lines else "")
+
+
+def _is_error(line: str) -> bool:
+    """Whether the first word of a line that names a level names a bad one."""
+    found = _LEVEL.search(line)
+    return found is not None and found["bad"] is not None
 
 
 def describe_exit(code: int | None) -> str:

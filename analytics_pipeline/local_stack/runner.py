@@ -184,9 +184,7 @@ class Runner:
                 self._delay = self._first_delay
         code = self._child.exit_code
         self._child.end_session()
-        raise EnvironmentFault(
-            f"{name} ended unexpectedly ({describe_exit(code)}): {self._child.last_words()}"
-        )
+        raise EnvironmentFault(f"{name} ended unexpectedly ({describe_exit(code)}){self._child.reason()}")
 
     def _prepare(self) -> None:
         self._is_preparing = True

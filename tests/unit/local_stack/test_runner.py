@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from analytics_pipeline.errors import EnvironmentFault
+from analytics_pipeline.local_stack.child import reason_among
 from analytics_pipeline.local_stack.runner import Runner, State
 from analytics_pipeline.local_stack.service import Service
 from analytics_pipeline.local_stack.state import StateFolder
@@ -259,3 +260,59 @@ def test_a_child_heeds_an_interrupt_although_the_stack_was_started_in_the_backgr
     started = runner.started()
     assert started is not None
     assert psutil.Process(started.pid).cmdline()[-1].startswith("import signal, time; print")
+
+
+READY = "1:M 29 Nov 2026 22:12:20.000 * Ready to accept connections"
+FATAL = "2026-11-29 22:12:20 UTC [7] FATAL:  data directory has wrong ownership"
+SHUT = "2026-11-29 22:12:20 UTC [7] LOG:  database system is shut down"
+
+
+@pytest.mark.parametrize(
+    ("lines", "is_killed", "reason"),
+    [
+        ([READY], True, ""),
+        ([], True, ""),
+        ([], False, ""),
+        ([READY, FATAL], True, FATAL),
+        ([FATAL, READY], True, ""),
+        ([FATAL, SHUT], False, FATAL),
+        (["the disk is full"], False, "the disk is full"),
+        (["Traceback (most recent call last):", "ValueError: no"], True, "ValueError: no"),
+        (['{"level": "info", "event": "an error was mended"}'], True, ""),
+        (['{"level": "error", "event": "no info"}'], True, '{"level": "error", "event": "no info"}'),
+        (["2026-11-29 22:12:20 [info     ] landed    errors=0"], True, ""),
+        (["[2026-11-29 22:12:20,000] ERROR Exiting Kafka (kafka.Kafka$)", "  at kafka.Kafka.main"], False,
+         "[2026-11-29 22:12:20,000] ERROR Exiting Kafka (kafka.Kafka$)"),
+    ],
+)  # fmt: skip
+def test_only_a_line_that_looks_like_one_is_the_reason(
+    lines: list[str], is_killed: bool, reason: str
+) -> None:
+    assert reason_among(lines, is_killed=is_killed) == reason
+
+
+def test_a_killed_child_is_told_without_a_line_that_has_nothing_to_do_with_it(
+    make: Make, reports: list[tuple[str, str]], folder: StateFolder
+) -> None:
+    log = folder.logs / "child.log"
+    runner = make(f"print({READY!r}, flush=True); {SLEEP}", is_ready=lambda: "Ready" in log.read_text())
+    runner.start()
+    runner.is_patient = True
+    started = runner.started()
+    assert started is not None
+    psutil.Process(started.pid).kill()
+    wait_for(lambda: any("unexpectedly" in text for _, text in reports), message="the notice")
+    [notice] = [text for _, text in reports if "unexpectedly" in text][:1]
+    assert notice == "child ended unexpectedly (killed by SIGKILL); starting it again in 0.0 s"
+
+
+def test_a_reason_has_no_colours_and_is_of_this_start(make: Make, folder: StateFolder) -> None:
+    (folder.logs / "child.log").write_text("error: of the start before\n")
+    with pytest.raises(EnvironmentFault) as caught:
+        make("import sys; sys.exit(3)", is_ready=lambda: False).start()
+    assert "ended while starting (exit code 3); see " in str(caught.value)
+    with pytest.raises(EnvironmentFault) as caught:
+        make(
+            r"import sys; print('\x1b[31merror\x1b[0m no disk'); sys.exit(3)", is_ready=lambda: False
+        ).start()
+    assert "(exit code 3): error no disk; see " in str(caught.value)
