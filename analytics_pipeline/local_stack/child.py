@@ -17,8 +17,8 @@ from pathlib import Path
 import psutil
 
 from analytics_pipeline.errors import AnalyticsError, EnvironmentFault
+from analytics_pipeline.local_stack.processes import end_session
 from analytics_pipeline.local_stack.service import Service
-from analytics_pipeline.local_stack.state import end_session
 
 _LOG_LIMIT = 10 * 1024 * 1024
 _LOGS_KEPT = 3

@@ -14,8 +14,8 @@ from analytics_pipeline.local_stack.applications import history
 from analytics_pipeline.local_stack.child import Child, describe_exit
 from analytics_pipeline.local_stack.display import Display
 from analytics_pipeline.local_stack.plan import Plan
+from analytics_pipeline.local_stack.processes import Started
 from analytics_pipeline.local_stack.pulse import Pulse
-from analytics_pipeline.local_stack.state import Started
 
 _LANDS_WITHIN = 120.0
 

@@ -12,8 +12,9 @@ from typing import Any
 
 from analytics_pipeline.errors import AnalyticsError, EnvironmentFault
 from analytics_pipeline.local_stack.child import Child, Interrupted, describe_exit
+from analytics_pipeline.local_stack.processes import Started
 from analytics_pipeline.local_stack.service import Service
-from analytics_pipeline.local_stack.state import Started, StateFolder
+from analytics_pipeline.local_stack.state import StateFolder
 
 Report = Callable[[str, str], None]
 """Called with a service's name and what happened to it; from any thread."""

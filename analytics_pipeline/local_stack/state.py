@@ -17,14 +17,10 @@ from typing import IO
 import psutil
 
 from analytics_pipeline.errors import AnalyticsError, EnvironmentFault
+from analytics_pipeline.local_stack.processes import Started, await_end, end_session, session
 
 _MARK = "analytics-state"
 _LOCK = "lock"
-_SAME_AGE = 1.0
-"""Seconds between two readings of when one process was created."""
-_KILLED_WITHIN = 5.0
-"""Seconds in which a process ends that was sent SIGKILL."""
-_LOOK_INTERVAL = 0.02
 
 
 class AlreadyRunning(AnalyticsError):
@@ -37,22 +33,6 @@ class NotRunning(AnalyticsError):
 
 class LeftOver(NotRunning):
     """The supervisor was killed, and processes it had started run on without it."""
-
-
-@dataclass(frozen=True)
-class Started:
-    """A process as the record knows it: the id alone may belong to somebody else by now."""
-
-    pid: int
-    created: float
-
-    def process(self) -> psutil.Process | None:
-        """The process, when it is still the same one and alive."""
-        with suppress(psutil.Error):
-            found = psutil.Process(self.pid)
-            if abs(found.create_time() - self.created) <= _SAME_AGE and _is_alive(found):
-                return found
-        return None
 
 
 @dataclass
@@ -248,7 +228,7 @@ def left_over_sentence(folder: Path | str, names: list[str]) -> str:
 
 def left_over(record: Record) -> list[str]:
     """The services of which a process is alive, the first process or one that it started; first started first."""
-    return [name for name, started in record.processes.items() if started.process() or _session(started)]
+    return [name for name, started in record.processes.items() if started.process() or session(started)]
 
 
 def end_leftovers(record: Record, patience: float = 20.0) -> list[str]:
@@ -261,45 +241,6 @@ def end_leftovers(record: Record, patience: float = 20.0) -> list[str]:
         if process is not None:
             with suppress(psutil.Error):
                 process.terminate()
-            _await_end([process], patience)
+            await_end([process], patience)
         end_session(started.pid, started.created)
     return ended
-
-
-def end_session(leader: int, since: float) -> None:
-    """Kill what is left of the session that process `leader` (started at `since`) led, and wait for its end."""
-    killed = _session(Started(leader, since))
-    for process in killed:
-        with suppress(psutil.Error):
-            process.kill()
-    _await_end(killed, _KILLED_WITHIN)
-
-
-def _await_end(processes: list[psutil.Process], patience: float) -> None:
-    """Wait until none of them is alive; one that nobody reaps counts as ended."""
-    limit = time.monotonic() + patience
-    while any(map(_is_alive, processes)) and time.monotonic() < limit:
-        time.sleep(_LOOK_INTERVAL)
-
-
-def _is_alive(process: psutil.Process) -> bool:
-    with suppress(psutil.Error):
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    return False
-
-
-def _session(led: Started) -> list[psutil.Process]:
-    """What is alive of the session that this process led.
-
-    While a session exists its id is no other process's; a leader of another age has a session of its own.
-    """
-    with suppress(psutil.NoSuchProcess):
-        if abs(psutil.Process(led.pid).create_time() - led.created) > _SAME_AGE:
-            return []
-    found = []
-    for process in psutil.process_iter():
-        with suppress(psutil.Error, ProcessLookupError, PermissionError):
-            is_of_it = os.getsid(process.pid) == led.pid and process.create_time() >= led.created - _SAME_AGE
-            if is_of_it and _is_alive(process):
-                found.append(process)
-    return found

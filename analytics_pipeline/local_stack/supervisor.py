@@ -28,12 +28,13 @@ from analytics_pipeline.local_stack.display import Display
 from analytics_pipeline.local_stack.first_key import first_key, sentence
 from analytics_pipeline.local_stack.past import Past
 from analytics_pipeline.local_stack.plan import Plan
+from analytics_pipeline.local_stack.processes import Started
 from analytics_pipeline.local_stack.pulse import Pulse
 from analytics_pipeline.local_stack.reload import RELOADED, on_change
 from analytics_pipeline.local_stack.runner import Runner, State
 from analytics_pipeline.local_stack.schema import bring_up_to_date
 from analytics_pipeline.local_stack.service import Service
-from analytics_pipeline.local_stack.state import Record, Started, StateFolder
+from analytics_pipeline.local_stack.state import Record, StateFolder
 
 _TICK = 0.2
 

@@ -15,7 +15,8 @@ from analytics_pipeline import cli
 from analytics_pipeline.doctor.installation import look_around
 from analytics_pipeline.doctor.machine import ports
 from analytics_pipeline.errors import ConfigurationError, EnvironmentFault
-from analytics_pipeline.local_stack.state import Record, Started, StateFolder
+from analytics_pipeline.local_stack.processes import Started
+from analytics_pipeline.local_stack.state import Record, StateFolder
 from analytics_pipeline.settings import environment
 from tests.commands import run_command
 

@@ -10,8 +10,9 @@ import pytest
 
 from analytics_pipeline.errors import EnvironmentFault
 from analytics_pipeline.local_stack.child import rotate
+from analytics_pipeline.local_stack.processes import Started
 from analytics_pipeline.local_stack.secrets import password
-from analytics_pipeline.local_stack.state import AlreadyRunning, Record, Started, StateFolder, end_leftovers
+from analytics_pipeline.local_stack.state import AlreadyRunning, Record, StateFolder, end_leftovers
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(600)"]
 
