@@ -7,10 +7,12 @@ import multiprocessing
 import socket
 import sys
 import tempfile
+from collections.abc import Collection
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import structlog
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
@@ -22,9 +24,11 @@ from analytics_pipeline.settings import SHARED_FOLDER, Settings, environment, lo
 from api.side_servers import health_app, metrics_app, serve_beside
 from api.worker import load
 
+_log = structlog.get_logger()
+
 
 def run(settings: Settings, *, reload: bool = False) -> int:
-    """Serve until SIGTERM or SIGINT; returns the exit code.
+    """Serve until SIGTERM or SIGINT; returns the exit code. A port that is 0 becomes a free one.
 
     Raises:
         EnvironmentFault: a port is taken.
@@ -33,6 +37,7 @@ def run(settings: Settings, *, reload: bool = False) -> int:
     logs.configure(settings.logging, service="api")
     if settings.tracing.enabled:
         tracing.require()  # here: a worker that fails at this would be started again and again
+    settings = with_ports(settings)
     _check_port(settings.server.host, settings.server.port)
     # Spawned, not forked: this process has threads.
     multiprocessing.set_start_method("spawn", force=True)
@@ -84,6 +89,35 @@ def _server(settings: Settings, *, reload: bool) -> _Server:
     )
 
 
+def with_ports(settings: Settings) -> Settings:
+    """The settings with a free port for each that is 0, which the log tells: server, metrics, health."""
+    chosen: dict[str, int] = {}
+    update = {}
+    for name in ("server", "metrics", "health"):
+        section = getattr(settings, name)
+        if section.port == 0 and getattr(section, "enabled", True):
+            chosen[name] = _free_port(name, section.host, chosen.values())
+            update[name] = section.model_copy(update={"port": chosen[name]})
+            _log.info("took a free port", setting=f"{name}.port", host=section.host, port=chosen[name])
+    return settings.model_copy(update=update)
+
+
+def _free_port(section: str, host: str, taken: Collection[int]) -> int:
+    """A port that the kernel picks; granian opens its own sockets, so it has to be told a number."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
+        while True:
+            with socket.socket(family, kind, protocol) as probe:
+                probe.bind(address)
+                port = int(probe.getsockname()[1])
+            if port not in taken:
+                return port
+    except OSError as error:
+        raise EnvironmentFault(
+            f"nothing can listen on {host} ({error.strerror}): change {section}.host"
+        ) from error
+
+
 def _check_port(host: str, port: int) -> None:
     """Granian would only log that the port is taken."""
     try:
@@ -93,7 +127,8 @@ def _check_port(host: str, port: int) -> None:
             probe.bind(address)
     except OSError as error:
         raise EnvironmentFault(
-            f"port {port} on {host} cannot be used ({error.strerror}): change server.port or server.host"
+            f"port {port} on {host} cannot be used ({error.strerror}): change server.port (0: any free one) or "
+            "server.host"
         ) from error
 
 

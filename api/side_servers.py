@@ -50,7 +50,9 @@ def serve_beside(host: str, port: int, setting: str, app: Wsgi) -> _Server:
     try:
         server = _Server((host, port), _Handler)
     except OSError as error:
-        raise EnvironmentFault(f"port {port} cannot be used ({error.strerror}): change {setting}") from error
+        raise EnvironmentFault(
+            f"port {port} cannot be used ({error.strerror}): change {setting} (0: any free one)"
+        ) from error
     server.set_app(app)
     threading.Thread(target=server.serve_forever, name=setting, daemon=True).start()
     return server

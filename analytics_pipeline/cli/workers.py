@@ -37,8 +37,8 @@ def ingest() -> None:
 def api(
     reload: Annotated[bool, typer.Option(help="Restart on every change of the source.")] = False,
 ) -> None:
-    """Serve the REST API, its metrics and its health until stopped."""
-    found = joined()
+    """Serve the REST API, its metrics and its health until stopped. A port of 0 is any free one; the log says which."""
+    found = joined(is_serving=True)
     from api.__main__ import run
 
     raise typer.Exit(run(found, reload=reload))
@@ -125,11 +125,14 @@ def _share_series(found: Settings) -> None:
         adopt({SHARED_FOLDER: str(found.metrics.folder.resolve())})
 
 
-def joined() -> Settings:
-    """The settings, with the addresses of the stack that runs here, unless they point elsewhere."""
+def joined(*, is_serving: bool = False) -> Settings:
+    """The settings, with the addresses of the stack that runs here, unless they point elsewhere.
+
+    `is_serving`: a port that was set to 0 is this process's own, a free one.
+    """
     from analytics_pipeline.local_stack.detached import join
 
-    join(settings())
+    join(settings(), is_serving=is_serving)
     return settings()
 
 

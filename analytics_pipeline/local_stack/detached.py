@@ -128,18 +128,19 @@ def status(folder: StateFolder) -> dict[str, Any]:
     return {"is_running": True, **empty, **answer, "pid": supervisor.pid if supervisor else None, **place}
 
 
-def join(settings: Settings) -> None:
+def join(settings: Settings, *, is_serving: bool = False) -> None:
     """Let this process use the stack that runs in the state folder, unless its settings point elsewhere.
 
     So it does with what a killed supervisor left running. What was set for this process stays: its configuration file,
-    and ports that are not 0, by which a second process of a kind finds its own beside that of the stack.
+    and ports that are not 0, by which a second process of a kind finds its own beside that of the stack. 0 means the
+    stack's port to those who ask there, and any free one to who serves (`is_serving`).
     """
     folder = StateFolder(settings.local_stack.state_folder)
     if embedded_servers(settings) and (folder.is_locked or folder.left_over()):
-        adopt(folder.read().variables | _own(settings))
+        adopt(folder.read().variables | _own(settings, is_serving=is_serving))
 
 
-def _own(settings: Settings) -> dict[str, str]:
+def _own(settings: Settings, *, is_serving: bool) -> dict[str, str]:
     file = config_file()
     found = {} if file is None else {"B25_CONFIG": str(file)}
     for section, one in (
@@ -147,7 +148,7 @@ def _own(settings: Settings) -> dict[str, str]:
         ("metrics", settings.metrics),
         ("health", settings.health),
     ):
-        if one.port and "port" in one.model_fields_set:
+        if (one.port or is_serving) and "port" in one.model_fields_set:
             found[f"B25_{section.upper()}__PORT"] = str(one.port)
     return found
 

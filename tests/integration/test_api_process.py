@@ -47,6 +47,22 @@ def test_three_ports_and_an_orderly_stop(database: str) -> None:
         assert process.running.wait(20) == 0
 
 
+def test_ports_of_0_are_free_ones_that_the_log_tells(database: str) -> None:
+    told: dict[str, int] = {}
+    ports = {f"B25_{name}__PORT": "0" for name in ("SERVER", "METRICS", "HEALTH")}
+    with started(database, B25_LOGGING__FORMAT="json", **ports) as process:
+        assert process.running.stderr is not None
+        while len(told) < 3:  # the process ends, or pytest's time does, where they are never told
+            line = process.running.stderr.readline()
+            assert line, "it ended"
+            if line.startswith("{") and "setting" in (content := json.loads(line)):
+                told[content["setting"].removesuffix(".port").upper()] = content["port"]
+        process.ports.update(told)
+        wait_for(lambda: process.ask("SERVER", "/ready")[0] == 200, timeout=40, message="/ready")
+        assert process.ask("HEALTH", "/ready")[0] == 200
+        assert process.ask("METRICS", "/metrics")[0] == 200
+
+
 @pytest.mark.parametrize("port", ["SERVER", "METRICS", "HEALTH"])
 def test_a_port_in_use_is_one_clear_sentence(database: str, port: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from analytics_pipeline.cli import workers
 from analytics_pipeline.local_stack.detached import join
 from analytics_pipeline.local_stack.state import Record, StateFolder
 from analytics_pipeline.settings import load_settings, settings
@@ -43,6 +44,14 @@ def test_ports_of_its_own_stay_but_for_any(stack: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("SERVER_PORT", "3097")
     monkeypatch.setenv("B25_METRICS__PORT", "0")
     assert joined() == (3097, 1098, 1079, False)
+
+
+def test_who_serves_has_any_free_port_beside_the_stack_s(
+    stack: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("B25_SERVER__PORT", "0")
+    found = workers.joined(is_serving=True)
+    assert (found.server.port, found.metrics.port) == (0, 1098)
 
 
 def test_a_file_of_its_own_stays(stack: Path, monkeypatch: pytest.MonkeyPatch) -> None:
