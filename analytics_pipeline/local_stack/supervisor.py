@@ -37,6 +37,8 @@ from analytics_pipeline.local_stack.service import Service
 from analytics_pipeline.local_stack.state import Record, StateFolder
 
 _TICK = 0.2
+_NAMED = 5
+"""Most migrations that are told by name."""
 
 
 class Stopped(Exception):
@@ -135,7 +137,9 @@ class Supervisor:
         self._display.step("preparing the database")
         migrations, partitions = bring_up_to_date(plan.resolved)
         if migrations or partitions:
-            self._display.event("database", f"{len(migrations)} migrations, {partitions} partitions")
+            # A new database has all of them: only what an upgrade brings is worth its name.
+            names = f" ({', '.join(migrations)})" if 0 < len(migrations) <= _NAMED else ""
+            self._display.event("database", f"{len(migrations)} migrations{names}, {partitions} partitions")
         create_tables_once(plan.resolved, plan.folder.dagster)
         self._begin(api_and_dagster(plan))  # they load while Kafka still starts
         self._await("kafka", "redis")
