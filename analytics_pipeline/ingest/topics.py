@@ -116,7 +116,7 @@ def ends(
         asked = client.list_offsets(wanted, request_timeout=timeout)
         found = {(at.topic, at.partition): int(one.result(timeout + 1.0).offset) for at, one in asked.items()}
     except KafkaException as error:
-        learn_leaders(client, error, timeout=timeout)
+        learn_leaders(client, [error], timeout=timeout)
         return None
     except TimeoutError:
         return None
@@ -128,14 +128,14 @@ def is_offset(offset: int) -> bool:
     return offset >= 0
 
 
-def learn_leaders(client: AdminClient, error: KafkaException, *, timeout: float) -> None:
-    """Let a client that a broker refused (`error`) ask who leads; what only this side of the line says changes nothing.
+def learn_leaders(client: AdminClient, errors: Iterable[KafkaException], *, timeout: float) -> None:
+    """Let a client that a broker refused (`errors`) ask who leads; what only this side of the line says changes nothing.
 
     Once a broker was killed, its partitions have a newer leader epoch than the client remembers, and each question is
     answered with FENCED_LEADER_EPOCH. Questions for offsets alone go on with the older one until the client looks by
     itself, after five minutes (`topic.metadata.refresh.interval.ms`); listing all topics makes it look.
     """
-    if error.args[0].code() > 0:
+    if any(error.args[0].code() > 0 for error in errors):
         with suppress(KafkaException):
             client.list_topics(timeout=timeout)
 

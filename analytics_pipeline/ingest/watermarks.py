@@ -5,17 +5,18 @@ noted watermark, everything that Kafka held at the noted time has landed.
 """
 
 import threading
+import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import NamedTuple, Protocol
 
 import structlog
 from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
+from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]
 
 from analytics_pipeline.ingest.consumer import Partition
-from analytics_pipeline.ingest.topics import is_offset, learn_leaders
+from analytics_pipeline.ingest.topics import admin, is_offset, learn_leaders
 from analytics_pipeline.settings import Kafka
 
 _log = structlog.get_logger(__name__)
@@ -24,6 +25,8 @@ _MOST_NOTES = 256
 _LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 _INTERVAL = 1.0
 _TIMEOUT = 5.0
+_SILENCE = 10.0
+"""Seconds without a watermark from when on it is told; a broker that restarts takes less."""
 
 
 class Note(NamedTuple):
@@ -71,14 +74,24 @@ class WatermarkSource(Protocol):
 
 
 class Watermarks:
-    """Asks Kafka about the partitions that this process owns, in a thread of its own."""
+    """Asks Kafka about the partitions that this process owns, in a thread of its own.
 
-    def __init__(self, settings: Kafka, owned: Callable[[], Iterable[Partition]]) -> None:
-        self._client = AdminClient(
-            {**settings.options, "bootstrap.servers": ",".join(settings.brokers), "log_level": 0}
-        )
+    A partition that gets no answer may only have another leader: see `topics.learn_leaders`.
+    """
+
+    def __init__(
+        self,
+        settings: Kafka,
+        owned: Callable[[], Iterable[Partition]],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._client = admin(settings)
         self._owned = owned
+        self._clock = clock
         self._latest: dict[Partition, Note] = {}
+        self._silent: dict[Partition, float] = {}
+        """Since when Kafka has not told the end of these."""
+        self._is_told = False
 
     def latest(self, partition: Partition) -> Note | None:
         """The newest note of a partition."""
@@ -103,22 +116,38 @@ class Watermarks:
 
     def _ask(self) -> None:
         owned = {TopicPartition(*key): _LATEST for key in self._owned()}
-        if not owned:
-            return
-        now, refused = datetime.now(UTC), None
-        for partition, answer in self._client.list_offsets(owned, request_timeout=_TIMEOUT).items():
+        now = datetime.now(UTC)
+        # Without a partition librdkafka refuses the question.
+        answers = self._client.list_offsets(owned, request_timeout=_TIMEOUT) if owned else {}
+        errors: dict[Partition, KafkaException] = {}
+        for partition, answer in answers.items():
             key = (partition.topic, partition.partition)
             try:
                 offset = answer.result().offset
                 if is_offset(offset):
                     self._latest[key] = Note(now, offset)
             except KafkaException as error:  # such as a partition without a leader: the others have one
-                refused = error
+                errors[key] = error
                 _log.debug(
-                    "Kafka did not tell a watermark",
-                    topic=key[0],
-                    partition=key[1],
-                    error=error.args[0].name(),
+                    "Kafka did not tell a watermark", topic=key[0], partition=key[1], error=error.args[0].name()
                 )
-        if refused is not None:
-            learn_leaders(self._client, refused, timeout=_TIMEOUT)
+        if errors:
+            learn_leaders(self._client, errors.values(), timeout=_TIMEOUT)
+        self._tell_of_silence({key: error.args[0].name() for key, error in errors.items()})
+
+    def _tell_of_silence(self, errors: Mapping[Partition, str]) -> None:
+        """One line when Kafka has told nothing of a partition for a while, and one when it tells all again."""
+        now = self._clock()
+        self._silent = {key: self._silent.get(key, now) for key in errors}
+        lasting = [key for key, since in self._silent.items() if now - since >= _SILENCE]
+        if lasting and not self._is_told:
+            self._is_told = True
+            _log.warning(
+                "Kafka does not tell how far it is: lag and freshness stand still",
+                partitions=[f"{topic}/{number}" for topic, number in lasting],
+                errors=sorted({errors[key] for key in lasting}),
+                seconds=_SILENCE,
+            )
+        elif self._is_told and not self._silent:
+            self._is_told = False
+            _log.info("Kafka tells how far it is again")

@@ -85,6 +85,17 @@ class Rig:
             )
         )
 
+    def caught_up_since(self, time: float) -> int:
+        """How many partitions had landed, at that Unix time or later, all that Kafka held."""
+        return int(
+            value(
+                self.database,
+                "SELECT count(*) FROM ingest_offsets WHERE source = %s AND caught_up_at >= to_timestamp(%s)",
+                self.topic,
+                time,
+            )
+        )
+
     def is_landing(self) -> bool:
         """Whether a landing transaction is open at this moment."""
         return bool(

@@ -1,11 +1,14 @@
 """Servers that crash, and answers that never come."""
 
 import signal
+import time
 from itertools import cycle, islice
 
 import pytest
 from psycopg.conninfo import make_conninfo
 
+from analytics_pipeline.ingest.topics import admin, ends
+from analytics_pipeline.settings import Kafka
 from tests.chaos.faults import times
 from tests.chaos.proxy import Cut, Proxy
 from tests.chaos.rig import Rig
@@ -57,6 +60,25 @@ def test_the_broker_is_killed_and_restarts(rig: Rig, crashes: int) -> None:
             rig.kafka.start()
             process.start()
             rig.progress()
+    rig.settle(process)
+
+
+def test_freshness_moves_again_soon_after_the_broker_restarts(rig: Rig) -> None:
+    """A restart elects leaders anew, and Kafka refuses a client's question that names the leaders before."""
+    process = rig.process(rig.configure())
+    rig.load.send(200)
+    process.start()
+    wait_for(lambda: rig.caught_up_since(0.0) == rig.load.partitions, 60, "all partitions have caught up")
+    client, partitions = admin(Kafka(brokers=[rig.kafka.address])), [(rig.topic, n) for n in range(4)]
+    assert ends(client, partitions, timeout=20) is not None, "what the status line asks"
+    rig.kafka.crash(signal.SIGKILL)
+    rig.kafka.start()
+    restarted_at = time.time()
+    rig.load.send(200)
+    wait_for(
+        lambda: rig.caught_up_since(restarted_at) == rig.load.partitions, 30, "all of them catch up again"
+    )
+    wait_for(lambda: ends(client, partitions, timeout=3), 30, "the status line knows the lag again")
     rig.settle(process)
 
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Sequence
 
+from structlog.testing import capture_logs
+
 from analytics_pipeline.ingest.consumer import Partition
 from analytics_pipeline.ingest.kafka import KafkaConsumer
 from analytics_pipeline.ingest.watermarks import Watermarks
@@ -70,3 +72,22 @@ def test_a_partition_that_kafka_is_silent_about_keeps_no_watermark_from_others(
     note = watermarks.latest(there)
     assert note is not None
     assert note.high == 3
+
+
+def test_a_lasting_silence_is_told_once_and_so_is_its_end(kafka: str, topic: Topics) -> None:
+    name = topic(partitions=1)
+    now, owned = [0.0], [(name, 7)]
+    watermarks = Watermarks(Kafka(brokers=[kafka], topics=[name]), lambda: owned, lambda: now[0])
+
+    def lines(seconds: float) -> list[str]:
+        now[0] = seconds
+        with capture_logs() as told:
+            watermarks._ask()
+        return [f"{line['log_level']}: {line['event']}" for line in told if line["log_level"] != "debug"]
+
+    assert lines(0) == lines(9) == []
+    assert lines(10) == ["warning: Kafka does not tell how far it is: lag and freshness stand still"]
+    assert lines(11) == []
+    owned[:] = [(name, 0)]
+    assert lines(12) == ["info: Kafka tells how far it is again"]
+    assert lines(13) == []

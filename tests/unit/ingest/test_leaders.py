@@ -43,7 +43,7 @@ class Client:
 
 
 def watching(client: Client, monkeypatch: pytest.MonkeyPatch) -> Watermarks:
-    monkeypatch.setattr(watermarks, "AdminClient", lambda _options: client)
+    monkeypatch.setattr(watermarks, "admin", lambda *_: client)
     return Watermarks(Kafka(), lambda: [KEY])
 
 
