@@ -152,7 +152,8 @@ INGEST_LAG = Gauge(
 )
 INGEST_STOPPED = Gauge(
     "analytics_ingest_partitions_stopped",
-    "Partitions stopped by an error a person must look at",
+    "Partitions that stand still until a person decides, by why: dead_letters, topic_recreated, messages_deleted",
+    ["topic", "reason"],
     multiprocess_mode="livesum",
 )
 BATCH_ROWS = Histogram(

@@ -8,12 +8,10 @@ from datetime import timedelta
 
 from analytics_pipeline.doctor.findings import Verdict, ok, problem, remark
 from analytics_pipeline.doctor.installation import Installation
-from analytics_pipeline.events.dead_letter_limit import DeadLetterLimit, passed
 from analytics_pipeline.ingest import cluster
 from analytics_pipeline.ingest.consumer import Bounds, Partition
-from analytics_pipeline.ingest.ownership import unreadable
+from analytics_pipeline.ingest.stops import unreadable
 from analytics_pipeline.ingest.topics import bounds
-from analytics_pipeline.storage import dead_letters
 from analytics_pipeline.storage.offsets import Standing, standings
 from analytics_pipeline.storage.tolerances import LATE_SECONDS
 
@@ -145,21 +143,14 @@ def lag(found: Installation) -> Iterator[Verdict]:
 
 def stops(found: Installation) -> Iterator[Verdict]:
     """Partitions that stand still until a person decides."""
-    ingestion = found.settings.analytics.ingestion
     rows, held = _standings(found)
     count = 0
-    with found.postgres() as opened:
-        for row in rows:
-            key = (row.source, row.partition)
-            limit = DeadLetterLimit(ingestion.dead_letter_ratio, ingestion.dead_letter_consecutive)
-            why = limit.recall(dead_letters.history(opened, key))
-            there = held.get(key)
-            if there is not None and not there.low <= row.next_offset <= there.high:
-                words = unreadable(key, row.next_offset, there)
-            elif why is not None:
-                words = passed(key, row.next_offset, why)
-            else:
-                continue
+    for row in rows:
+        key = (row.source, row.partition)
+        there, words = held.get(key), row.stopped
+        if there is not None and not there.low <= row.next_offset <= there.high:
+            words = unreadable(key, row.next_offset, there).text  # also where no ingest has seen it yet
+        if words is not None:
             count += 1
             sentence, _, advice = words.partition("; ")
             yield problem(f"{row.source}/{row.partition} stands still: {sentence}", advice)

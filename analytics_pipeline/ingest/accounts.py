@@ -17,7 +17,7 @@ from analytics_pipeline.ingest.stalls import Kind
 from analytics_pipeline.rollups.catalog import BUILT_IN, dimension_set_name
 from analytics_pipeline.storage.books import Waiting
 from analytics_pipeline.storage.landing import CommitUnknown, Landed, TimedOut
-from analytics_pipeline.storage.offsets import Moved, Span
+from analytics_pipeline.storage.offsets import Moved, Span, StopReason
 from analytics_pipeline.telemetry import (
     BATCH_DURATION,
     BATCH_ROWS,
@@ -34,6 +34,7 @@ from analytics_pipeline.telemetry import (
     INGEST_PARTITIONS,
     INGEST_STALLED,
     INGEST_STALLS,
+    INGEST_STOPPED,
     LANDING_CONNECTIONS,
     LANDING_ROLLBACKS,
     LANDING_STEP_SECONDS,
@@ -122,6 +123,22 @@ def offsets(spans: Iterable[Span]) -> list[str]:
 def lag(partition: Partition, messages: int) -> None:
     """Note how many messages of a partition have not landed."""
     INGEST_LAG.labels(partition[0], str(partition[1])).set(max(0, messages))
+
+
+def claimed(partition: Partition) -> None:
+    """Say of its topic that nothing is stopped, so that one that stops is an increase."""
+    for reason in StopReason:
+        INGEST_STOPPED.labels(partition[0], reason.value)
+
+
+def stopped(partition: Partition, reason: StopReason) -> None:
+    """Count a partition that is stopped until a person has decided."""
+    INGEST_STOPPED.labels(partition[0], reason.value).inc()
+
+
+def goes_on(partition: Partition, reason: StopReason) -> None:
+    """Count a stopped partition that is ours no more, or was decided about."""
+    INGEST_STOPPED.labels(partition[0], reason.value).dec()
 
 
 def partitions(owner: object, *, owned: int, paused: int, stopped: int) -> None:

@@ -1,8 +1,8 @@
 """How fresh the partitions of one worker are: lag for the operator, `caught_up_at` for the state of buckets, stalls.
 
 Belongs here: carrying Kafka's watermarks to the partitions, writing down what idle ones have reached (a batch carries
-its own note along), and starting over when Kafka holds messages that never come. A failure to write only makes things
-look older than they are.
+its own note along) and which are stopped, and starting over when Kafka holds messages that never come. A failure to
+write only makes things look older than they are.
 """
 
 import time
@@ -58,16 +58,20 @@ class Freshness:
         Raises:
             PositionLost: Kafka holds messages that do not come: a new consumer is needed.
         """
-        views, count = [], 0
-        for owned in self._ownership:
-            count += 1
+        views, stopped = [], 0
+        for owned in self._ownership.all:
             note = self._watermarks.latest(owned.key)
-            if note is not None:
-                owned.notes.add(note)
-                accounts.lag(owned.key, note.high - owned.next_offset)
-                views.append(View(owned.key, owned.fetched_to, owned.next_offset, note.high))
-        stopped = len(self._ownership.partitions) - count
-        accounts.partitions(self, owned=count + stopped, paused=0 if is_reading else count, stopped=stopped)
+            stopped += owned.stopped is not None
+            if note is None:
+                continue
+            if owned.stopped is not None:  # what a topic holds that was made anew waits from its beginning on
+                accounts.lag(owned.key, note.high - owned.stopped.goes_on_at)
+                continue
+            owned.notes.add(note)
+            accounts.lag(owned.key, note.high - owned.next_offset)
+            views.append(View(owned.key, owned.fetched_to, owned.next_offset, note.high))
+        count = len(self._ownership.all)
+        accounts.partitions(self, owned=count, paused=0 if is_reading else count - stopped, stopped=stopped)
         self._judge(self._stalls.look(self._clock(), views, is_reading=is_reading))
 
     def _judge(self, stalls: list[Stall]) -> None:
@@ -96,10 +100,15 @@ class Freshness:
         accounts.left(self)
 
     def write(self) -> None:
-        """Write down the times that idle partitions have reached, and see whether they are still ours."""
+        """Write down what idle partitions have reached and which are stopped, and see whether they are still ours."""
         idle = [owned for owned in self._ownership if not owned.has_work]
         reached = {owned: at for owned in idle if (at := owned.notes.reached(owned.next_offset)) is not None}
+        unnoted = [owned for owned in self._ownership.all if not owned.is_stop_noted]
         try:
+            if unnoted:
+                self._landings.note_stops({owned.key: (owned.claim, owned.stopped) for owned in unnoted})
+                for owned in unnoted:
+                    owned.is_stop_noted = True
             if reached:
                 self._landings.note_caught_up({owned.key: (owned.claim, at) for owned, at in reached.items()})
             self._ownership.look_at_claims()

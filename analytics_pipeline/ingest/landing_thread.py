@@ -16,7 +16,7 @@ from typing import Any, ParamSpec, TypeVar
 from analytics_pipeline.events.decode import Decoded
 from analytics_pipeline.ingest.landings import Landings
 from analytics_pipeline.storage.landing import Deltas, Landed
-from analytics_pipeline.storage.offsets import Claim, Partition, Span
+from analytics_pipeline.storage.offsets import Claim, Partition, Span, Stop
 
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
@@ -69,6 +69,14 @@ class LandingThread:
     def note_caught_up(self, notes: Mapping[Partition, tuple[Claim, datetime]]) -> None:
         """How fresh idle partitions are."""
         self._submit(self._landings.note_caught_up, notes).result()
+
+    def note_stops(self, notes: Mapping[Partition, tuple[Claim, Stop | None]]) -> None:
+        """Which partitions are stopped."""
+        self._submit(self._landings.note_stops, notes).result()
+
+    def note_silence(self, since: datetime | None) -> None:
+        """Since when Kafka does not answer."""
+        self._submit(self._landings.note_silence, since).result()
 
     def close(self) -> None:
         """Disconnect, and end the thread."""

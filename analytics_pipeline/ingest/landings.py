@@ -6,7 +6,7 @@ from typing import Protocol
 
 from analytics_pipeline.events.decode import Decoded
 from analytics_pipeline.storage.landing import Deltas, Landed
-from analytics_pipeline.storage.offsets import Claim, Partition, Span
+from analytics_pipeline.storage.offsets import Claim, Partition, Span, Stop
 
 
 class Landings(Protocol):
@@ -37,6 +37,12 @@ class Landings(Protocol):
 
     def note_caught_up(self, notes: Mapping[Partition, tuple[Claim, datetime]]) -> None:
         """How fresh idle partitions are."""
+
+    def note_stops(self, notes: Mapping[Partition, tuple[Claim, Stop | None]]) -> None:
+        """Which partitions are stopped."""
+
+    def note_silence(self, since: datetime | None) -> None:
+        """Since when Kafka does not answer this process; None: it does."""
 
     def close(self) -> None:
         """Disconnect."""

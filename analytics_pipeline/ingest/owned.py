@@ -8,7 +8,7 @@ from typing import NamedTuple
 from analytics_pipeline.events.dead_letter_limit import DeadLetterLimit
 from analytics_pipeline.events.messages import Message, RawBatch, sizes
 from analytics_pipeline.ingest.watermarks import Notes
-from analytics_pipeline.storage.offsets import Claim, Partition, Span
+from analytics_pipeline.storage.offsets import Claim, Partition, Span, Stop
 
 
 class Cut(NamedTuple):
@@ -27,6 +27,7 @@ class Owned:
         topic_id: Kafka's id of the topic when it was claimed, or None.
         is_cut_off: Kafka has nothing more at the position: trimmed or made anew; what is in memory can land.
         stopped: why nothing of it is read any more until a person has looked, or None.
+        is_stop_noted: whether `ingest_offsets` says so, too, or says that it is not stopped.
     """
 
     def __init__(self, key: Partition, claim: Claim, limit: DeadLetterLimit) -> None:
@@ -35,7 +36,8 @@ class Owned:
         self.next_offset = claim.next_offset
         self.notes = Notes()
         self.is_cut_off = False
-        self.stopped: str | None = None
+        self.stopped: Stop | None = None
+        self.is_stop_noted = False
         self.topic_id: str | None = None
         self._limit = limit
         self._buffer: list[Message] = []

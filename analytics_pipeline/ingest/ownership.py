@@ -10,15 +10,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import structlog
 
 from analytics_pipeline.errors import EnvironmentFault
-from analytics_pipeline.events.dead_letter_limit import DeadLetterLimit, passed
+from analytics_pipeline.events.dead_letter_limit import DeadLetterLimit
 from analytics_pipeline.failpoints import FailPoint, fail_at
 from analytics_pipeline.ingest import accounts
 from analytics_pipeline.ingest.backoff import Backoff
 from analytics_pipeline.ingest.consumer import Bounds, Consumer, Partition, Unanswered
 from analytics_pipeline.ingest.landings import Landings
 from analytics_pipeline.ingest.owned import Owned
+from analytics_pipeline.ingest.stops import limit_passed, made_anew, unreadable
 from analytics_pipeline.ingest.topic_ids import NoTopicIds, TopicIdSource
-from analytics_pipeline.telemetry import INGEST_STOPPED
+from analytics_pipeline.storage.offsets import Stop
 
 _log = structlog.get_logger(__name__)
 
@@ -75,8 +76,13 @@ class Ownership:
         return owned if owned is not None and owned.stopped is None else None
 
     @property
+    def all(self) -> list[Owned]:
+        """The partitions that are claimed, stopped ones too."""
+        return list(self._owned.values())
+
+    @property
     def partitions(self) -> list[Partition]:
-        """All that are claimed, stopped ones too."""
+        """The keys of all."""
         return list(self._owned)
 
     def use(self, consumer: Consumer) -> None:
@@ -132,19 +138,23 @@ class Ownership:
         # The next owner tells it, maybe on another machine: whoever adds up would count it twice.
         accounts.lag(key, 0)
         if owned.stopped is not None:
-            INGEST_STOPPED.dec()
+            accounts.goes_on(key, owned.stopped.reason)
         return True
 
-    def stop(self, key: Partition, why: str) -> None:
+    def stop(self, key: Partition, why: Stop) -> None:
         """Stop reading a partition, loudly, until a person has looked at it."""
         owned = self._owned.get(key)
         if owned is None or owned.stopped is not None:
             return
         owned.rewind(owned.next_offset)
-        owned.stopped = why
-        INGEST_STOPPED.inc()
+        owned.stopped, owned.is_stop_noted = why, False
+        accounts.stopped(key, why.reason)
         _log.error(
-            "partition stopped", topic=key[0], partition=key[1], next_offset=owned.next_offset, reason=why
+            "partition stopped",
+            topic=key[0],
+            partition=key[1],
+            next_offset=owned.next_offset,
+            reason=why.text,
         )
 
     def stop_cut_off(self) -> None:
@@ -166,7 +176,7 @@ class Ownership:
         if owned is not None and (why := owned.count(read, dead)) is not None:
             assert self._consumer is not None
             self._consumer.pause([key])
-            self.stop(key, passed(key, owned.next_offset, why))
+            self.stop(key, limit_passed(key, owned.next_offset, why))
 
     def recognise(self) -> None:
         """Stop partitions whose topic was made anew while they were read: their offsets mean nothing any more."""
@@ -238,6 +248,7 @@ class Ownership:
         # Partitions added to a topic that is being read are new altogether: nothing of them was skipped.
         claimed = self._landings.claim(key, bounds.low, self._ends_if_new(key, bounds))
         limit = self._make_limit()
+        accounts.claimed(key)
         owned = Owned(key, claimed, limit)
         owned.topic_id = topic_id
         is_other = topic_id is not None and self._landings.identify(key, claimed, topic_id) not in (
@@ -245,14 +256,14 @@ class Ownership:
             topic_id,
         )
         # A limit that was passed stays passed, whoever owns the partition now, until a person has decided.
-        limit_passed = limit.recall(self._landings.history(key))
-        why = None
+        all_dead = limit.recall(self._landings.history(key))
+        why: Stop | None = None
         if is_other:
             why = made_anew(key, bounds)
         elif not bounds.low <= owned.next_offset <= bounds.high:
             why = unreadable(key, owned.next_offset, bounds)
-        elif limit_passed is not None:
-            why = passed(key, owned.next_offset, limit_passed)
+        elif all_dead is not None:
+            why = limit_passed(key, owned.next_offset, all_dead)
         if why is not None:
             self._owned[key] = owned
             self.stop(key, why)
@@ -274,25 +285,6 @@ class Ownership:
 
     def _positions(self) -> dict[Partition, int]:
         return {owned.key: owned.position for owned in self}
-
-
-def unreadable(key: Partition, next_offset: int, bounds: Bounds) -> str:
-    """Why a partition cannot go on, and what resolves it."""
-    what = (
-        f"offsets {next_offset} to {bounds.low} were deleted before they were read"
-        if next_offset < bounds.low
-        else f"the topic ends at {bounds.high}, before {next_offset}: it was recreated or truncated"
-    )
-    verb = "skip-to" if next_offset < bounds.low else "seek"
-    return f"{what}; look into it, then run `analytics offsets {verb} {key[0]} {key[1]} {bounds.low}`"
-
-
-def made_anew(key: Partition, bounds: Bounds) -> str:
-    """Why a partition cannot go on although its offset exists, and what resolves it."""
-    return (
-        "the topic was deleted and recreated, so that its offsets stand for other messages; look into it, then "
-        f"run `analytics offsets seek {key[0]} {key[1]} {bounds.low}` to read all that it holds now"
-    )
 
 
 def _names(partitions: Mapping[Partition, object] | Sequence[Partition]) -> list[str]:

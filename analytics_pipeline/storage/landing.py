@@ -43,7 +43,7 @@ from analytics_pipeline.storage.backends import Backend, backend_of, end_and_wai
 from analytics_pipeline.storage.connection import Connection, Lock, connect, is_retryable
 from analytics_pipeline.storage.copying import Cursor
 from analytics_pipeline.storage.event_rows import EventRows, is_row_fault
-from analytics_pipeline.storage.offsets import Claim, Moved, Partition, Span
+from analytics_pipeline.storage.offsets import Claim, Moved, Partition, Span, Stop
 from analytics_pipeline.storage.refusals import dead_event, split_at_floor
 from analytics_pipeline.storage.series import Admission
 from analytics_pipeline.telemetry import LANDING_RETRIES
@@ -225,6 +225,22 @@ class Lander:
             EnvironmentFault: Postgres.
         """
         self._simply(lambda opened: offsets.note_caught_up(opened, notes))
+
+    def note_stops(self, notes: Mapping[Partition, tuple[Claim, Stop | None]]) -> None:
+        """Write down which partitions are stopped; see `offsets.note_stops`.
+
+        Raises:
+            EnvironmentFault: Postgres.
+        """
+        self._simply(lambda opened: offsets.note_stops(opened, notes))
+
+    def note_silence(self, since: datetime | None) -> None:
+        """Write down since when Kafka does not answer this process; see `offsets.note_silence`.
+
+        Raises:
+            EnvironmentFault: Postgres.
+        """
+        self._simply(lambda opened: offsets.note_silence(opened, since))
 
     def _simply(self, do: Callable[[Connection], Result]) -> Result:
         connection = self.connection

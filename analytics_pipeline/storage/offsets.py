@@ -7,6 +7,7 @@ Does not belong here: Kafka's own group offsets, which are only for lag tools.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import NamedTuple
 
 from psycopg.rows import class_row
@@ -18,7 +19,8 @@ from analytics_pipeline.storage.copying import Cursor
 
 _CLAIM = """
 UPDATE ingest_offsets SET
-    epoch = epoch + 1, is_retired = false, owner = current_setting('application_name'), updated_at = clock_timestamp()
+    epoch = epoch + 1, is_retired = false, kafka_silent_since = NULL,
+    owner = current_setting('application_name'), updated_at = clock_timestamp()
 WHERE source = %s AND partition = %s
 RETURNING next_offset, epoch
 """
@@ -33,7 +35,22 @@ _IDENTIFY = """
 UPDATE ingest_offsets SET topic_id = coalesce(topic_id, %s) WHERE source = %s AND partition = %s AND epoch = %s
 RETURNING topic_id
 """
-_FORGET_TOPIC = "UPDATE ingest_offsets SET topic_id = NULL WHERE source = %s AND partition = %s"
+_FORGET_TOPIC = """
+UPDATE ingest_offsets SET topic_id = NULL, stop_reason = NULL, stopped = NULL WHERE source = %s AND partition = %s
+"""
+_NOTE_STOPS = """
+UPDATE ingest_offsets AS row SET
+    stop_reason = note.stop_reason, stopped = note.stopped, updated_at = clock_timestamp()
+FROM unnest(
+    %s::text [], %s::integer [], %s::bigint [], %s::text [], %s::text []
+) AS note (source, partition, epoch, stop_reason, stopped)
+WHERE row.source = note.source AND row.partition = note.partition AND row.epoch = note.epoch
+    AND row.stopped IS DISTINCT FROM note.stopped
+"""
+_NOTE_SILENCE = """
+UPDATE ingest_offsets SET kafka_silent_since = %s
+WHERE owner = current_setting('application_name') AND kafka_silent_since IS DISTINCT FROM %s
+"""
 _IS_KNOWN_SOURCE = "SELECT EXISTS (SELECT FROM ingest_offsets WHERE source = %s)"
 _READ = """
 SELECT row.source, row.partition, row.next_offset, row.epoch
@@ -75,6 +92,7 @@ WHERE row.source = wanted.source AND row.partition = wanted.partition AND row.ep
 _STANDINGS = """
 SELECT
     row.source, row.partition, row.next_offset, row.epoch, row.caught_up_at, row.is_retired, row.updated_at, row.owner,
+    row.stop_reason, row.stopped, row.kafka_silent_since,
     EXISTS (
         SELECT FROM pg_stat_activity AS other
         WHERE other.application_name = row.owner AND other.datname = current_database()
@@ -98,7 +116,10 @@ class Claim(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How one partition stands; `owner` is the name of the connections of the process that claimed it last."""
+    """How one partition stands; `owner` is the name of the connections of the process that claimed it last.
+
+    `stop_reason` (a `StopReason`) and `stopped` (its text) are None while it is read.
+    """
 
     source: str
     partition: int
@@ -109,6 +130,28 @@ class Standing:
     updated_at: datetime
     owner: str | None
     is_owner_connected: bool
+    stop_reason: str | None = None
+    stopped: str | None = None
+    kafka_silent_since: datetime | None = None
+
+
+class StopReason(StrEnum):
+    """Why a partition is not read until a person has decided."""
+
+    DEAD_LETTERS = "dead_letters"
+    """It has passed the limit of dead letters."""
+    TOPIC_RECREATED = "topic_recreated"
+    """Its offsets stand for other messages, or for none."""
+    MESSAGES_DELETED = "messages_deleted"
+    """They were deleted before they were read."""
+
+
+class Stop(NamedTuple):
+    """A stop; `text` says why and which command resolves it, which lets the partition go on at `goes_on_at`."""
+
+    reason: StopReason
+    text: str
+    goes_on_at: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,6 +377,32 @@ def note_caught_up(connection: Connection, notes: Mapping[Partition, tuple[Claim
     epochs = [claimed.epoch for claimed, _ in notes.values()]
     with connection.transaction():
         connection.execute(_CAUGHT_UP, (sources, numbers, offsets, epochs, [at for _, at in notes.values()]))
+
+
+def note_stops(connection: Connection, notes: Mapping[Partition, tuple[Claim, Stop | None]]) -> None:
+    """Write down which partitions are stopped, and which are not any more; others than the owner write nothing.
+
+    Args:
+        connection: autocommit or idle; committed here.
+        notes: per partition, the claim of its owner, and why it is stopped or None.
+    """
+    sources, numbers = _columns(notes)
+    epochs = [claimed.epoch for claimed, _ in notes.values()]
+    stops = [stop for _, stop in notes.values()]
+    reasons, texts = [stop and stop.reason.value for stop in stops], [stop and stop.text for stop in stops]
+    with connection.transaction():
+        connection.execute(_NOTE_STOPS, (sources, numbers, epochs, reasons, texts))
+
+
+def note_silence(connection: Connection, since: datetime | None) -> None:
+    """Write down, at all partitions that this process has claimed last, since when Kafka does not answer it.
+
+    Args:
+        connection: with the name of the process; autocommit or idle; committed here.
+        since: None if Kafka answers.
+    """
+    with connection.transaction():
+        connection.execute(_NOTE_SILENCE, (since, since))
 
 
 def _columns(partitions: Iterable[Partition]) -> tuple[list[str], list[int]]:

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from analytics_pipeline.events.dead_letter_limit import DeadLetterLimit, passed
 from analytics_pipeline.events.messages import REPLAY_SOURCE
-from analytics_pipeline.storage import books, dead_letters, due, offsets, sizes
+from analytics_pipeline.storage import books, due, offsets, sizes
 from analytics_pipeline.storage.audit import breaks, snapshot
 from analytics_pipeline.storage.connection import Connection
 from analytics_pipeline.storage.offsets import Standing
@@ -20,8 +19,6 @@ from analytics_pipeline.storage.partitions import days_ahead
 from analytics_pipeline.storage.tolerances import DEAD_WINDOW
 
 RATE_WINDOW = timedelta(minutes=1)
-_PATIENCE = 10.0
-"""Seconds behind Kafka from when on it is worth asking whether a partition has stopped."""
 
 _RATES = """
 SELECT source, partition, sum(read)::double precision / %(seconds)s AS rate
@@ -56,12 +53,10 @@ class Partition:
     Attributes:
         standing: as `ingest_offsets` has it.
         rate: messages a second that landed in the last minute.
-        stopped: why it has passed the limit of dead letters, and what resolves that; else None.
     """
 
     standing: Standing
     rate: float
-    stopped: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,17 +116,13 @@ class Pipeline:
     unbalanced: int
 
 
-def read_pipeline(
-    connection: Connection, *, now: datetime, graces: Mapping[str, timedelta], ratio: float, consecutive: int
-) -> Pipeline:
+def read_pipeline(connection: Connection, *, now: datetime, graces: Mapping[str, timedelta]) -> Pipeline:
     """Look, in one snapshot.
 
     Args:
         connection: idle.
         now: the time of Postgres, more or less.
         graces: how long buckets of each level wait for late events.
-        ratio: with `consecutive`, the limit of dead letters of ingest.
-        consecutive: see `DeadLetterLimit`.
     """
     values = {"now": now, "seconds": RATE_WINDOW.total_seconds(), "window": DEAD_WINDOW}
     with snapshot(connection):
@@ -141,11 +132,7 @@ def read_pipeline(
             if source != REPLAY_SOURCE
         }
         partitions = [
-            Partition(
-                one,
-                rates.get((one.source, one.partition), 0.0),
-                _stopped(connection, one, now, DeadLetterLimit(ratio, consecutive)),
-            )
+            Partition(one, rates.get((one.source, one.partition), 0.0))
             for one in offsets.standings(connection)
         ]
         freshness = books.freshness(connection, now=now)
@@ -171,16 +158,6 @@ def read_pipeline(
             gaps=gaps,
             unbalanced=unbalanced,
         )
-
-
-def _stopped(connection: Connection, standing: Standing, now: datetime, limit: DeadLetterLimit) -> str | None:
-    """Only of partitions that do not come along: what ingest itself would say when it claims one."""
-    behind = None if standing.caught_up_at is None else (now - standing.caught_up_at).total_seconds()
-    if standing.is_retired or (behind is not None and behind < _PATIENCE):
-        return None
-    key = standing.source, standing.partition
-    why = limit.recall(dead_letters.history(connection, key))
-    return None if why is None else passed(key, standing.next_offset, why)
 
 
 def _one(connection: Connection, query: str, values: dict[str, object] | None = None) -> Any:

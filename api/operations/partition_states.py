@@ -17,7 +17,7 @@ class State(StrEnum):
     RETIRED = "retired"
     """No longer read."""
     STOPPED = "stopped"
-    """Until a person has decided: it has passed the limit of dead letters."""
+    """Until a person has decided: ingest reads no further rather than lose or invent data."""
     UNOWNED = "unowned"
     """The process that claimed it last is gone."""
     UNKNOWN = "unknown"
@@ -33,7 +33,7 @@ def state_of(partition: Partition, now: datetime) -> State:
     seconds = behind(standing, now)
     if standing.is_retired:
         return State.RETIRED
-    if partition.stopped is not None:
+    if standing.stopped is not None:
         return State.STOPPED
     if not standing.is_owner_connected and (now - standing.updated_at).total_seconds() > UNOWNED_SECONDS:
         return State.UNOWNED

@@ -70,13 +70,11 @@ async def get_runs(request: Request, services: ServicesDependency) -> Response:
 def _look(
     connection: Connection, settings: Settings, catalog: Catalog, now: datetime, *, is_cache_down: bool
 ) -> dict[str, Any]:
-    ingestion, kafka = settings.analytics.ingestion, settings.kafka
+    kafka = settings.kafka
     found = read_pipeline(
         connection,
         now=now,
         graces=settings.analytics.aggregation.graces,
-        ratio=ingestion.dead_letter_ratio,
-        consecutive=ingestion.dead_letter_consecutive,
     )
     every = problems(
         found,
@@ -140,5 +138,6 @@ def _partition(one: Partition, lags: dict[tuple[str, ...], float], now: datetime
         "behind_seconds": None if at is None else max(0.0, (now - at).total_seconds()),
         "is_retired": standing.is_retired,
         "is_owner_connected": standing.is_owner_connected,
-        "stopped": one.stopped,
+        "stop_reason": standing.stop_reason,
+        "stopped": standing.stopped,
     }

@@ -5,6 +5,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+from analytics_pipeline.storage.offsets import StopReason
 from api.operations.partition_states import State
 from api.operations.problems import Kind, Severity
 
@@ -14,6 +15,9 @@ class ProblemOfPipelineAnswer(BaseModel):
 
     name: Kind = Field(description="Stable; new ones may come.", examples=["partition_behind"])
     severity: Severity = Field(description="error: now; warning: in the morning.", examples=["warning"])
+    reason: str | None = Field(
+        description="Of partition_stopped: the stop_reason; else null.", examples=[None]
+    )
     text: str = Field(description="What is wrong.", examples=["order.events/2 is up to 7 min behind Kafka."])
     advice: str = Field(
         description="What to do.", examples=["Read ingest's log for retries or a stopped partition."]
@@ -42,8 +46,11 @@ class PartitionAnswer(BaseModel):
     is_owner_connected: bool = Field(
         description="Whether the process that claimed it last is there.", examples=[True]
     )
+    stop_reason: StopReason | None = Field(
+        description="Why ingest has stopped it until a person decides; null: it has not.", examples=[None]
+    )
     stopped: str | None = Field(
-        description="Why it has passed the limit of dead letters, and what resolves that.", examples=[None]
+        description="The same in a sentence, and the command that resolves it.", examples=[None]
     )
 
 

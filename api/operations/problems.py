@@ -59,12 +59,13 @@ class Kind(StrEnum):
 
 
 class Problem(NamedTuple):
-    """`text` says what is wrong, `advice` what to do."""
+    """`text` says what is wrong, `advice` what to do; `reason` tells problems of one name apart."""
 
     name: Kind
     severity: Severity
     text: str
     advice: str
+    reason: str | None = None
 
 
 def problems(
@@ -121,13 +122,14 @@ def _of_the_ledger(found: Pipeline) -> Iterator[Problem]:
 def _of_partitions(found: Pipeline, topics: Sequence[str]) -> Iterator[Problem]:
     active = [one for one in found.partitions if not one.standing.is_retired]
     for one in active:
-        if one.stopped is not None:
-            why, _, resolved_by = one.stopped.partition("; ")
+        if one.standing.stopped is not None:
+            why, _, resolved_by = one.standing.stopped.partition("; ")
             yield Problem(
                 Kind.PARTITION_STOPPED,
                 Severity.ERROR,
                 f"{_name(one.standing)} has stopped: {why}.",
                 f"{resolved_by[:1].upper()}{resolved_by[1:]}.",
+                one.standing.stop_reason,
             )
     unowned = [one.standing for one in active if state_of(one, found.at) is State.UNOWNED]
     if unowned:

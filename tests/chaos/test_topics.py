@@ -47,6 +47,15 @@ def decisions(rig: Rig) -> list[tuple[int, int, int, int]]:
     )
 
 
+def stop_reasons(rig: Rig) -> list[str | None]:
+    return [
+        reason
+        for (reason,) in rows(
+            rig.database, "SELECT stop_reason FROM ingest_offsets WHERE source = %s", rig.topic
+        )
+    ]
+
+
 def make_anew(rig: Rig) -> None:
     [deleted] = rig.admin.delete_topics([rig.topic]).values()
     deleted.result(20)
@@ -81,9 +90,11 @@ def test_a_topic_is_made_anew_and_filled_beyond_the_old_offsets(
             "the partition is stopped loudly",
         )
         rig.faults.fired("topic made anew")
+        wait_for(lambda: stop_reasons(rig) == ["topic_recreated"], 10, "the database knows why")
         resolve(process)
         wait_for(lambda: rig.positions() == loads[-1].ends(), 60, "the new topic landed")
         assert len(decisions(rig)) == len(before) + 1
+        assert stop_reasons(rig) == [None]
     assert process.stop() == 0
     sent = [(load, one) for load in loads for one in load.delivered]
     expected = Counter({id_of(rig.topic, one) for _, one in sent if not one.message.kind.is_dead})

@@ -1,6 +1,8 @@
 """`/api/v1/pipeline`: what stands in the tables is what is told, and what is broken by hand becomes a problem."""
 
+import re
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -8,12 +10,16 @@ import dagster as dg
 import pytest
 
 from analytics_pipeline.defs.environment import URL_VARIABLE, dagster_environment
+from analytics_pipeline.ingest.consumer import Bounds
+from analytics_pipeline.ingest.stops import limit_passed, made_anew, unreadable
 from analytics_pipeline.local_stack.postgres import Postgres
 from analytics_pipeline.settings import project_file
+from analytics_pipeline.storage import offsets
 from analytics_pipeline.storage.connection import connection
 from analytics_pipeline.storage.dagster_runs import read_orchestration
 from analytics_pipeline.storage.dagster_schema import create_dagster_schema
 from analytics_pipeline.storage.landing import Lander
+from analytics_pipeline.storage.offsets import Stop
 from analytics_pipeline.telemetry import INGEST_LAG
 from tests.integration.api_support import Api, database_copy, running, settings_for
 from tests.integration.landing_rig import SOURCE, claim, event, execute, land, message, value
@@ -45,7 +51,6 @@ def api(database: str) -> Iterator[Api]:
     settings = settings_for(
         database,
         kafka={"topics": [SOURCE]},
-        analytics={"ingestion": {"dead_letter_consecutive": 20, "dead_letter_ratio": 0.5}},
         security={"rate_limit": {"enabled": False}},
     )
     with running(settings) as running_api:
@@ -124,16 +129,35 @@ def test_a_gap_in_the_ledger_is_told_within_the_hour(api: Api, database: str) ->
     execute(database, f"ALTER TABLE ingest_batches ADD {check} CHECK (read = stored + duplicate + dead)")
 
 
-def test_a_partition_that_passed_the_limit_of_dead_letters_names_the_command(api: Api, database: str) -> None:
-    execute(database, "UPDATE ingest_batches SET dead = read, stored = 0")
-    execute(
-        database, "UPDATE ingest_offsets SET caught_up_at = %s", datetime.now(UTC) - timedelta(seconds=60)
-    )
+@pytest.mark.parametrize(
+    "stop",
+    [
+        limit_passed((SOURCE, 0), 130, "the last 30 messages all became dead letters"),
+        made_anew((SOURCE, 0), Bounds(0, 500)),
+        unreadable((SOURCE, 0), 130, Bounds(200, 500)),
+    ],
+    ids=lambda stop: str(stop.reason),
+)
+def test_a_stopped_partition_is_told_at_once_with_the_command_until_somebody_decides(
+    api: Api, database: str, stop: Stop
+) -> None:
+    """Fresh as it was a moment ago, and all the same."""
+    with closing(Lander(database, name="landing-test")) as lander:
+        owner = lander.claims([(SOURCE, 0)])[SOURCE, 0]
+        lander.note_stops({(SOURCE, 0): (owner._replace(epoch=owner.epoch - 1), stop)})
+        assert "partition_stopped" not in names(api.get(PIPELINE)), "somebody else owns it"
+        lander.note_stops({(SOURCE, 0): (owner, stop)})
     answer = api.get(PIPELINE)
-    execute(database, "UPDATE ingest_batches SET dead = 1, stored = read - 1")
     [problem] = [one for one in answer["problems"] if one["name"] == "partition_stopped"]
-    assert f"`analytics offsets skip-to {SOURCE} 0 130`" in problem["advice"]
-    assert answer["landing"]["partitions"][0]["stopped"].startswith("the last 30 messages")
+    command = re.search(r"`(analytics offsets (?:seek|skip-to) [^`]+)`", stop.text)
+    assert command is not None
+    assert command[0] in problem["advice"]
+    assert problem["reason"] == stop.reason
+    [one] = answer["landing"]["partitions"]
+    assert (one["state"], one["stop_reason"], one["stopped"]) == ("stopped", stop.reason, stop.text)
+    with connection(database, name="landing-test") as opened:
+        offsets.skip_to(opened, database, (SOURCE, 0), 130, note="looked at")
+    assert "partition_stopped" not in names(api.get(PIPELINE))
 
 
 def test_runs_and_checks_are_those_of_dagster(

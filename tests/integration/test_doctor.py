@@ -19,6 +19,8 @@ from analytics_pipeline.doctor import kafka as kafka_checks
 from analytics_pipeline.doctor import machine, postgres, redis
 from analytics_pipeline.doctor.findings import Level, Verdict
 from analytics_pipeline.doctor.installation import Installation
+from analytics_pipeline.ingest.consumer import Bounds
+from analytics_pipeline.ingest.stops import limit_passed, made_anew
 from analytics_pipeline.local_stack.redis import Redis
 from analytics_pipeline.settings import Settings
 from analytics_pipeline.storage.api_keys import create_key, new_key
@@ -285,15 +287,20 @@ def test_lag_that_nobody_takes_up(database: str, kafka: str, topic: Callable[...
 
 def test_partitions_that_wait_for_a_person(database: str, kafka: str, topic: Callable[..., str]) -> None:
     name = topic()
-    found = with_kafka(database, kafka, name, dead_letter_consecutive=5)
+    found = with_kafka(database, kafka, name)
     produce(kafka, name, [json.dumps(event(n)).encode() for n in range(20)])
     owner = claim(database, (name, 0))
     assert bad(kafka_checks.stops(found)) == NOTHING
     with closing(Lander(database, name="landing-test")) as lander:
-        land(lander, owner, [message(n, b"broken") for n in range(6)], source=name)
+        _, owner = land(lander, owner, [message(n, b"broken") for n in range(6)], source=name)
+        lander.note_stops({(name, 0): (owner, made_anew((name, 0), Bounds(0, 20)))})
+        level, text = only(kafka_checks.stops(found))
+        assert level is Level.PROBLEM
+        assert f"{name}/0 stands still: the topic was deleted and recreated" in text
+        why = "the last 6 messages all became dead letters"
+        lander.note_stops({(name, 0): (owner, limit_passed((name, 0), 6, why))})
     level, text = only(kafka_checks.stops(found))
-    assert level is Level.PROBLEM
-    assert f"{name}/0 stands still: the last 6 messages all became dead letters" in text
+    assert f"{name}/0 stands still: {why}" in text
     assert f"analytics offsets skip-to {name} 0 6" in text
     admin = AdminClient({"bootstrap.servers": kafka})
     [deleted] = admin.delete_records([TopicPartition(name, 0, 10)]).values()

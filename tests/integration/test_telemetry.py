@@ -18,14 +18,14 @@ from tests.waiting import wait_for
 PROGRAM = """
 import os, sys
 from analytics_pipeline import telemetry as t
-t.INGEST_STOPPED.inc()
+t.INGEST_STOPPED.labels("a", "dead_letters").inc()
 t.INGEST_LAG.labels("a", "0").set(7)
 t.EVENTS_INGESTED.inc(5)
 if "fork" in sys.argv:
     if os.fork():
         sys.stdin.read()
         os._exit(0)
-    t.INGEST_STOPPED.inc()
+    t.INGEST_STOPPED.labels("a", "dead_letters").inc()
     t.EVENTS_INGESTED.inc(5)
 print(os.getpid(), flush=True)
 sys.stdin.read()
@@ -111,7 +111,7 @@ def test_the_identity_of_a_dead_process_begins_anew(
     [left] = tmp_path.glob("gauge_livesum_*.db")
     program = (
         "import os; os.getpid = lambda: int(os.environ['PRETENDED'])\n"
-        "from analytics_pipeline import telemetry as t\nt.INGEST_STOPPED.inc()\n"
+        "from analytics_pipeline import telemetry as t\nt.INGEST_STOPPED.labels('a', 'dead_letters').inc()\n"
         "from pathlib import Path\n"
         "[g] = [m for m in t.LiveCollector(None, Path(os.environ['PROMETHEUS_MULTIPROC_DIR'])).collect()"
         " if m.name == 'analytics_ingest_partitions_stopped']\n"

@@ -54,10 +54,11 @@ BOARD = Board(
         Panel(
             "Partitions that need a person",
             "short",
-            "Must be 0. Stopped: ingest refuses to go on rather than lose or invent data, its log names the command. "
+            "Must be 0. Stopped: ingest refuses to go on rather than lose or invent data; /api/v1/pipeline names the "
+            "command. "
             "Stalled: a partition stands still although Kafka holds more.",
             [
-                Query("sum(analytics_ingest_partitions_stopped)", "stopped"),
+                Query("sum by (reason) (analytics_ingest_partitions_stopped)", "stopped: {{reason}}"),
                 Query("sum by (kind) (analytics_ingest_partitions_stalled)", "stalled: {{kind}}"),
             ],
             limit=1,

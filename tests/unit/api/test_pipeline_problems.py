@@ -24,9 +24,9 @@ def ago(seconds: float) -> datetime:
     return NOW - timedelta(seconds=seconds)
 
 
-def partition(number: int = 0, *, stopped: str | None = None, **changes: Any) -> Partition:
+def partition(number: int = 0, **changes: Any) -> Partition:
     standing = Standing("order.events", number, 100, 1, ago(1), False, ago(1), "owner", True)
-    return Partition(replace(standing, **changes), 10.0, stopped)
+    return Partition(replace(standing, **changes), 10.0)
 
 
 GOOD = Pipeline(
@@ -88,7 +88,7 @@ def test_on_a_good_day_there_is_none() -> None:
             "and 2 more are up to 10 min",
         ),
         (
-            {"partitions": [partition(stopped=passed(("T", 0), 100, "all bad"))]},
+            {"partitions": [partition(stop_reason="dead_letters", stopped=passed(("T", 0), 100, "all bad"))]},
             "partition_stopped",
             "error",
             "has stopped: all bad.",
@@ -137,8 +137,9 @@ def test_within_the_limits_nothing_is_told(changes: dict[str, Any]) -> None:
 
 def test_a_stopped_partition_is_told_once_with_the_command_that_resolves_it() -> None:
     why = passed(("order.events", 0), 100, "the last 10 messages all became dead letters")
-    [problem] = found(replace(GOOD, partitions=[partition(stopped=why, caught_up_at=ago(9999))]))
-    assert problem.name == "partition_stopped"
+    stopped = partition(stop_reason="dead_letters", stopped=why, caught_up_at=ago(9999))
+    [problem] = found(replace(GOOD, partitions=[stopped]))
+    assert (problem.name, problem.reason) == ("partition_stopped", "dead_letters")
     assert problem.advice.startswith("Look at `analytics dead-letters groups --source order.events`")
     assert "`analytics offsets skip-to order.events 0 100`" in problem.advice
 

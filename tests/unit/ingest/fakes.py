@@ -7,7 +7,7 @@ from analytics_pipeline.errors import EnvironmentFault
 from analytics_pipeline.events.decode import Decoded
 from analytics_pipeline.storage import ledger
 from analytics_pipeline.storage.landing import CommitUnknown, Deltas, Landed
-from analytics_pipeline.storage.offsets import Claim, Moved, Partition, Span
+from analytics_pipeline.storage.offsets import Claim, Moved, Partition, Span, Stop
 
 
 class MemoryDatabase:
@@ -24,6 +24,9 @@ class MemoryDatabase:
         self.caught_up: dict[Partition, datetime] = {}
         self.batch_sizes: list[int] = []
         self.topic_ids: dict[Partition, str] = {}
+        self.stops: dict[Partition, Stop | None] = {}
+        self.silences: list[datetime | None] = []
+        """Every note of how long Kafka has been silent."""
         self.is_closed = False
 
 
@@ -34,6 +37,7 @@ class MemoryLandings:
         self.database = database
         self.faults: list[Exception] = []
         self.claim_faults: list[Exception] = []
+        self.note_faults: list[Exception] = []
         self.loses_answer_after: bool | None = None
         """Lose the answer to the next COMMIT: True after it was done, False before."""
 
@@ -100,6 +104,16 @@ class MemoryLandings:
         for key, (claim, at) in notes.items():
             if self.database.rows[key] == claim:
                 self.database.caught_up[key] = at
+
+    def note_stops(self, notes: Mapping[Partition, tuple[Claim, Stop | None]]) -> None:
+        if self.note_faults:
+            raise self.note_faults.pop(0)
+        for key, (claim, stop) in notes.items():
+            if self.database.rows[key].epoch == claim.epoch:
+                self.database.stops[key] = stop
+
+    def note_silence(self, since: datetime | None) -> None:
+        self.database.silences.append(since)
 
     def close(self) -> None:
         self.database.is_closed = True

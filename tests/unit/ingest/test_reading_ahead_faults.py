@@ -181,7 +181,7 @@ def test_what_is_in_memory_lands_before_a_partition_stops_whose_messages_kafka_h
     check(rig, (P0, held), (P1, BACKLOG))
     stopped = rig.ownership._owned[P0]
     assert stopped.stopped is not None
-    assert f"offsets {held} to {BACKLOG - 1} were deleted" in stopped.stopped
+    assert f"offsets {held} to {BACKLOG - 1} were deleted" in stopped.stopped.text
     assert stopped.next_offset == held
 
 

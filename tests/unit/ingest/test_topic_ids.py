@@ -4,8 +4,11 @@ import pytest
 
 from analytics_pipeline.ingest.consumer import Unanswered
 from analytics_pipeline.ingest.memory import MemoryKafka
-from tests.unit.ingest.fakes import MemoryDatabase
-from tests.unit.ingest.test_worker import P0, P1, TOPIC, Rig, check, messages
+from analytics_pipeline.ingest.watermarks import Note
+from analytics_pipeline.storage.offsets import StopReason
+from analytics_pipeline.telemetry import INGEST_STOPPED
+from tests.unit.ingest.fakes import MemoryDatabase, outage
+from tests.unit.ingest.test_worker import P0, P1, START, TOPIC, Rig, check, lags, messages
 
 
 class Ids:
@@ -43,7 +46,7 @@ def rig(ids: Ids) -> Rig:
 
 
 def stopped(rig: Rig) -> dict[object, str | None]:
-    return {key: owned.stopped for key, owned in rig.ownership._owned.items()}
+    return {key: owned.stopped and owned.stopped.text for key, owned in rig.ownership._owned.items()}
 
 
 def test_a_topic_made_anew_under_a_reader_stops_its_partitions(rig: Rig, ids: Ids) -> None:
@@ -81,3 +84,40 @@ def test_a_kafka_without_ids_is_read(rig: Rig, ids: Ids) -> None:
     rig.kafka.produce(P0, messages(50, 10))
     rig.step(5, seconds=1)
     check(rig, (P0, 60), (P1, 30))
+
+
+def count(reason: StopReason) -> float:
+    return INGEST_STOPPED.labels(TOPIC, reason.value)._value.get()
+
+
+def test_a_stop_is_written_down_and_counts_with_all_that_the_topic_holds_until_somebody_decides(
+    rig: Rig, ids: Ids
+) -> None:
+    before = count(StopReason.TOPIC_RECREATED)
+    rig.step(2, seconds=1)
+    assert rig.database.stops == {P0: None, P1: None}
+    ids.now = ids.heard = "second"
+    rig.notes = {P0: Note(START, 70), P1: Note(START, 20)}
+    rig.step(3, seconds=1)
+    for key, stop in rig.database.stops.items():
+        assert stop is not None
+        assert (stop.reason, stop.goes_on_at) == (StopReason.TOPIC_RECREATED, 0)
+        assert f"analytics offsets seek t {key[1]} 0" in stop.text
+    assert count(StopReason.TOPIC_RECREATED) == before + 2
+    assert lags() == {P0: 70, P1: 20}, "not what lies behind the old offsets, 50 and 30"
+    rig.database.topic_ids.clear()
+    for key in (P0, P1):
+        rig.landings.decide(key)
+    rig.step(3, seconds=1)
+    assert rig.database.stops == {P0: None, P1: None}
+    assert count(StopReason.TOPIC_RECREATED) == before
+
+
+def test_a_stop_is_written_down_once_postgres_answers(rig: Rig, ids: Ids) -> None:
+    rig.step(2, seconds=1)
+    rig.landings.note_faults += outage(2)
+    ids.now = ids.heard = "second"
+    rig.step(2, seconds=1)
+    assert rig.database.stops == {P0: None, P1: None}
+    rig.step(3, seconds=1)
+    assert None not in rig.database.stops.values()

@@ -455,8 +455,8 @@ def test_a_passed_dead_letter_limit_is_remembered_until_somebody_decides() -> No
         assert database.rows[P0].next_offset == at
         owned = next(owned for owned in rig.ownership._owned.values() if owned.key == P0)
         assert owned.stopped is not None
-        assert "the last 100 messages all became dead letters" in owned.stopped
-        assert "analytics offsets skip-to t 0 100" in owned.stopped
+        assert "the last 100 messages all became dead letters" in owned.stopped.text
+        assert "analytics offsets skip-to t 0 100" in owned.stopped.text
     rig.landings.decide(P0)
     rig.step(500, seconds=0.1)
     check(rig, (P0, 200), (P1, 10))

@@ -3,7 +3,7 @@
 /** The view that shows more of a problem of /api/v1/pipeline, with its settings, and what the link says. */
 const LOOK = {
   ledger_broken: ["ledger", {}, "See the ledger"],
-  partition_stopped: ["dead-letters", {}, "See the dead letters"],
+  "partition_stopped dead_letters": ["dead-letters", {}, "See the dead letters"],
   dead_letters: ["dead-letters", {}, "See the dead letters"],
   inbox_waits: ["ledger", { source: "http" }, "See the batches of posted events"],
   check_failed: ["pipeline", {}, null],
@@ -11,7 +11,7 @@ const LOOK = {
 
 /** `{href, text}` of the view that shows more of a problem; null where this one does. */
 export function look(problem, context) {
-  const [view, params, text] = LOOK[problem.name] ?? [];
+  const [view, params, text] = LOOK[problem.reason ? `${problem.name} ${problem.reason}` : problem.name] ?? [];
   return text ? { href: context.href(view, params), text } : null;
 }
 
