@@ -150,6 +150,11 @@ INGEST_LAG = Gauge(
     ["topic", "partition"],
     multiprocess_mode="livemostrecent",
 )
+INGEST_KAFKA_SILENT = Gauge(
+    "analytics_ingest_kafka_silent_seconds",
+    "For how long Kafka has answered no question of an ingest process, of the one that waits longest; 0: it answers",
+    multiprocess_mode="livemax",
+)
 INGEST_STOPPED = Gauge(
     "analytics_ingest_partitions_stopped",
     "Partitions that stand still until a person decides, by why: dead_letters, topic_recreated, messages_deleted",

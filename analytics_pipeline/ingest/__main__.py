@@ -201,7 +201,11 @@ def _tasks(
             landings=landings,
             ownership=ownership,
             freshness=Freshness(
-                landings, ownership, watermarks, stall_after=ingestion.stall_timeout.total_seconds()
+                landings,
+                ownership,
+                watermarks,
+                silent_since=lambda: topic_ids.silent_since,
+                stall_after=ingestion.stall_timeout.total_seconds(),
             ),
             definitions=lambda: listener.current,
             limits=limits,

@@ -30,6 +30,7 @@ from analytics_pipeline.telemetry import (
     INBOX_EVENTS,
     INBOX_OLDEST,
     INGEST_FRESHNESS,
+    INGEST_KAFKA_SILENT,
     INGEST_LAG,
     INGEST_PARTITIONS,
     INGEST_STALLED,
@@ -139,6 +140,11 @@ def stopped(partition: Partition, reason: StopReason) -> None:
 def goes_on(partition: Partition, reason: StopReason) -> None:
     """Count a stopped partition that is ours no more, or was decided about."""
     INGEST_STOPPED.labels(partition[0], reason.value).dec()
+
+
+def silence(seconds: float) -> None:
+    """Note for how long Kafka has answered nothing at all; 0: it answers."""
+    INGEST_KAFKA_SILENT.set(seconds)
 
 
 def partitions(owner: object, *, owned: int, paused: int, stopped: int) -> None:

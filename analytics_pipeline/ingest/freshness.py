@@ -7,6 +7,7 @@ write only makes things look older than they are.
 
 import time
 from collections.abc import Callable
+from datetime import datetime
 
 import structlog
 
@@ -30,6 +31,7 @@ class Freshness:
         landings: where freshness is written down.
         ownership: the partitions.
         watermarks: what Kafka holds.
+        silent_since: since when Kafka has not answered this process; None: it does.
         stall_after: seconds that a partition may stand still although Kafka holds more.
         clock: monotonic seconds.
     """
@@ -40,6 +42,7 @@ class Freshness:
         ownership: Ownership,
         watermarks: WatermarkSource,
         *,
+        silent_since: Callable[[], datetime | None] = lambda: None,
         stall_after: float = STALL_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -48,6 +51,8 @@ class Freshness:
         self._watermarks = watermarks
         self._stalls = Stalls(stall_after)
         self._clock = clock
+        self._silent_since = silent_since
+        self._noted_silence: datetime | None = None
 
     def note(self, *, is_reading: bool = True) -> None:
         """Take over the newest watermarks, and look for partitions that stand still.
@@ -100,15 +105,19 @@ class Freshness:
         accounts.left(self)
 
     def write(self) -> None:
-        """Write down what idle partitions have reached and which are stopped, and see whether they are still ours."""
+        """Write down what idle partitions have reached, what is stopped, whether Kafka is silent; see what is ours."""
         idle = [owned for owned in self._ownership if not owned.has_work]
         reached = {owned: at for owned in idle if (at := owned.notes.reached(owned.next_offset)) is not None}
+        silent_since = self._silent_since()
         unnoted = [owned for owned in self._ownership.all if not owned.is_stop_noted]
         try:
             if unnoted:
                 self._landings.note_stops({owned.key: (owned.claim, owned.stopped) for owned in unnoted})
                 for owned in unnoted:
                     owned.is_stop_noted = True
+            if silent_since != self._noted_silence:
+                self._landings.note_silence(silent_since)
+                self._noted_silence = silent_since
             if reached:
                 self._landings.note_caught_up({owned.key: (owned.claim, at) for owned, at in reached.items()})
             self._ownership.look_at_claims()

@@ -1,10 +1,12 @@
 """Kafka's own ids of topics: a topic that was deleted and made anew has the same name, another id, and other messages.
 
-Belongs here: asking. Does not belong here: what a changed id means (`ownership`).
+Belongs here: asking, and since when nobody has answered. Does not belong here: what a changed id means (`ownership`),
+telling of the silence (`freshness`, `accounts`).
 """
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
 from typing import Protocol
 from uuid import UUID
 
@@ -12,6 +14,7 @@ import structlog
 from confluent_kafka import KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 
+from analytics_pipeline.ingest import accounts
 from analytics_pipeline.ingest.consumer import Unanswered
 from analytics_pipeline.settings import Kafka
 
@@ -35,6 +38,10 @@ class TopicIdSource(Protocol):
     def latest(self, topic: str) -> str | None:
         """The id that was heard last."""
 
+    @property
+    def silent_since(self) -> datetime | None:
+        """Since when Kafka has answered nothing at all; None: it answers."""
+
 
 class NoTopicIds:
     """A Kafka without ids: before 2.8, or in memory."""
@@ -47,16 +54,23 @@ class NoTopicIds:
         """None."""
         return None
 
+    @property
+    def silent_since(self) -> datetime | None:
+        """None."""
+        return None
+
 
 class TopicIds:
     """Asks Kafka once a second about the topics of this process, in a thread of its own, and whenever told to."""
 
-    def __init__(self, settings: Kafka) -> None:
+    def __init__(self, settings: Kafka, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._client = AdminClient(
             {**settings.options, "bootstrap.servers": ",".join(settings.brokers), "log_level": 0}
         )
         self._topics = settings.topics
         self._latest: Mapping[str, str | None] = {}
+        self._now = now
+        self._silent_since: datetime | None = None
 
     def ask(self, topic: str) -> str | None:
         """The id now."""
@@ -71,14 +85,30 @@ class TopicIds:
         """The id that was heard last."""
         return self._latest.get(topic)
 
+    @property
+    def silent_since(self) -> datetime | None:
+        """Since when Kafka has answered none of these questions; an answer that refuses is one."""
+        return self._silent_since
+
     def run(self, stop: threading.Event) -> None:
         """Until stopped, ask once a second."""
         while not stop.wait(_INTERVAL):
-            for topic in self._topics:
-                try:
-                    self._latest = {**self._latest, **self._describe([topic])}
-                except KafkaException as error:
-                    _log.debug("Kafka did not describe a topic", topic=topic, error=error.args[0].name())
+            self._ask_all()
+
+    def _ask_all(self) -> None:
+        asked_at, is_heard = self._now(), False
+        for topic in self._topics:
+            try:
+                self._latest = {**self._latest, **self._describe([topic])}
+                is_heard = True
+            except KafkaException as error:
+                # Codes below 0 are the client's own: nobody was reached.
+                is_heard = is_heard or error.args[0].code() >= 0
+                _log.debug("Kafka did not describe a topic", topic=topic, error=error.args[0].name())
+        self._silent_since = None if is_heard else self._silent_since or asked_at
+        accounts.silence(
+            0.0 if self._silent_since is None else (self._now() - self._silent_since).total_seconds()
+        )
 
     def _describe(self, topics: Iterable[str]) -> dict[str, str | None]:
         answers = self._client.describe_topics(TopicCollection(list(topics)), request_timeout=_TIMEOUT)

@@ -14,6 +14,8 @@ INBOX_SECONDS = 60.0
 """That a posted event may wait to be landed."""
 UNOWNED_SECONDS = 30.0
 """That a partition may be without a process that reads it: longer than a restart or a rebalance takes."""
+KAFKA_SECONDS = 15.0
+"""That Kafka may answer ingest nothing: longer than a broker takes to be replaced by another."""
 SILENT_SECONDS = 180.0
 """That Dagster's daemon may say nothing."""
 DAYS_AHEAD = 2.0

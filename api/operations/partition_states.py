@@ -8,7 +8,12 @@ from enum import StrEnum
 
 from analytics_pipeline.storage.offsets import Standing
 from analytics_pipeline.storage.pipeline import Partition
-from analytics_pipeline.storage.tolerances import LATE_SECONDS, UNOWNED_SECONDS, VERY_LATE_SECONDS
+from analytics_pipeline.storage.tolerances import (
+    KAFKA_SECONDS,
+    LATE_SECONDS,
+    UNOWNED_SECONDS,
+    VERY_LATE_SECONDS,
+)
 
 
 class State(StrEnum):
@@ -47,3 +52,11 @@ def state_of(partition: Partition, now: datetime) -> State:
 def behind(standing: Standing, now: datetime) -> float | None:
     """Seconds since everything that Kafka held had landed."""
     return None if standing.caught_up_at is None else (now - standing.caught_up_at).total_seconds()
+
+
+def silence(standing: Standing, now: datetime) -> float | None:
+    """Seconds since Kafka answered the process that owns a partition; None: it does, or that process is gone."""
+    if standing.kafka_silent_since is None or not standing.is_owner_connected:
+        return None
+    seconds = (now - standing.kafka_silent_since).total_seconds()
+    return seconds if seconds > KAFKA_SECONDS else None

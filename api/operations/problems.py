@@ -24,7 +24,7 @@ from analytics_pipeline.storage.tolerances import (
     SILENT_SECONDS,
     VERY_LATE_SECONDS,
 )
-from api.operations.partition_states import State, behind, state_of
+from api.operations.partition_states import State, behind, silence, state_of
 
 _MOST_NAMED = 3
 
@@ -42,6 +42,7 @@ class Kind(StrEnum):
     """What a problem is about; none is ever renamed."""
 
     LEDGER_BROKEN = "ledger_broken"
+    KAFKA_AWAY = "kafka_away"
     PARTITION_STOPPED = "partition_stopped"
     PARTITION_UNOWNED = "partition_unowned"
     PARTITION_BEHIND = "partition_behind"
@@ -121,6 +122,14 @@ def _of_the_ledger(found: Pipeline) -> Iterator[Problem]:
 
 def _of_partitions(found: Pipeline, topics: Sequence[str]) -> Iterator[Problem]:
     active = [one for one in found.partitions if not one.standing.is_retired]
+    silent = [seconds for one in active if (seconds := silence(one.standing, found.at)) is not None]
+    if silent:
+        yield Problem(
+            Kind.KAFKA_AWAY,
+            Severity.ERROR,
+            f"Kafka has not answered ingest for {_age(max(silent))}: of its topics nothing lands. What is posted does.",
+            "Start Kafka, or look at its log and at the network; ingest goes on by itself. `analytics doctor` asks it.",
+        )
     for one in active:
         if one.standing.stopped is not None:
             why, _, resolved_by = one.standing.stopped.partition("; ")
@@ -139,7 +148,12 @@ def _of_partitions(found: Pipeline, topics: Sequence[str]) -> Iterator[Problem]:
             f"Nobody reads {_listed(unowned)}: the process that did is gone. Kafka keeps what arrives.",
             "Start ingest: `analytics start ingest`, or `docker compose up -d ingest`; its log says why it ended.",
         )
-    late = [one.standing for one in active if state_of(one, found.at) in {State.LATE, State.VERY_LATE}]
+    late = [
+        one.standing
+        for one in active
+        if state_of(one, found.at) in {State.LATE, State.VERY_LATE}
+        and silence(one.standing, found.at) is None
+    ]
     if late:
         most = max(behind(one, found.at) or 0.0 for one in late)
         yield Problem(

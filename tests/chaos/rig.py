@@ -96,6 +96,16 @@ class Rig:
             )
         )
 
+    def kafka_is_silent(self) -> bool:
+        """What ingest has written down of it."""
+        return bool(
+            value(
+                self.database,
+                "SELECT bool_or(kafka_silent_since IS NOT NULL) FROM ingest_offsets WHERE source = %s",
+                self.topic,
+            )
+        )
+
     def is_landing(self) -> bool:
         """Whether a landing transaction is open at this moment."""
         return bool(

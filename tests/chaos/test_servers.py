@@ -72,12 +72,14 @@ def test_freshness_moves_again_soon_after_the_broker_restarts(rig: Rig) -> None:
     client, partitions = admin(Kafka(brokers=[rig.kafka.address])), [(rig.topic, n) for n in range(4)]
     assert ends(client, partitions, timeout=20) is not None, "what the status line asks"
     rig.kafka.crash(signal.SIGKILL)
+    wait_for(lambda: rig.kafka_is_silent(), 30, "the database knows that Kafka is away")
     rig.kafka.start()
     restarted_at = time.time()
     rig.load.send(200)
     wait_for(
         lambda: rig.caught_up_since(restarted_at) == rig.load.partitions, 30, "all of them catch up again"
     )
+    wait_for(lambda: not rig.kafka_is_silent(), 10, "the database knows that Kafka is back")
     wait_for(lambda: ends(client, partitions, timeout=3), 30, "the status line knows the lag again")
     rig.settle(process)
 

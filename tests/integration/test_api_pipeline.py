@@ -129,6 +129,18 @@ def test_a_gap_in_the_ledger_is_told_within_the_hour(api: Api, database: str) ->
     execute(database, f"ALTER TABLE ingest_batches ADD {check} CHECK (read = stored + duplicate + dead)")
 
 
+def test_a_kafka_that_does_not_answer_the_owner_is_told_until_it_does(api: Api, database: str) -> None:
+    since = datetime.now(UTC) - timedelta(seconds=60)
+    with closing(Lander(database, name="landing-other")) as other:
+        other.note_silence(since)
+        assert "kafka_away" not in names(api.get(PIPELINE)), "another process, which owns nothing"
+    with closing(Lander(database, name="landing-test")) as lander:
+        lander.note_silence(since)
+        assert api.get(PIPELINE)["problems"][0]["name"] == "kafka_away"
+        lander.note_silence(None)
+        assert "kafka_away" not in names(api.get(PIPELINE))
+
+
 @pytest.mark.parametrize(
     "stop",
     [

@@ -1,13 +1,17 @@
 """What the landing loop relies on and Kafka's client does not promise by itself."""
 
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 
+import pytest
 from structlog.testing import capture_logs
 
 from analytics_pipeline.ingest.consumer import Partition
 from analytics_pipeline.ingest.kafka import KafkaConsumer
+from analytics_pipeline.ingest.topic_ids import TopicIds
 from analytics_pipeline.ingest.watermarks import Watermarks
 from analytics_pipeline.settings import Kafka
+from analytics_pipeline.telemetry import INGEST_KAFKA_SILENT
 from tests.integration.ingest_process import produce
 from tests.waiting import wait_for
 
@@ -91,3 +95,22 @@ def test_a_lasting_silence_is_told_once_and_so_is_its_end(kafka: str, topic: Top
     owned[:] = [(name, 0)]
     assert lines(12) == ["info: Kafka tells how far it is again"]
     assert lines(13) == []
+
+
+def test_a_kafka_is_silent_that_answers_nothing_at_all(
+    kafka: str, topic: Topics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("analytics_pipeline.ingest.topic_ids._TIMEOUT", 0.5)
+    at = datetime(2026, 1, 31, tzinfo=UTC)
+    times = [at + timedelta(seconds=10 * n) for n in range(9)]
+    away = TopicIds(Kafka(brokers=["127.0.0.1:1"], topics=["a", "b"]), lambda: times.pop(0))
+    away._ask_all()
+    assert away.silent_since == at
+    away._ask_all()
+    assert away.silent_since == at
+    assert INGEST_KAFKA_SILENT._value.get() == 30
+    there = TopicIds(Kafka(brokers=[kafka], topics=["test.no-such-topic"]))
+    there._silent_since = at
+    there._ask_all()
+    assert there.silent_since is None, "that there is no such topic is an answer"
+    assert INGEST_KAFKA_SILENT._value.get() == 0

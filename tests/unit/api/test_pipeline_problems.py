@@ -76,6 +76,12 @@ def test_on_a_good_day_there_is_none() -> None:
             "Nobody reads order.events/2",
         ),
         (
+            {"partitions": [partition(kafka_silent_since=ago(650), caught_up_at=ago(651)), partition(1)]},
+            "kafka_away",
+            "error",
+            "for 11 min: of its topics nothing lands",
+        ),
+        (
             {"partitions": [partition(2, caught_up_at=ago(301))]},
             "partition_behind",
             "warning",
@@ -126,6 +132,7 @@ def test_each_is_told_at_its_limit_and_alone(
         {"waiting": Waiting({}, 3, 59.0, 2)},
         {"oldest_pending": 299.0},
         {"oldest_pending": None},
+        {"partitions": [partition(kafka_silent_since=ago(15))]},
         {"read": 0, "dead": Counter()},
         {"days_ahead": 2.0},
         {"overdue": 3 * 86_400.0},

@@ -1,5 +1,7 @@
 """A topic that was deleted and made anew: its offsets exist, and stand for other messages."""
 
+from datetime import datetime
+
 import pytest
 
 from analytics_pipeline.ingest.consumer import Unanswered
@@ -121,3 +123,15 @@ def test_a_stop_is_written_down_once_postgres_answers(rig: Rig, ids: Ids) -> Non
     assert rig.database.stops == {P0: None, P1: None}
     rig.step(3, seconds=1)
     assert None not in rig.database.stops.values()
+
+
+def test_that_kafka_is_silent_is_written_down_when_it_begins_and_when_it_ends(rig: Rig) -> None:
+    since: datetime | None = None
+    rig.worker._freshness._silent_since = lambda: since
+    rig.step(3, seconds=1)
+    assert rig.database.silences == []
+    since = START
+    rig.step(3, seconds=1)
+    since = None
+    rig.step(3, seconds=1)
+    assert rig.database.silences == [START, None]
