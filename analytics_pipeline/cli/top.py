@@ -42,7 +42,7 @@ def top(
     once: Annotated[bool, typer.Option("--once", help="Show it once, and end.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="For programs: one object a reading.")] = False,
 ) -> None:
-    """Watch rates, lag, freshness, event types, rollups, dead letters, the API and processes, live.
+    """Watch problems, rates, lag, freshness, event types, rollups, dead letters, the API and processes, live.
 
     On a terminal the screen is drawn anew until q is pressed; elsewhere there is one line a reading. What is away is
     said, and the rest goes on.

@@ -23,12 +23,14 @@ _FIXED = 9
 """Lines that are always there: head, summary, titles, gaps, foot."""
 _LEAST_SOURCES, _LEAST_LETTERS = 5, 3
 _MOST_PROCESS_LINES = 4
+_PROBLEM_SHARE = 8
+"""One line of so many may say what is wrong."""
 
 
 def screen(moment: "Moment", width: int, height: int, *, foot: str = "") -> RenderableType:
     """All of it, `height` lines at most, none wider than `width`."""
     is_wide = width >= _WIDE
-    problems = _problems(moment)[: max(1, height - _FIXED)]
+    problems = _problems(moment, max(1, height // _PROBLEM_SHARE))
     left = height - _FIXED - len(problems) - (1 if foot else 0)
     sources = _sources(moment, is_wide=is_wide)
     processes = _processes(moment, width)[: _MOST_PROCESS_LINES if is_wide else 2]
@@ -63,6 +65,7 @@ def line(moment: "Moment") -> str:
         *([f"types {types}"] if types else []),
         *([f"dead letter {moment.letters[0].id} {moment.letters[0].reason}"] if moment.letters else []),
         *(f"{part}: {sentence}" for part, sentence in moment.problems.items()),
+        *(f"{one.severity}: {one.text}" for one in moment.pipeline_problems),
     ]
     return "   ".join(parts)
 
@@ -86,11 +89,20 @@ def _summary(moment: "Moment") -> str:
     return f"in {moment.read:,.0f}/s  lag {waiting}  fresh {_seconds(moment.behind)}"
 
 
-def _problems(moment: "Moment") -> list[Text]:
-    return [
-        Text(f"{part}: {sentence}", "bold red", overflow="ellipsis", no_wrap=True)
-        for part, sentence in moment.problems.items()
+def _problems(moment: "Moment", most: int) -> list[Text]:
+    """What could not be read, then what is wrong with the pipeline; the last line counts those that do not fit."""
+    lines = [(f"{part}: {sentence}", "bold red") for part, sentence in moment.problems.items()]
+    lines += [
+        (f"{one.severity}: {one.text}", "bold red" if one.severity == "error" else "yellow")
+        for one in moment.pipeline_problems
     ]
+    if len(lines) > most:
+        rest = len(lines) - most + 1
+        what = f"{rest} problems" if most == 1 else f"and {rest} more"
+        lines[most - 1 :] = [
+            (f"{what}: GET /api/v1/pipeline and `analytics doctor` name them all", "bold red")
+        ]
+    return [Text(printable(words), style, overflow="ellipsis", no_wrap=True) for words, style in lines]
 
 
 def _sources(moment: "Moment", *, is_wide: bool) -> list[list[Text]]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from analytics_pipeline.storage.dead_letters import Letter
 from analytics_pipeline.storage.overview import RollupState, SourceRate, TypeRate
+from analytics_pipeline.storage.problems import Problem
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,8 @@ class Moment:
         letters: the newest dead letters.
         api: of the API, from its Prometheus page.
         processes: of the stack here.
-        problems: a sentence by part (`postgres`, `kafka`, `metrics`).
+        problems: a sentence by part that could not be read (`postgres`, `kafka`, `metrics`).
+        pipeline_problems: those of GET `/api/v1/pipeline`, errors first.
     """
 
     at: datetime
@@ -67,6 +69,7 @@ class Moment:
     api: Api | None = None
     processes: list[Process] = field(default_factory=list)
     problems: dict[str, str] = field(default_factory=dict)
+    pipeline_problems: list[Problem] = field(default_factory=list)
 
     @property
     def read(self) -> float:
@@ -97,4 +100,5 @@ class Moment:
             "api": None if self.api is None else {**asdict(self.api), "hit_ratio": self.api.hit_ratio},
             "processes": [asdict(one) for one in self.processes],
             "problems": self.problems,
+            "pipeline_problems": [one._asdict() for one in self.pipeline_problems],
         }

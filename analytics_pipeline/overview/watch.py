@@ -20,6 +20,7 @@ from analytics_pipeline.local_stack.state import StateFolder
 from analytics_pipeline.overview.exposed import Exposed
 from analytics_pipeline.overview.moment import Moment
 from analytics_pipeline.overview.processes import Processes
+from analytics_pipeline.overview.troubles import Reader
 from analytics_pipeline.settings import Settings
 from analytics_pipeline.storage import overview
 from analytics_pipeline.storage.connection import Connection, connect
@@ -56,7 +57,8 @@ class Watch:
         self._client = admin(settings.kafka) if settings.kafka.enabled else None
         self._exposed = Exposed(settings.metrics)
         self._processes = Processes(StateFolder(settings.local_stack.state_folder))
-        self._pool = ThreadPoolExecutor(4, "overview")
+        self._troubles = Reader(settings)
+        self._pool = ThreadPoolExecutor(5, "overview")
         self._latest: Moment | None = None
         self._ended = threading.Event()
 
@@ -73,6 +75,7 @@ class Watch:
         """Read no more; a question that is on its way ends with its connection."""
         self._ended.set()
         self._pool.shutdown(wait=False, cancel_futures=True)
+        self._troubles.close()
         if self._opened is not None:
             self._opened.close()
 
@@ -98,13 +101,24 @@ class Watch:
 
         at = self._now()
         asked_postgres = ask("postgres", lambda: self._stored(at))
+        asked_troubles = ask("pipeline", lambda: self._troubles.read(at))
         asked_kafka = ask("kafka", self._ends)
         asked_api = ask("metrics", self._exposed.read)
         asked_processes = ask("processes", self._processes.read)
         stored, held, api, processes = asked_postgres(), asked_kafka(), asked_api(), asked_processes()
+        troubles = asked_troubles() or []
+        if "postgres" in problems:
+            problems.pop("pipeline", None)  # for the same reason
         lag = _lag(held or {}, stored.landed if stored else {}, is_known=stored is not None)
         if stored is None:
-            return Moment(at, lag=lag, api=api, processes=processes or [], problems=problems)
+            return Moment(
+                at,
+                lag=lag,
+                api=api,
+                processes=processes or [],
+                problems=problems,
+                pipeline_problems=troubles,
+            )
         return Moment(
             at,
             stored.sources,
@@ -115,6 +129,7 @@ class Watch:
             api,
             processes or [],
             problems,
+            troubles,
         )
 
     def _run(self, interval: float) -> None:

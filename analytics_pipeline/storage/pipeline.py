@@ -1,7 +1,7 @@
 """How landing and settling stand at this moment, in the database's eyes, whoever does the work.
 
-Belongs here: reading it in one snapshot, cheaply enough for every few seconds. Does not belong here: judging it (the
-API's `operations.problems`), the whole ledger (`storage.audit`), Dagster's own tables (`storage.dagster_runs`).
+Belongs here: reading it in one snapshot, cheaply enough for every few seconds. Does not belong here: judging it
+(`storage.problems`), the whole ledger (`storage.audit`), Dagster's own tables (`storage.dagster_runs`).
 """
 
 from collections import Counter

@@ -9,18 +9,18 @@ from fastapi import APIRouter, Request, Response
 from analytics_pipeline import telemetry
 from analytics_pipeline.rollups.catalog import Catalog
 from analytics_pipeline.settings import Settings
-from analytics_pipeline.storage.backfill_progress import unfinished
 from analytics_pipeline.storage.connection import Connection
 from analytics_pipeline.storage.dagster_runs import Orchestration, read_orchestration
-from analytics_pipeline.storage.pipeline import Partition, Pipeline, read_pipeline
+from analytics_pipeline.storage.partition_states import state_of
+from analytics_pipeline.storage.pipeline import Partition, Pipeline
+from analytics_pipeline.storage.problems import worst
+from analytics_pipeline.storage.troubles import look
 from api.access import READ
 from api.answers import NOT_MODIFIED
 from api.dependencies import ServicesDependency
 from api.documentation import errors
 from api.json_answer import conditional_answer, json_answer
 from api.operations import pipeline_schemas as schemas
-from api.operations.partition_states import state_of
-from api.operations.problems import problems, worst
 
 router = APIRouter(tags=["Operations"])
 PATH = "/api/v1/pipeline"
@@ -70,19 +70,7 @@ async def get_runs(request: Request, services: ServicesDependency) -> Response:
 def _look(
     connection: Connection, settings: Settings, catalog: Catalog, now: datetime, *, is_cache_down: bool
 ) -> dict[str, Any]:
-    kafka = settings.kafka
-    found = read_pipeline(
-        connection,
-        now=now,
-        graces=settings.analytics.aggregation.graces,
-    )
-    every = problems(
-        found,
-        topics=kafka.topics if kafka.enabled else (),
-        dagster=read_orchestration(connection, settings.dagster.schema_name, now=now),
-        backfills=unfinished(connection, catalog),
-        is_cache_down=is_cache_down,
-    )
+    found, every = look(connection, settings, catalog, now, is_cache_down=is_cache_down)
     return {
         "at": now,
         "status": worst(every),

@@ -6,8 +6,8 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 from analytics_pipeline.storage.offsets import StopReason
-from api.operations.partition_states import State
-from api.operations.problems import Kind, Severity
+from analytics_pipeline.storage.partition_states import State
+from analytics_pipeline.storage.problems import Kind, Severity
 
 
 class ProblemOfPipelineAnswer(BaseModel):

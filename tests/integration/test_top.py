@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from analytics_pipeline.ingest.consumer import Bounds
+from analytics_pipeline.ingest.stops import made_anew
 from analytics_pipeline.overview.watch import Watch
 from analytics_pipeline.settings import Settings, environment
 from analytics_pipeline.storage.connection import connect
@@ -48,6 +50,7 @@ def watch(database: str, kafka: str, topic: str) -> Watch:
                 "database": {"url": database},
                 "kafka": {"brokers": [kafka], "topics": [topic]},
                 "metrics": {"port": 1},
+                "redis": {"port": 1},
                 "local_stack": {"state_folder": "/nowhere/at/all"},
             }
         )
@@ -75,6 +78,18 @@ def test_a_moment_has_what_landed_and_what_waits(database: str, kafka: str, land
         assert json.loads(json.dumps(moment.plain(), default=str))["lag"] == {landed: {"0": 4, "1": 10}}
     finally:
         watched.close()
+
+
+def test_what_is_wrong_is_what_the_api_says(database: str, kafka: str, landed: str) -> None:
+    stop = made_anew((landed, 0), Bounds(0, 9))
+    with closing(Lander(database, name="landing-test")) as lander:
+        owner = lander.claims([(landed, 0)])[landed, 0]
+        lander.note_stops({(landed, 0): (owner, stop)})
+    with closing(watch(database, kafka, landed)) as watched:
+        found = watched.read().pipeline_problems
+    assert found[0].name == "partition_stopped"
+    assert f"{landed}/0 has stopped: the topic was deleted and recreated" in found[0].text
+    assert "cache_down" in {one.name for one in found}, "Redis is configured and not there"
 
 
 def test_it_goes_on_when_postgres_or_kafka_is_away(

@@ -11,6 +11,7 @@ from analytics_pipeline.overview.exposed import between, count
 from analytics_pipeline.overview.moment import Api, Moment, Process
 from analytics_pipeline.storage.dead_letters import Letter
 from analytics_pipeline.storage.overview import RollupState, SourceRate, TypeRate
+from analytics_pipeline.storage.problems import Kind, Problem, Severity
 
 AT = datetime(2026, 5, 15, 12, 0, 7, tzinfo=UTC)
 
@@ -20,6 +21,11 @@ def letter(number: int) -> Letter:
         number, "order.events", 3, 4711, "not_json", "expected \x1b[31m value " * 9, None, None, "g", "open", 0, AT,
         None, None, None, None, None, 12,
     )  # fmt: skip
+
+
+def trouble(number: int) -> Problem:
+    severity = Severity.ERROR if number < 4 else Severity.WARNING
+    return Problem(Kind.PARTITION_STOPPED, severity, f"order.events/{number} has stopped: all bad.", "Look.")
 
 
 def full() -> Moment:
@@ -41,6 +47,7 @@ def full() -> Moment:
         Api(120.5, 0.5, 90.0, 10.0, 3),
         [Process(f"dagster-{n}", 12.5, 123_456_789) for n in range(9)],
         {"metrics": "no metrics at 127.0.0.1:9098 (ConnectionRefusedError): is the API running here? " * 3},
+        [trouble(n) for n in range(9)],
     )
 
 
@@ -72,6 +79,18 @@ def test_a_narrow_screen_has_every_part() -> None:
         "metrics: no metrics", "0.4 s",
     ):  # fmt: skip
         assert word in text, text
+
+
+def test_what_is_wrong_stands_first_and_what_does_not_fit_is_counted() -> None:
+    narrow, wide = drawn(full(), 80, 24), drawn(full(), 160, 100)
+    assert narrow[1].startswith("metrics: no metrics")
+    assert narrow[2:4] == [
+        "error: order.events/0 has stopped: all bad.",
+        "and 8 more: GET /api/v1/pipeline and `analytics doctor` name them all",
+    ]
+    assert wide[10] == "warning: order.events/8 has stopped: all bad."
+    assert "error: order.events/0 has stopped: all bad." in line(full())
+    assert [one["name"] for one in full().plain()["pipeline_problems"]] == ["partition_stopped"] * 9
 
 
 def test_a_wide_screen_has_the_api_and_whole_numbers() -> None:

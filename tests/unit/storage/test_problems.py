@@ -15,7 +15,7 @@ from analytics_pipeline.storage.books import Waiting
 from analytics_pipeline.storage.dagster_runs import AssetCheck, Orchestration, Run
 from analytics_pipeline.storage.offsets import Standing
 from analytics_pipeline.storage.pipeline import Partition, Pipeline
-from api.operations.problems import Kind, Problem, Severity, problems, worst
+from analytics_pipeline.storage.problems import Kind, Problem, Severity, problems, worst
 
 NOW = datetime(2026, 1, 31, 3, tzinfo=UTC)
 

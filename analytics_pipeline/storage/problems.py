@@ -14,6 +14,7 @@ from typing import NamedTuple
 from analytics_pipeline.storage.backfill_progress import Progress
 from analytics_pipeline.storage.dagster_runs import Orchestration
 from analytics_pipeline.storage.offsets import Standing
+from analytics_pipeline.storage.partition_states import State, behind, silence, state_of
 from analytics_pipeline.storage.pipeline import Pipeline
 from analytics_pipeline.storage.tolerances import (
     DAYS_AHEAD,
@@ -24,7 +25,6 @@ from analytics_pipeline.storage.tolerances import (
     SILENT_SECONDS,
     VERY_LATE_SECONDS,
 )
-from api.operations.partition_states import State, behind, silence, state_of
 
 _MOST_NAMED = 3
 
