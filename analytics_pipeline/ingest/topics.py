@@ -129,7 +129,7 @@ def is_offset(offset: int) -> bool:
 
 
 def learn_leaders(client: AdminClient, errors: Iterable[KafkaException], *, timeout: float) -> None:
-    """Let a client that a broker refused (`errors`) ask who leads; what only this side of the line says changes nothing.
+    """Let a client that a broker refused (`errors`) ask who leads; what only this side says changes nothing.
 
     Once a broker was killed, its partitions have a newer leader epoch than the client remembers, and each question is
     answered with FENCED_LEADER_EPOCH. Questions for offsets alone go on with the older one until the client looks by

@@ -129,7 +129,10 @@ class Watermarks:
             except KafkaException as error:  # such as a partition without a leader: the others have one
                 errors[key] = error
                 _log.debug(
-                    "Kafka did not tell a watermark", topic=key[0], partition=key[1], error=error.args[0].name()
+                    "Kafka did not tell a watermark",
+                    topic=key[0],
+                    partition=key[1],
+                    error=error.args[0].name(),
                 )
         if errors:
             learn_leaders(self._client, errors.values(), timeout=_TIMEOUT)
