@@ -4,6 +4,7 @@ Belongs here: start, wait until ready, stop, kill, and why it ended, as its log 
 Does not belong here: order, restarts and back-off (`supervisor`).
 """
 
+import os
 import re
 import shutil
 import signal
@@ -171,6 +172,12 @@ class Child:
         line = reason_among(self._last_lines(), is_killed=(self.exit_code or 0) < 0)
         return f": {line[:_LONGEST_REASON]}" if line else ""
 
+    def shorten_log(self) -> None:
+        """Keep the log of a process that runs for long from filling the disk."""
+        with suppress(OSError):
+            if shorten(self.log_path):
+                self._log_began = 0
+
     def _last_lines(self) -> list[str]:
         """What this process wrote last, without colours and empty lines."""
         with suppress(OSError), self.log_path.open("rb") as log:
@@ -207,13 +214,31 @@ def describe_exit(code: int | None) -> str:
 
 def rotate(path: Path, limit: int = _LOG_LIMIT) -> None:
     """Move a log over `limit` bytes aside (`.1` is the newest of three), so that logs never fill the disk."""
+    if _make_room(path, limit):
+        path.rename(path.with_name(f"{path.name}.1"))
+
+
+def shorten(path: Path, limit: int = _LOG_LIMIT) -> bool:
+    """The same for a log that a process goes on appending to: copied aside and cut off; whether it was.
+
+    What is written between the two is lost, a few lines as a rule, as with logrotate's `copytruncate`.
+    """
+    is_long = _make_room(path, limit)
+    if is_long:
+        shutil.copyfile(path, path.with_name(f"{path.name}.1"))
+        os.truncate(path, 0)
+    return is_long
+
+
+def _make_room(path: Path, limit: int) -> bool:
+    """Whether a log is over `limit` bytes; then the logs before it have made room for it."""
     try:
         if path.stat().st_size < limit:
-            return
+            return False
     except FileNotFoundError:
-        return
+        return False
     for number in range(_LOGS_KEPT - 1, 0, -1):
         older = path.with_name(f"{path.name}.{number}")
         if older.exists():
             older.rename(path.with_name(f"{path.name}.{number + 1}"))
-    path.rename(path.with_name(f"{path.name}.1"))
+    return True

@@ -181,6 +181,7 @@ class Runner:
                 self._changed.wait_for(lambda: not self._wanted, _WATCH_INTERVAL)
                 if not self._wanted:
                     raise Interrupted
+            self._child.shorten_log()
             if time.monotonic() - ready_at > _HEALTHY_AFTER:
                 self._delay = self._first_delay
         code = self._child.exit_code

@@ -24,6 +24,7 @@ from analytics_pipeline.storage.tolerances import (
     RETENTION_SECONDS,
     SILENT_SECONDS,
     VERY_LATE_SECONDS,
+    VERY_SILENT_SECONDS,
 )
 
 _MOST_NAMED = 3
@@ -242,7 +243,7 @@ def _of_dagster(dagster: Orchestration, now: datetime) -> Iterator[Problem]:
     if silent > SILENT_SECONDS:
         yield Problem(
             Kind.DAGSTER_SILENT,
-            Severity.WARNING,
+            Severity.ERROR if silent > VERY_SILENT_SECONDS else Severity.WARNING,
             f"Dagster's daemon has said nothing for {_age(silent)}: no merges, no checks, no retention.",
             "Start it: `analytics start dagster-daemon`, or `docker compose up -d dagster-daemon`.",
         )

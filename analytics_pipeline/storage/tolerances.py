@@ -18,6 +18,8 @@ KAFKA_SECONDS = 15.0
 """That Kafka may answer ingest nothing: longer than a broker takes to be replaced by another."""
 SILENT_SECONDS = 180.0
 """That Dagster's daemon may say nothing."""
+VERY_SILENT_SECONDS = 600.0
+"""Then a person is needed: when the alert rings, too."""
 DAYS_AHEAD = 2.0
 """For which events must have a partition to land in."""
 DEAD_RATIO = 0.05

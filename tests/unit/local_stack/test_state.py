@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from analytics_pipeline.errors import EnvironmentFault
-from analytics_pipeline.local_stack.child import rotate
+from analytics_pipeline.local_stack.child import rotate, shorten
 from analytics_pipeline.local_stack.processes import Started
 from analytics_pipeline.local_stack.secrets import password
 from analytics_pipeline.local_stack.state import AlreadyRunning, Record, StateFolder, end_leftovers
@@ -170,6 +170,17 @@ def test_large_logs_are_moved_aside_and_old_ones_go(tmp_path: Path) -> None:
     log.write_text("small")
     rotate(log, limit=100)
     assert log.exists()
+
+
+def test_a_log_that_is_written_to_is_cut_off_and_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "a.log"
+    with path.open("ab", buffering=0) as log:
+        log.write(b"first\n" * 20)
+        assert shorten(path, limit=100)
+        log.write(b"second\n")
+        assert not shorten(path, limit=100)
+    assert path.read_text() == "second\n"
+    assert (tmp_path / "a.log.1").read_text() == "first\n" * 20
 
 
 def test_the_record_names_everything_json_can_hold(folder: StateFolder) -> None:

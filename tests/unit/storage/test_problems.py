@@ -185,6 +185,8 @@ def test_what_dagster_knows_is_told_and_a_run_that_was_made_good_is_not() -> Non
     assert "marts failed at 02:59 UTC" in every[2].text
     assert worst(every) == "error"
     assert worst(every[1:]) == "warning"
+    [silent] = found(dagster=Orchestration([], [], ago(601)))
+    assert (silent.name, silent.severity.value) == ("dagster_silent", "error")
 
 
 def test_an_interrupted_backfill_and_an_absent_cache_are_told() -> None:
