@@ -92,6 +92,12 @@ def exposure(found: Installation) -> Iterator[Verdict]:
             f"dagster.host: Dagster's page listens on {settings.dagster.host} and has no login",
             "use 127.0.0.1, or put a proxy with a login before it",
         )
+    if settings.metrics.enabled and settings.metrics.host not in LOOPBACK:
+        yield remark(
+            f"metrics.host: Prometheus' series are told to whoever reaches {settings.metrics.host}:"
+            f"{settings.metrics.port}, names of topics, event types and metrics among them",
+            "use 127.0.0.1, or let only Prometheus reach it",
+        )
     if host in LOOPBACK:
         yield ok("the API listens on this machine alone")
         return

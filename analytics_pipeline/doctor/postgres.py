@@ -158,7 +158,7 @@ def dagster(found: Installation) -> Iterator[Verdict]:
         minutes = silent.total_seconds() / 60
         yield remark(
             f"no daemon of Dagster gave a sign of life for {minutes:,.0f} minutes: rollups are not merged",
-            "`analytics start dagster-daemon` where a stack runs, else `analytics up` or `dagster-daemon run`; see its log",
+            "`analytics start dagster-daemon`, or `analytics up`, or `dagster-daemon run`; see its log",
         )
     else:
         yield ok(f"Dagster's tables are in the schema {name}, its daemon lives")

@@ -81,6 +81,8 @@ def test_the_originals_values_and_keys_without_effect_are_remarked_on(tmp_path) 
         ),
         ({"server": {"host": "0.0.0.0"}, "security": {"api_key_enabled": True}}, Level.OK, "asks for keys"),
         ({"dagster": {"host": "0.0.0.0"}}, Level.REMARK, "has no login"),
+        ({"metrics": {"host": "0.0.0.0"}}, Level.REMARK, "metrics.host"),
+        ({"metrics": {"host": "0.0.0.0", "enabled": False}}, Level.OK, "this machine alone"),
     ],
 )
 def test_who_may_reach_it(tmp_path, sections: dict[str, Any], level: Level, word: str) -> None:
