@@ -104,7 +104,8 @@ class Metric:
             Forbidden: the metric cannot be cut down to `reach`.
         """
         self._reads, self._path, self._query, self._reach = reads, path, query_string, reach
-        self._key: str | None = last_id or None
+        self._key: str | None = None
+        self._last = last_id
         self._points: dict[_Place, Any] | None = None
         self._intervals: list[str] = []
         self._reads.question(path, query_string, reach)
@@ -115,7 +116,8 @@ class Metric:
         key = self._reads.key(question)
         if key is not None and key == self._key:
             return []
-        body = (await self._reads.get(question, key)).body
+        found = await self._reads.get(question, key)
+        body, identity = found.body, _identity(found.etag)
         content = orjson.loads(body)
         results = content["results"] if "results" in content else [content["result"]]
         points = {
@@ -129,7 +131,8 @@ class Metric:
         }
         before, self._points, self._key = self._points, points, key
         intervals, self._intervals = self._intervals, [result["interval"] for result in results]
-        identity = key or question.fingerprint
+        if before is None and identity == self._last:
+            return []
         if (
             before is None
             or intervals != self._intervals
@@ -142,6 +145,11 @@ class Metric:
             if before.get(place) != point
         ]
         return [Change("points", orjson.dumps({"data_points": changed}), identity)] if changed else []
+
+
+def _identity(etag: bytes) -> str:
+    """Of a content, the same in every process, whatever the versions it was read under."""
+    return etag.removeprefix(b"W/").strip(b'"').decode()
 
 
 def _are_gone(places: Set[_Place], results: Sequence[Mapping[str, Any]]) -> bool:

@@ -79,7 +79,7 @@ async def stream_dashboard(request: Request, services: ServicesDependency) -> Pa
 async def stream_metrics(request: Request, services: ServicesDependency) -> PatientResponse:
     """`event: snapshot` with the answer of `/api/v1/metrics`, then `event: points` with the points that changed.
 
-    With `Last-Event-ID` nothing is told until the answer is another than that message left, then a whole one.
+    With `Last-Event-ID` it goes on with changes, if the answer still is what that message left; else it begins whole.
     """
     query_string, last = _asked(request)
     return _open(

@@ -73,7 +73,7 @@ def test_what_was_read_before_lands_then_the_partition_stops(kafka: str, topic: 
         assert read == list(range(held)), "what was in memory was thrown away"
         stopped = ownership._owned[key]
         assert stopped.stopped is not None
-        assert f"skip-to {name} 0 {SENT}" in stopped.stopped
+        assert f"skip-to {name} 0 {SENT}" in stopped.stopped.text
         assert stopped.next_offset == database.rows[key].next_offset == held
     finally:
         worker._leave()
