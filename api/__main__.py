@@ -105,31 +105,33 @@ def with_ports(settings: Settings) -> Settings:
 def _free_port(section: str, host: str, taken: Collection[int]) -> int:
     """A port that the kernel picks; granian opens its own sockets, so it has to be told a number."""
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
-        while True:
-            with socket.socket(family, kind, protocol) as probe:
-                probe.bind(address)
-                port = int(probe.getsockname()[1])
-            if port not in taken:
-                return port
+        while (port := _bound(host, 0)) in taken:
+            pass
     except OSError as error:
         raise EnvironmentFault(
             f"nothing can listen on {host} ({error.strerror}): change {section}.host"
         ) from error
+    return port
 
 
 def _check_port(host: str, port: int) -> None:
     """Granian would only log that the port is taken."""
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
+        _bound(host, port)
     except OSError as error:
         raise EnvironmentFault(
             f"port {port} on {host} cannot be used ({error.strerror}): change server.port (0: any free one) or "
             "server.host"
         ) from error
+
+
+def _bound(host: str, port: int) -> int:
+    """Bind a port for a moment, the kernel's choice for 0; which it was."""
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    with socket.socket(family, kind, protocol) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(address)
+        return int(probe.getsockname()[1])
 
 
 if __name__ == "__main__":

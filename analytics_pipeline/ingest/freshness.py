@@ -63,8 +63,8 @@ class Freshness:
         Raises:
             PositionLost: Kafka holds messages that do not come: a new consumer is needed.
         """
-        views, stopped = [], 0
-        for owned in self._ownership.all:
+        views, stopped, claimed = [], 0, self._ownership.all
+        for owned in claimed:
             note = self._watermarks.latest(owned.key)
             stopped += owned.stopped is not None
             if note is None:
@@ -75,7 +75,7 @@ class Freshness:
             owned.notes.add(note)
             accounts.lag(owned.key, note.high - owned.next_offset)
             views.append(View(owned.key, owned.fetched_to, owned.next_offset, note.high))
-        count = len(self._ownership.all)
+        count = len(claimed)
         accounts.partitions(self, owned=count, paused=0 if is_reading else count - stopped, stopped=stopped)
         self._judge(self._stalls.look(self._clock(), views, is_reading=is_reading))
 

@@ -12,10 +12,10 @@ from uuid import UUID
 
 import structlog
 from confluent_kafka import KafkaException, TopicCollection
-from confluent_kafka.admin import AdminClient
 
 from analytics_pipeline.ingest import accounts
 from analytics_pipeline.ingest.consumer import Unanswered
+from analytics_pipeline.ingest.topics import admin
 from analytics_pipeline.settings import Kafka
 
 _log = structlog.get_logger(__name__)
@@ -64,9 +64,7 @@ class TopicIds:
     """Asks Kafka once a second about the topics of this process, in a thread of its own, and whenever told to."""
 
     def __init__(self, settings: Kafka, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
-        self._client = AdminClient(
-            {**settings.options, "bootstrap.servers": ",".join(settings.brokers), "log_level": 0}
-        )
+        self._client = admin(settings)
         self._topics = settings.topics
         self._latest: Mapping[str, str | None] = {}
         self._now = now

@@ -6,21 +6,15 @@ into it must not keep ingest away. `analytics restart` and `start` are a person'
 Belongs here: the copy. Does not belong here: what settings mean (`settings`).
 """
 
-import os
-
 from analytics_pipeline.errors import ConfigurationError
-from analytics_pipeline.local_stack.state import StateFolder
+from analytics_pipeline.local_stack.state import StateFolder, replace_privately
 from analytics_pipeline.settings import load_settings, used_file
 
 
 def keep(folder: StateFolder) -> None:
     """Copy the file that this process reads, closed to others because it may hold secrets; an empty one for none."""
     file = used_file()
-    text = file.read_bytes() if file is not None else b""
-    fresh = folder.config.with_name(f"{folder.config.name}.new")
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as copy:
-        copy.write(text)
-    fresh.replace(folder.config)
+    replace_privately(folder.config, file.read_bytes() if file is not None else b"")
 
 
 def renew(folder: StateFolder) -> tuple[str, ...]:

@@ -176,10 +176,7 @@ class StateFolder:
 
     def write(self, record: Record) -> None:
         """Replace the record as a whole; it holds a secret, so only its owner can read it."""
-        fresh = self.path / "stack.json.new"
-        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            json.dump(asdict(record), file, indent=1)
-        fresh.replace(self.path / "stack.json")
+        replace_privately(self.path / "stack.json", json.dumps(asdict(record), indent=1).encode())
 
     def remove(self) -> None:
         """Delete everything.
@@ -216,6 +213,14 @@ def _take(file: IO[str]) -> bool:
         else:
             return True
     return False
+
+
+def replace_privately(path: Path, content: bytes) -> None:
+    """Write a file anew, whole or not at all, for its owner alone to read."""
+    fresh = path.with_name(f"{path.name}.new")
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(content)
+    fresh.replace(path)
 
 
 def left_over_sentence(folder: Path | str, names: list[str]) -> str:

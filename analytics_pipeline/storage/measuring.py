@@ -68,7 +68,7 @@ def run(
                             lock_timeout="1s",
                         )
                     )
-                    is_ours = bool(opened.execute(_TRY_ALONE, (Lock.MEASURING,)).fetchone() == (True,))
+                    is_ours = opened.execute(_TRY_ALONE, (Lock.MEASURING,)).fetchone() == (True,)
                 if is_ours:
                     measure(settings, opened, measured, is_thorough=look % _SELDOM == 0)
                     look += 1

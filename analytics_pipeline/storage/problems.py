@@ -1,7 +1,7 @@
 """What is wrong with the pipeline, in a sentence each, with what to do about it; the worst first.
 
 Belongs here: judging what was read. Does not belong here: reading it (`storage.pipeline`), what is too much
-(`storage.tolerances`), the documented shapes (`pipeline_schemas`).
+(`storage.tolerances`), the documented shapes (the API's `pipeline_schemas`).
 
 Pure. Texts name topics, partitions, metrics and jobs, never what an event says.
 """
