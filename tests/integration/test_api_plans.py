@@ -255,7 +255,8 @@ def test_a_preview_is_followed_and_leaves_what_it_found(api: Api, db: Connection
         iso(last),
         "events.count",
     )
-    assert (total["old"], total["new"], total["difference"]) == (None, 1, 1)
+    events = found_in(db, [last])  # more than one if an earlier test has written into this hour
+    assert (total["old"], total["new"], total["difference"]) == (None, events, events)
     assert {one["interval"] for one in found["changes"]} == {"1h"}
 
     with connection(database, name="backfill", autocommit=True) as killed:
