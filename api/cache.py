@@ -36,6 +36,9 @@ MOST_SHARED_BYTES = 4 * 1024 * 1024
 SHORT_LIFE = 10.0
 """Seconds in Redis for an answer that will soon be out of date: a moving range, or days that still change."""
 
+ANSWER_FIRST = 0.02
+"""Seconds that an answer waits before it is copied to Redis: whoever asked for it must not wait for the copy."""
+
 _LOCAL_HITS = telemetry.CACHE_HITS.labels("local")
 _REDIS_HITS = telemetry.CACHE_HITS.labels("redis")
 
@@ -184,10 +187,14 @@ class Cache:
         if key is not None and answer.is_lasting:
             self._local.put(key, Kept(answer.hit, fresh.etag, is_hit=True))
             if self._shared is not None and len(answer.hit) <= MOST_SHARED_BYTES:
-                put = asyncio.create_task(self._shared.put(key, answer.hit, self._lifetime(question)))
+                put = asyncio.create_task(self._share(self._shared, key, answer, self._lifetime(question)))
                 self._puts.add(put)
                 put.add_done_callback(self._puts.discard)
         return fresh
+
+    async def _share(self, shared: SharedLevel, key: str, answer: Answer, lifetime: float) -> None:
+        await asyncio.sleep(ANSWER_FIRST)
+        await shared.put(key, answer.hit, lifetime)
 
     def _lifetime(self, question: Question) -> float:
         """Seconds without a reader after which Redis may forget the answer."""

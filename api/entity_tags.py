@@ -14,6 +14,14 @@ def entity_tag(content: bytes) -> bytes:
 
 def matches(if_none_match: bytes, etag: bytes) -> bool:
     """Weak comparison of RFC 9110, section 13.1.2."""
-    opaque = etag.removeprefix(b"W/")
     candidates = (part.strip() for part in if_none_match.split(b","))
-    return any(part == b"*" or part.removeprefix(b"W/") == opaque for part in candidates)
+    return any(part == b"*" or _opaque(part) == _opaque(etag) for part in candidates)
+
+
+def identity(etag: bytes) -> str:
+    """What a tag says, without its quotes: the name of a content outside of HTTP's headers."""
+    return _opaque(etag).strip(b'"').decode()
+
+
+def _opaque(etag: bytes) -> bytes:
+    return etag.removeprefix(b"W/")

@@ -125,8 +125,14 @@ def _advice(error: psycopg.OperationalError) -> str:
 
 
 def _listens(host: str, port: str) -> bool:
+    """Whether somebody takes connections there; a `host` that begins with a slash is a folder of Unix sockets."""
     try:
-        socket.create_connection((host, int(port)), _PROBE).close()
+        if host.startswith("/"):
+            with socket.socket(socket.AF_UNIX) as probe:
+                probe.settimeout(_PROBE)
+                probe.connect(f"{host}/.s.PGSQL.{port}")
+        else:
+            socket.create_connection((host, int(port)), _PROBE).close()
     except (OSError, ValueError):
         return False
     return True

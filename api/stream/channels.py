@@ -17,6 +17,7 @@ import orjson
 
 from analytics_pipeline.events.reach import EVERYTHING, Reach
 from api.database import Database
+from api.entity_tags import identity
 from api.events.cursors import Cursor, Row, read_cursor
 from api.events.listing import EventList, Filters, Order
 from api.events.pages import Event, read_page
@@ -79,12 +80,12 @@ class Dashboard:
         """See `Channel`."""
         question = self._reads.question(self._path, b"", EVERYTHING)
         key = self._reads.key(question)
-        identity = key or question.fingerprint
-        if identity == self._last:
+        version = key or question.fingerprint
+        if version == self._last:
             return []
         body = (await self._reads.get(question, key)).body
-        self._last = identity
-        return [Change("dashboard", body, identity)]
+        self._last = version
+        return [Change("dashboard", body, version)]
 
 
 _Place = tuple[str, str, bytes]
@@ -117,7 +118,7 @@ class Metric:
         if key is not None and key == self._key:
             return []
         found = await self._reads.get(question, key)
-        body, identity = found.body, _identity(found.etag)
+        body, own = found.body, identity(found.etag)
         content = orjson.loads(body)
         results = content["results"] if "results" in content else [content["result"]]
         points = {
@@ -131,25 +132,20 @@ class Metric:
         }
         before, self._points, self._key = self._points, points, key
         intervals, self._intervals = self._intervals, [result["interval"] for result in results]
-        if before is None and identity == self._last:
+        if before is None and own == self._last:
             return []
         if (
             before is None
             or intervals != self._intervals
             or _are_gone(before.keys() - points.keys(), results)
         ):
-            return [Change("snapshot", body, identity)]
+            return [Change("snapshot", body, own)]
         changed = [
             point if len(results) == 1 else {"metric_name": place[0]} | point
             for place, point in points.items()
             if before.get(place) != point
         ]
-        return [Change("points", orjson.dumps({"data_points": changed}), identity)] if changed else []
-
-
-def _identity(etag: bytes) -> str:
-    """Of a content, the same in every process, whatever the versions it was read under."""
-    return etag.removeprefix(b"W/").strip(b'"').decode()
+        return [Change("points", orjson.dumps({"data_points": changed}), own)] if changed else []
 
 
 def _are_gone(places: Set[_Place], results: Sequence[Mapping[str, Any]]) -> bool:

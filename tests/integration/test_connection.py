@@ -1,6 +1,7 @@
 """What a connection that fails says to do about it."""
 
 import socket
+import tempfile
 import threading
 from contextlib import suppress
 
@@ -28,24 +29,30 @@ def test_a_server_that_is_away_is_told_by_its_address() -> None:
         assert told.startswith(": check database.host and database.port"), host
 
 
-def test_a_server_that_is_there_and_full_says_so_itself() -> None:
+@pytest.mark.parametrize("is_local", [False, True])
+def test_a_server_that_is_there_and_full_says_so_itself(is_local: bool) -> None:
     """It refuses before it asks for a password, as one does that has no connection left or still starts."""
-    refusing = socket.create_server(("127.0.0.1", 0))
+    with tempfile.TemporaryDirectory(prefix="b25-", dir="/tmp") as folder:  # a socket's path has to be short
+        if is_local:
+            refusing = socket.socket(socket.AF_UNIX)
+            refusing.bind(f"{folder}/.s.PGSQL.5432")
+            refusing.listen()
+            address = f"host={folder} port=5432"
+        else:
+            refusing = socket.create_server(("127.0.0.1", 0))
+            address = f"host=127.0.0.1 port={refusing.getsockname()[1]}"
 
-    def refuse() -> None:
-        text = b"SFATAL\0C53300\0Msorry, too many clients already\0\0"
-        for _ in range(2):  # the connection, and the look whether anybody listens
-            taken, _ = refusing.accept()
-            with taken, suppress(OSError):
-                taken.recv(1024)
-                taken.sendall(b"E" + (len(text) + 4).to_bytes(4, "big") + text)
+        def refuse() -> None:
+            text = b"SFATAL\0C53300\0Msorry, too many clients already\0\0"
+            for _ in range(2):  # the connection, and the look whether anybody listens
+                taken, _ = refusing.accept()
+                with taken, suppress(OSError):
+                    taken.recv(1024)
+                    taken.sendall(b"E" + (len(text) + 4).to_bytes(4, "big") + text)
 
-    thread = threading.Thread(target=refuse, daemon=True)
-    thread.start()
-    with refusing:
-        port = refusing.getsockname()[1]
-        with pytest.raises(Unreachable, match=r"too many clients already$"):
-            connect(
-                f"host=127.0.0.1 port={port} user=a dbname=b sslmode=disable gssencmode=disable", name="test"
-            )
-        thread.join(5)
+        thread = threading.Thread(target=refuse, daemon=True)
+        thread.start()
+        with refusing:
+            with pytest.raises(Unreachable, match=r"too many clients already$"):
+                connect(f"{address} user=a dbname=b sslmode=disable gssencmode=disable", name="test")
+            thread.join(5)
