@@ -19,8 +19,9 @@ from psycopg.conninfo import make_conninfo
 
 from analytics_pipeline.rollups.catalog import Aggregation, Catalog, dimension_set_name
 from analytics_pipeline.rollups.schema import LEVELS
+from analytics_pipeline.settings import Settings
 from analytics_pipeline.storage.connection import Connection
-from api.database import Database
+from api.database import Database, read_settings
 from api.metrics.answers import shown
 from api.metrics.query import read_queries
 from api.metrics.reading import read, snapshot
@@ -28,7 +29,6 @@ from api.metrics.service import MetricService
 from tests.oracle.naive import Mistake
 
 _MANY = 1_000_000
-_OPTIONS = "-c timezone=UTC -c default_transaction_read_only=on -c plan_cache_mode=force_custom_plan"
 _IS_KNOWN = "SELECT oracle.is_known(%s)"
 _TYPES = "SELECT DISTINCT event_type FROM oracle.truth ORDER BY 1"
 _EXPECTED = """
@@ -109,7 +109,9 @@ class Reads:
     """The API's reads, over one connection named `api-read`; for one thread."""
 
     def __init__(self, conninfo: str) -> None:
-        self._conninfo = make_conninfo(conninfo, application_name="analytics-api-read", options=_OPTIONS)
+        server = {"timezone": "UTC", **read_settings(Settings())}
+        options = " ".join(f"-c {key}={value}" for key, value in server.items())
+        self._conninfo = make_conninfo(conninfo, application_name="analytics-api-read", options=options)
         self._runner = asyncio.Runner()
         self._opened: psycopg.AsyncConnection[Any] | None = None
         self._service = MetricService()
