@@ -13,7 +13,7 @@ IMAGE ?= b25/analytics:0.1.0
 BIN := .venv/bin
 CODE := analytics_pipeline api tests
 
-.PHONY: screenshots dashboards chaos soak bench-ingest bench-post bench-api bench-rollup bench-dagster bench-finality docs site site-serve lock help up down clean test test-browser test-coverage fmt lint build run dev migrate-up docker-build docker-run
+.PHONY: screenshots dashboards chaos soak bench-ingest bench-post bench-api bench-rollup bench-dagster bench-finality bench-page docs site site-serve lock help up down clean test test-all test-browser test-coverage fmt lint build run dev migrate-up docker-build docker-run
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,14 +36,17 @@ dev: .venv/.dev ## Like up; processes restart when their source changes
 migrate-up: .venv/.local ## Bring a database to this version: make migrate-up DB_URL=postgres://user:password@host/name
 	@$(BIN)/analytics migrate $(if $(DB_URL),--url '$(DB_URL)') $(ARGS)
 
-test: lint ## Check style, types, imports and SQL, then run all tests, two at a time
+test: lint ## Check style, types, imports and SQL, then run the tests but slow ones, two at a time
 	@$(BIN)/pytest -n 2 --dist loadscope --no-loadscope-reorder $(ARGS)
 
+test-all: lint ## The same with slow ones: half an hour
+	@$(BIN)/pytest -n 2 --dist loadscope --no-loadscope-reorder -m 'not long' $(ARGS)
+
 test-browser: .venv/.dev ## Open the dashboard in a real Chromium; skipped where there is none; make test-browser ARGS='-k events'
-	@$(BIN)/pytest tests/browser $(ARGS)
+	@$(BIN)/pytest tests/browser -m 'not long' $(ARGS)
 
 test-coverage: .venv/.dev ## Run all tests and show which lines they reach
-	@$(BIN)/pytest --cov --cov-report=term --cov-report=html $(ARGS)
+	@$(BIN)/pytest -m 'not long' --cov --cov-report=term --cov-report=html $(ARGS)
 
 bench-ingest: .venv/.dev ## Measure landing against Postgres' own ceiling; make bench-ingest ARGS='--quick'
 	@$(BIN)/python -m benchmarks.ingest $(ARGS)
@@ -62,6 +65,9 @@ bench-dagster: .venv/.dev ## Measure how fast the Dagster UI loads with years of
 
 bench-finality: .venv/.dev ## How soon buckets are final and a late event is seen, at every level; ARGS='--minutes 4 --rate 100'
 	@$(BIN)/python -m benchmarks.finality $(ARGS)
+
+bench-page: .venv/.dev ## How far the dashboard is behind and what it keeps while events land; ARGS='--minutes 60 --rate 10000'
+	@$(BIN)/python -m benchmarks.dashboard_page $(ARGS)
 
 soak: .venv/.dev ## Run the whole stack under load and check the books; make soak ARGS='--minutes 1 --rate 1000'
 	@$(BIN)/python -m benchmarks.soak $(ARGS)

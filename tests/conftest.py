@@ -41,12 +41,19 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The folder makes the marker; pyproject.toml says what each means."""
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The folder makes the marker; pyproject.toml says what each means. Long forms only when asked for: `-m long`."""
     for item in items:
         folder = item.path.relative_to(_TESTS).parts[0]
         if folder in {"integration", "e2e", "chaos", "browser"}:
             item.add_marker(getattr(pytest.mark, folder))
+    if "long" in config.option.markexpr:
+        return
+    dropped = [item for item in items if "long" in item.keywords]
+    if dropped:
+        config.hook.pytest_deselected(items=dropped)
+        items[:] = [item for item in items if "long" not in item.keywords]
 
 
 class ByServers(LoadScopeScheduling):  # type: ignore[misc]

@@ -14,20 +14,7 @@ import pytest
 from tests.chaos.rig import Rig
 from tests.chaos.servers import KafkaServer, PostgresServer, stopping
 
-_FOLDER = Path(__file__).parent
 _numbers = itertools.count(1)
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Long forms only when asked for by name: `-m long`."""
-    if "long" in config.option.markexpr:
-        return
-    kept = [item for item in items if _FOLDER not in item.path.parents or "long" not in item.keywords]
-    dropped = [item for item in items if item not in kept]
-    if dropped:
-        config.hook.pytest_deselected(items=dropped)
-        items[:] = kept
 
 
 @pytest.fixture(scope="package")
