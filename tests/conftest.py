@@ -12,6 +12,8 @@ from xdist.scheduler import LoadScopeScheduling
 from analytics_pipeline import settings as settings_module
 
 _TESTS = Path(__file__).parent
+_SELDOM = ("slow", "long")
+"""Marks of what most runs leave out."""
 
 # A busy machine is no defect: what a test may take is the business of pytest-timeout.
 hypothesis_settings.register_profile("suite", deadline=None)
@@ -43,17 +45,17 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """The folder makes the marker; pyproject.toml says what each means. Long forms only when asked for: `-m long`."""
+    """The folder makes the marker; pyproject.toml says what each means. What takes long only when `-m` is about it."""
     for item in items:
         folder = item.path.relative_to(_TESTS).parts[0]
         if folder in {"integration", "e2e", "chaos", "browser"}:
             item.add_marker(getattr(pytest.mark, folder))
-    if "long" in config.option.markexpr:
+    if any(name in config.option.markexpr for name in _SELDOM):
         return
-    dropped = [item for item in items if "long" in item.keywords]
+    dropped = [item for item in items if any(mark.name in _SELDOM for mark in item.iter_markers())]
     if dropped:
         config.hook.pytest_deselected(items=dropped)
-        items[:] = [item for item in items if "long" not in item.keywords]
+        items[:] = [item for item in items if item not in dropped]
 
 
 class ByServers(LoadScopeScheduling):  # type: ignore[misc]

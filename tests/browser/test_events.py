@@ -6,6 +6,7 @@ import subprocess
 from datetime import UTC, datetime
 from uuid import UUID
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Opened
@@ -22,6 +23,7 @@ def rows(page: Page) -> list[list[str]]:
     return found
 
 
+@pytest.mark.slow
 def test_it_begins_with_the_newest_events_of_the_api(opened: Opened, site: Site) -> None:
     page = opened(site, "/events?zone=UTC&event_type=order.rejected")
     wanted = site.get(LIST, event_type="order.rejected", limit=100)["events"]
@@ -60,6 +62,7 @@ def test_the_question_can_be_asked_by_curl_and_ends(opened: Opened, site: Site) 
     expect(page.locator("#form-text")).to_contain_text("client.events(")
 
 
+@pytest.mark.slow
 def test_pause_holds_the_rows_and_goes_on_with_what_came(opened: Opened, site: Site) -> None:
     page = opened(site, "/events?event_type=tail.pause")
     expect(page.locator(".live")).to_have_text("live")
@@ -74,6 +77,7 @@ def test_pause_holds_the_rows_and_goes_on_with_what_came(opened: Opened, site: S
     expect(page.locator(".tail tbody tr")).to_have_count(2)
 
 
+@pytest.mark.slow
 def test_rows_are_bounded(opened: Opened, site: Site) -> None:
     page = opened(site, "/events?event_type=tail.flood")
     expect(page.locator(".live")).to_have_text("live")
@@ -85,6 +89,7 @@ def test_rows_are_bounded(opened: Opened, site: Site) -> None:
     expect(page.locator(".tail tbody tr")).to_have_count(300)
 
 
+@pytest.mark.slow
 def test_an_event_opens_whole_and_has_an_address(opened: Opened, site: Site) -> None:
     stored = event(
         "tail.open",

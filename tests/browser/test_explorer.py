@@ -49,6 +49,7 @@ def test_what_is_drawn_and_listed_is_what_the_api_answers(
     assert {row["timestamp"]: float(row["value"]) for row in table} == wanted(points)
 
 
+@pytest.mark.slow
 def test_what_is_open_is_dashed_and_bars_of_it_are_hatched(opened: Opened, site: Site) -> None:
     page = opened(site, address(metric_name="trading.orders_placed", interval="15m", last="1h"))
     [trace] = traces(page, "open")
@@ -71,6 +72,7 @@ def test_what_is_open_is_dashed_and_bars_of_it_are_hatched(opened: Opened, site:
     expect(page.get_by_role("button", name="Line")).to_have_attribute("aria-pressed", "true")
 
 
+@pytest.mark.slow
 def test_a_bucket_tells_what_is_known_of_it_by_pointer_and_by_keys(
     opened: Opened, site: Site, past: dict[str, str]
 ) -> None:
@@ -106,6 +108,7 @@ def test_a_bucket_tells_what_is_known_of_it_by_pointer_and_by_keys(
     expect(card).to_be_visible()
 
 
+@pytest.mark.slow
 def test_groups_a_comparison_and_filters_are_chosen_from_what_there_is(
     opened: Opened, site: Site, past: dict[str, str]
 ) -> None:
@@ -141,6 +144,7 @@ def test_groups_a_comparison_and_filters_are_chosen_from_what_there_is(
     expect(page.locator(".ex-filters .ex-chip")).to_have_count(0)
 
 
+@pytest.mark.slow
 def test_areas_stand_on_each_other_where_their_sum_means_something(
     opened: Opened, site: Site, past: dict[str, str]
 ) -> None:
@@ -153,6 +157,7 @@ def test_areas_stand_on_each_other_where_their_sum_means_something(
     assert traces(page, "fill") == []
 
 
+@pytest.mark.slow
 def test_several_metrics_have_a_panel_for_each_unit(opened: Opened, site: Site, past: dict[str, str]) -> None:
     page = opened(site, address(metric_name="trading.orders_placed", interval="15m", **past))
     page.get_by_role("combobox", name="Beside it").fill("no such metric")
@@ -170,6 +175,7 @@ def test_several_metrics_have_a_panel_for_each_unit(opened: Opened, site: Site, 
     expect(page).to_have_url(re.compile("metric_name=events.count.order.rejected"))
 
 
+@pytest.mark.slow
 def test_what_is_typed_while_the_catalog_is_read_is_kept(
     opened: Opened, site: Site, past: dict[str, str]
 ) -> None:
@@ -222,6 +228,7 @@ def test_an_address_says_everything_and_the_way_back_works(
     expect(page.get_by_label("Interval")).to_have_value("5m")
 
 
+@pytest.mark.slow
 def test_days_begin_where_the_zone_says(opened: Opened, site: Site) -> None:
     page = opened(site, address(metric_name="events.count", interval="1d", last="7d", zone="Asia/Kolkata"))
     points = site.points("events.count", interval="1d", last="7d", time_zone="Asia/Kolkata")
@@ -230,6 +237,7 @@ def test_days_begin_where_the_zone_says(opened: Opened, site: Site) -> None:
     assert all(at.endswith("18:30:00Z") for at in both)
 
 
+@pytest.mark.slow
 def test_a_part_is_looked_at_closer_by_dragging(opened: Opened, site: Site, past: dict[str, str]) -> None:
     page = opened(site, address(metric_name=VOLUME, interval="1m", **past))
     traces(page, "closed")

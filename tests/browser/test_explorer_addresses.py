@@ -46,6 +46,7 @@ def asked(page: Page) -> list[tuple[str, str]]:
     return parse_qsl(urlsplit(urls[-1]).query)
 
 
+@pytest.mark.slow
 def test_the_page_knows_every_short_filter_of_the_api(opened: Opened, site: Site) -> None:
     given = dict.fromkeys(NAMES, "ne:none")
     page = opened(
@@ -56,6 +57,7 @@ def test_the_page_knows_every_short_filter_of_the_api(opened: Opened, site: Site
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("short", "chip", "long"),
     [
@@ -99,6 +101,7 @@ def test_a_filter_that_finds_nothing_does_not_show_everything(opened: Opened, si
     expect(page.locator(".ex-filters .ex-chip span")).to_have_text(["symbol is NOPE"])
 
 
+@pytest.mark.slow
 def test_metrics_with_commas_between_are_all_drawn(opened: Opened, site: Site, past: dict[str, str]) -> None:
     types = "events.count.order.placed,events.count.order.filled"
     page = opened(site, address(metric_name=f"{VOLUME},{RATE},{types}", interval="15m", **past))
@@ -107,6 +110,7 @@ def test_metrics_with_commas_between_are_all_drawn(opened: Opened, site: Site, p
     expect(page.locator(".ex-metrics .ex-chip span")).to_have_text([VOLUME, RATE, *types.split(",")])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spelled", ["bar", "bars"])
 def test_bars_are_bars_however_they_are_spelled(
     opened: Opened, site: Site, past: dict[str, str], spelled: str
@@ -116,6 +120,7 @@ def test_bars_are_bars_however_they_are_spelled(
     expect(page.locator(".ex-notes li")).to_have_count(0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", [one.name for one in PARAMETERS if one.name not in SHOWN | set(NAMES) | {"dimension"}]
 )
@@ -140,6 +145,7 @@ def test_every_other_parameter_of_the_api_holds_or_is_told_of(opened: Opened, si
     assert kept is None or kept in settings_of(page)
 
 
+@pytest.mark.slow
 def test_what_is_unknown_or_given_twice_is_told_of(opened: Opened, site: Site) -> None:
     page = opened(
         site,
@@ -155,6 +161,7 @@ def test_what_is_unknown_or_given_twice_is_told_of(opened: Opened, site: Site) -
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "said"),
     [

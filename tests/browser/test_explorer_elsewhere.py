@@ -66,6 +66,7 @@ def asked_of(question: dict[str, Any], past: dict[str, str]) -> dict[str, Any]:
     return {"interval": "auto", "time_zone": question.get("zone", "UTC")} | given
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("question", QUESTIONS, ids=lambda one: "-".join(map(str, one.values())))
 def test_the_sql_gives_what_the_api_gives(
     opened: Opened, site: Site, past: dict[str, str], question: dict[str, Any]
@@ -90,11 +91,13 @@ def test_the_sql_gives_what_the_api_gives(
     assert {place: row for place, row in found.items() if row[0] is not None} == {}
 
 
+@pytest.mark.slow
 def test_what_sql_cannot_give_it_says(opened: Opened, site: Site, past: dict[str, str]) -> None:
     page = opened(site, "/explorer?" + urlencode({"metric_name": LATENCY, "aggregation": "p99.9"} | past))
     assert "SQL has p50, p95 and p99; others are the API's." in elsewhere(page, "SQL")
 
 
+@pytest.mark.slow
 def test_the_sql_of_a_range_that_ends_now_goes_on_with_the_clock(opened: Opened, site: Site) -> None:
     site.land(event("explorer.sql", datetime.now(UTC), "u's"))
     page = opened(site, "/explorer?metric_name=events.count.explorer.sql&interval=1d&last=7d&zone=UTC")
@@ -104,6 +107,7 @@ def test_the_sql_of_a_range_that_ends_now_goes_on_with_the_clock(opened: Opened,
         assert [value for _, value in connection.execute(sql.encode()).fetchall()] == [1]
 
 
+@pytest.mark.slow
 def test_the_python_gives_the_same_points(opened: Opened, site: Site, past: dict[str, str]) -> None:
     asked = {
         "metric_name": VOLUME,

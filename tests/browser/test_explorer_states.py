@@ -19,6 +19,7 @@ VOLUME = "trading.total_volume"
 MINUTE = timedelta(minutes=1)
 
 
+@pytest.mark.slow
 def test_a_late_event_marks_its_bucket_while_somebody_looks(opened: Opened, site: Site) -> None:
     hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=6)
     site.land(*(event("page.view", hour + number * MINUTE, "u") for number in range(0, 50, 5)))
@@ -51,6 +52,7 @@ def test_a_late_event_marks_its_bucket_while_somebody_looks(opened: Opened, site
     expect(page.locator(".ex-card")).to_contain_text("1 event of any type came late")
 
 
+@pytest.mark.slow
 def test_a_range_that_ends_now_follows_what_lands(opened: Opened, site: Site) -> None:
     page = opened(site, address(metric_name="events.count.explorer.live", interval="1h", last="24h"))
     expect(page.get_by_text("Nothing of it is stored at any time.")).to_be_visible()
@@ -65,6 +67,7 @@ def test_a_range_that_ends_now_follows_what_lands(opened: Opened, site: Site) ->
     expect(page.locator(".live")).to_have_text("not live")
 
 
+@pytest.mark.slow
 def test_where_there_is_nothing_it_says_where_something_is(opened: Opened, site: Site) -> None:
     page = opened(
         site, address(metric_name=VOLUME, start_time="2026-01-01T00:00:00Z", end_time="2026-01-02T00:00:00Z")
@@ -76,6 +79,7 @@ def test_where_there_is_nothing_it_says_where_something_is(opened: Opened, site:
     assert traces(page, "closed") or traces(page, "open")
 
 
+@pytest.mark.slow
 def test_what_the_api_refuses_is_said_in_its_words(opened: Opened, site: Site) -> None:
     asked = address(metric_name=VOLUME, group_by="severity", last="1h")
     page = opened(site, asked, expected_errors=("400 (Bad Request)",))
@@ -86,6 +90,7 @@ def test_what_the_api_refuses_is_said_in_its_words(opened: Opened, site: Site) -
     expect(page.locator(".ex-panel")).to_have_count(1)
 
 
+@pytest.mark.slow
 def test_on_a_telephone_the_table_shows_values(opened: Opened, site: Site) -> None:
     page = opened(site, address(metric_name=VOLUME, group_by="symbol", last="1h"), width=390, height=844)
     traces(page, "closed")
@@ -94,6 +99,7 @@ def test_on_a_telephone_the_table_shows_values(opened: Opened, site: Site) -> No
     assert value["x"] + value["width"] <= 390
 
 
+@pytest.mark.slow
 def test_a_change_in_percent_has_no_digits_that_nobody_reads(opened: Opened, site: Site) -> None:
     page = opened(site, address(metric_name=VOLUME, interval="15m", last="1h", compare="previous"))
     traces(page, "closed")
@@ -103,6 +109,7 @@ def test_a_change_in_percent_has_no_digits_that_nobody_reads(opened: Opened, sit
     assert all(re.fullmatch(r"–|-?[\d,]+(\.\d{1,4})?[KMBT]?", one) for one in changes)
 
 
+@pytest.mark.slow
 def test_days_are_marked_by_days(opened: Opened, site: Site) -> None:
     page = opened(site, address(metric_name="events.count", interval="1d", last="7d"), width=1900)
     traces(page, "open")
@@ -111,6 +118,7 @@ def test_days_are_marked_by_days(opened: Opened, site: Site) -> None:
     assert not any(":" in one for one in marks)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_everybody_can_use_it(opened: Opened, site: Site, scheme: str) -> None:
     several = [VOLUME, "trading.order_fill_rate"]

@@ -46,6 +46,7 @@ def go(page: Page, view: str) -> None:
     settle(page)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("width", "height"), [(360, 740), (768, 1024), (3840, 2160)])
 def test_no_view_scrolls_sideways(opened: Opened, site: Site, width: int, height: int) -> None:
     page = opened(site, width=width, height=height)
@@ -61,6 +62,7 @@ def test_no_view_scrolls_sideways(opened: Opened, site: Site, width: int, height
         assert page.evaluate("document.documentElement.scrollWidth") <= width, view
 
 
+@pytest.mark.slow
 def test_on_a_large_screen_fields_are_as_high_as_their_text_and_charts_fill_the_window(
     opened: Opened, site: Site
 ) -> None:
@@ -79,6 +81,7 @@ def test_on_a_large_screen_fields_are_as_high_as_their_text_and_charts_fill_the_
     assert place["x"] < 3840 / 2, "beside the metric, not alone at the far right"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("zone", ["UTC", "America/New_York", "America/Argentina/Buenos_Aires"])
 def test_the_zone_can_be_read_whole(opened: Opened, site: Site, zone: str) -> None:
     page = opened(site, f"/events?zone={zone}")
@@ -146,6 +149,7 @@ def test_the_page_works_without_a_mouse(opened: Opened, site: Site) -> None:
     expect(page.locator("#main .view-events")).to_be_visible()
 
 
+@pytest.mark.slow
 def test_light_and_dark_can_be_chosen_and_stay(opened: Opened, site: Site) -> None:
     page = opened(site, scheme="dark")
     theme = "document.documentElement.dataset.theme"
@@ -157,6 +161,7 @@ def test_light_and_dark_can_be_chosen_and_stay(opened: Opened, site: Site) -> No
     assert page.evaluate(theme) == "light"
 
 
+@pytest.mark.slow
 def test_the_zone_is_in_the_address_and_holds_for_every_view(opened: Opened, site: Site) -> None:
     page = opened(site)
     settle(page)
@@ -176,6 +181,7 @@ def test_an_address_of_no_view_says_so(opened: Opened, site: Site) -> None:
     expect(page.get_by_text("There is no such view")).to_be_visible()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("panel", ["volume", "latency", "candles"])
 def test_what_is_shown_can_be_asked_for_elsewhere(opened: Opened, site: Site, panel: str) -> None:
     page = opened(site)
@@ -209,6 +215,7 @@ def run(*command: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_the_view_of_the_documentation_is_one(opened: Opened, site: Site) -> None:
     text = (ROOT / "docs" / "dashboard.md").read_text()
     [example] = re.findall(r"```js\n(.*?)```", text, re.DOTALL)

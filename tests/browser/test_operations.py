@@ -224,6 +224,7 @@ def test_a_broken_message_stands_in_its_group_and_a_replay_makes_it_an_event(
     expect(page.get_by_role("heading", name="The books balance")).to_be_visible()
 
 
+@pytest.mark.slow
 def test_discarding_asks_for_a_note_and_keeps_it(world: World, admin: Show) -> None:
     page = admin("/dead-letters?reason=bad_encoding")
     group = page.locator("[data-group]")
@@ -277,6 +278,7 @@ def test_a_key_that_only_reads_looks_and_decides_nothing(world: World, reader: S
     assert status == 403
 
 
+@pytest.mark.slow
 def test_the_equation_is_that_of_sql_and_turns_red_when_the_books_are_broken(
     world: World, reader: Show
 ) -> None:
@@ -309,6 +311,7 @@ def test_the_equation_is_that_of_sql_and_turns_red_when_the_books_are_broken(
     expect(page.locator("[data-problem=ledger_broken]")).to_have_count(0, timeout=8000)
 
 
+@pytest.mark.slow
 def test_the_pipeline_says_what_is_wrong_and_what_to_do(world: World, reader: Show) -> None:
     page = reader("/pipeline")
     expect(page.get_by_role("heading", name="Nothing is wrong")).to_be_visible()
@@ -332,6 +335,7 @@ def test_the_pipeline_says_what_is_wrong_and_what_to_do(world: World, reader: Sh
     expect(page.get_by_role("heading", name="Nothing is wrong")).to_be_visible(timeout=8000)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_read_is_said_and_read_again(world: World, reader: Show) -> None:
     refused = {
         "type": "urn:b25-analytics:problem:database-unavailable",
@@ -351,6 +355,7 @@ def test_what_cannot_be_read_is_said_and_read_again(world: World, reader: Show) 
     expect(page.locator(f"[data-partition='{SOURCE}/0']")).to_be_visible()
 
 
+@pytest.mark.slow
 def test_sources_and_restatements_show_what_the_api_tells(world: World, reader: Show) -> None:
     page = reader("/sources")
     [told] = page.request.get(f"{world.site.base}/api/v1/sources").json()["sources"]
@@ -370,6 +375,7 @@ def test_sources_and_restatements_show_what_the_api_tells(world: World, reader: 
     expect(page.get_by_text("Nothing that matches has changed")).to_be_visible()
 
 
+@pytest.mark.slow
 def test_the_sql_that_is_shown_runs(world: World, reader: Show) -> None:
     letter = value(world.database, "SELECT max(id) FROM dead_letter_events")
     addresses = [
@@ -391,6 +397,7 @@ def test_the_sql_that_is_shown_runs(world: World, reader: Show) -> None:
             page.keyboard.press("Escape")
 
 
+@pytest.mark.slow
 def test_each_view_can_be_used_by_everybody_at_every_width(world: World, reader: Show) -> None:
     letter = value(world.database, "SELECT min(id) FROM dead_letter_events")
     group = value(world.database, "SELECT min(fingerprint) FROM dead_letter_events")
@@ -410,6 +417,7 @@ def test_each_view_can_be_used_by_everybody_at_every_width(world: World, reader:
                 assert found.violations_count == 0, (address, width, found.generate_report())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [1440, 3840])
 def test_runs_are_named_on_one_line_and_one_hour_is_one(world: World, reader: Show, width: int) -> None:
     page = reader("/sources", width=width)

@@ -64,6 +64,7 @@ def test_it_has_the_ten_numbers_and_they_are_the_apis(page: Page, site: Site) ->
     assert re.fullmatch(r"\d\d:\d\d:\d\d", page.locator("[data-tile=last_updated]").inner_text())
 
 
+@pytest.mark.slow
 def test_each_number_is_compared_with_the_period_before(page: Page, site: Site) -> None:
     change = page.locator("[data-change=orders_placed]")
     expect(change).to_have_text(re.compile(r"[+−]?[\d.]+ %"), timeout=20_000)
@@ -84,6 +85,7 @@ def test_each_number_is_compared_with_the_period_before(page: Page, site: Site) 
         expect(page.locator(f"[data-change={tile}]")).to_have_text(re.compile(r" %|no earlier value"))
 
 
+@pytest.mark.slow
 def test_volume_is_the_apis_bucket_by_bucket(page: Page, site: Site) -> None:
     drawn(page, "volume")
 
@@ -97,6 +99,7 @@ def test_volume_is_the_apis_bucket_by_bucket(page: Page, site: Site) -> None:
     wait_for(agree, timeout=15, message="volume by symbol")
 
 
+@pytest.mark.slow
 def test_the_strategies_that_lose_most_are_shown_and_what_is_left_is_added_up(
     opened: Opened, site: Site
 ) -> None:
@@ -128,6 +131,7 @@ def test_the_strategies_that_lose_most_are_shown_and_what_is_left_is_added_up(
     wait_for(agree, timeout=20, message="the eight furthest from zero, and the others")
 
 
+@pytest.mark.slow
 def test_charts_side_by_side_end_at_one_place(page: Page) -> None:
     for panel in ("events", "fill_rate", "latency", "pnl", "candles"):
         drawn(page, panel)
@@ -146,6 +150,7 @@ def test_the_price_is_that_of_the_symbol_that_is_traded_most(opened: Opened, sit
     expect(opened(site, "/overview").get_by_label("Symbol")).to_have_value(SYMBOLS[1])
 
 
+@pytest.mark.slow
 def test_latency_is_the_apis_and_the_open_bucket_is_dashed(page: Page, site: Site) -> None:
     drawn(page, "latency")
     [settled, *_] = [one for one in traces(page, "latency") if one["name"] == "p99"]
@@ -160,6 +165,7 @@ def test_latency_is_the_apis_and_the_open_bucket_is_dashed(page: Page, site: Sit
     )
 
 
+@pytest.mark.slow
 def test_candles_are_those_of_the_symbol_in_the_address(opened: Opened, site: Site) -> None:
     page = opened(site, f"/overview?symbol={SYMBOLS[1]}&zone=UTC")
     drawn(page, "candles")
@@ -194,6 +200,7 @@ def test_what_lands_is_shown_at_once(page: Page, site: Site) -> None:
     wait_for(lambda: exact(page, "orders_placed") >= before + 7, timeout=30, message="seven more orders")
 
 
+@pytest.mark.slow
 def test_what_is_pointed_at_stays_when_the_chart_changes(page: Page, site: Site) -> None:
     drawn(page, "users")
     hovering = page.locator("[data-panel=users] .hoverlayer > *")
@@ -207,6 +214,7 @@ def test_what_is_pointed_at_stays_when_the_chart_changes(page: Page, site: Site)
     expect(hovering.first).to_be_attached()
 
 
+@pytest.mark.slow
 def test_it_goes_on_when_the_api_is_back(opened: Opened, site: Site) -> None:
     page = opened(site, "/overview", expected_errors=("net::ERR", "status of 503", "Failed to load"))
     expect(page.locator(".live")).to_have_text("live")
@@ -223,6 +231,7 @@ def test_it_goes_on_when_the_api_is_back(opened: Opened, site: Site) -> None:
     )
 
 
+@pytest.mark.slow
 def test_the_range_is_in_the_address(page: Page, site: Site) -> None:
     page.get_by_role("button", name="6h").click()
     expect(page).to_have_url(re.compile(r"range=6h"))

@@ -61,6 +61,7 @@ def test_a_key_opens_the_page_and_is_not_kept(
     expect(page.get_by_label("API key")).to_be_visible()
 
 
+@pytest.mark.slow
 def test_the_numbers_and_charts_come_with_a_session(
     opened: Opened, keyed_site: Site, key: Callable[..., Any]
 ) -> None:
@@ -70,6 +71,7 @@ def test_the_numbers_and_charts_come_with_a_session(
     expect(page.locator("[data-panel=volume] .legend li").first).to_be_visible()
 
 
+@pytest.mark.slow
 def test_a_key_that_is_revoked_leads_back_to_the_sign_in(
     opened: Opened, keyed_site: Site, key: Callable[..., Any]
 ) -> None:
@@ -81,6 +83,7 @@ def test_a_key_that_is_revoked_leads_back_to_the_sign_in(
     expect(page.get_by_label("API key")).to_be_visible()
 
 
+@pytest.mark.slow
 def test_a_key_that_sees_a_part_is_told_what_it_does_not_see(
     opened: Opened, keyed_site: Site, key: Callable[..., Any]
 ) -> None:

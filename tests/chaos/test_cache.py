@@ -324,6 +324,7 @@ def full_of_garbage(server: RedisServer) -> Iterator[None]:
     assert not failures, failures
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fault", [killed, stalled, flushed, full_of_garbage], ids=lambda fault: fault.__name__
 )
@@ -379,6 +380,7 @@ def test_whatever_redis_does_answers_are_right_and_come_in_time(
         wait_for(is_shared, timeout=30, message="an answer found in Redis")
 
 
+@pytest.mark.slow
 def test_without_redis_postgres_runs_no_more_queries_than_its_limit(
     database: str, redis_server: RedisServer
 ) -> None:

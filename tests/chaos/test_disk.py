@@ -49,6 +49,7 @@ def answers(database: str) -> bool:
     return True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rounds", times(1, 4))
 def test_the_disk_of_postgres_is_full_and_freed(rig_on_disk: Rig, disk: Disk, rounds: int) -> None:
     """Nothing is lost and nobody has to help: landing waits, and goes on. A server that gave up is started again."""

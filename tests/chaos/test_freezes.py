@@ -20,6 +20,7 @@ _MOMENTS = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rounds", times(1, 20))
 def test_sigstop_of_an_owner_while_another_takes_over(rig: Rig, rounds: int) -> None:
     config = rig.configure(workers=1)

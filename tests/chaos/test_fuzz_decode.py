@@ -26,6 +26,7 @@ SEED = 20240515
 """Of the short form, which tells whether a change broke something; new cases are the long form's."""
 
 
+@pytest.mark.slow
 def test_short(postgres_server: PostgresServer, tmp_path: Path) -> None:
     fuzz(postgres_server.database, tmp_path, 10, seed=SEED)
 

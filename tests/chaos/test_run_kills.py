@@ -90,6 +90,7 @@ def faults() -> Iterator[Faults]:
     made.report()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rounds", times(1, 5))
 @pytest.mark.parametrize(("run", "point"), CASES, ids=[f"{run}-{point}" for run, point in CASES])
 def test_a_run_is_killed(
@@ -104,6 +105,7 @@ def test_a_run_is_killed(
         _one(world, faults, tmp_path / "run.log", run, point, passage)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rounds", times(1, 5))
 def test_after_all_kills_every_state_is_that_of_a_recompute(world: World, rounds: int) -> None:
     check_settled(world.db, world.conninfo)

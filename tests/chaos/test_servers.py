@@ -15,6 +15,7 @@ from tests.chaos.rig import Rig
 from tests.waiting import wait_for
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("crashes", times(1, 10))
 def test_postgres_restarts_immediately(rig: Rig, crashes: int) -> None:
     """What `pg_ctl restart -m immediate` does: SIGQUIT, no checkpoint, recovery at the start."""
@@ -40,6 +41,7 @@ def test_postgres_restarts_immediately(rig: Rig, crashes: int) -> None:
     rig.settle(process)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("crashes", times(1, 5))
 def test_the_broker_is_killed_and_restarts(rig: Rig, crashes: int) -> None:
     process = rig.process(rig.configure())
@@ -63,6 +65,7 @@ def test_the_broker_is_killed_and_restarts(rig: Rig, crashes: int) -> None:
     rig.settle(process)
 
 
+@pytest.mark.slow
 def test_freshness_moves_again_soon_after_the_broker_restarts(rig: Rig) -> None:
     """A restart elects leaders anew, and Kafka refuses a client's question that names the leaders before."""
     process = rig.process(rig.configure())

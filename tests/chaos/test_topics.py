@@ -110,6 +110,7 @@ def test_a_topic_is_made_anew_and_filled_beyond_the_old_offsets(
     rig.faults.report()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rounds", times(1, 3))
 def test_offsets_are_trimmed_by_retention_before_they_are_read(rig: Rig, rounds: int) -> None:
     process = rig.process(rig.configure(workers=1))

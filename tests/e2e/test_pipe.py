@@ -81,6 +81,7 @@ def test_an_event_is_visible_within_two_seconds_at_every_interval(pipe: Pipe, wa
     assert min(visible_after(f"seen.{way}.{number}") for number in range(3)) < 2.0
 
 
+@pytest.mark.slow
 def test_prometheus_counts_what_ingest_and_api_did(pipe: Pipe) -> None:
     text = httpx.get(pipe.metrics).text
     for series in (
@@ -98,6 +99,7 @@ def test_prometheus_counts_what_ingest_and_api_did(pipe: Pipe) -> None:
     assert stored == pipe.sql("SELECT count(*) FROM events")[0][0]
 
 
+@pytest.mark.slow
 def test_operators_see_where_landing_stands_and_prove_it(stack: Stack, pipe: Pipe) -> None:
     pipe.produce("order.events", [event("order.placed", datetime.now(UTC)) for _ in range(10)])
 

@@ -77,6 +77,7 @@ def process(stack: Stack, name: str) -> dict[str, object]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "names",
     [
@@ -108,6 +109,7 @@ def test_a_killed_process_comes_back_and_the_books_balance(
         assert process(stack, name)["restarts"] == before[name]["restarts"] + 1  # type: ignore[operator]
 
 
+@pytest.mark.slow
 def test_without_redis_the_api_answers_degraded(stack: Stack, pipe: Pipe) -> None:
     assert stack.run("stop", "redis").returncode == 0
     wait_for(lambda: pipe.api.get("/health").json()["status"] == "degraded", 20, "degraded")
@@ -117,6 +119,7 @@ def test_without_redis_the_api_answers_degraded(stack: Stack, pipe: Pipe) -> Non
     wait_for(lambda: pipe.api.get("/health").json()["status"] == "healthy", 20, "healthy again")
 
 
+@pytest.mark.slow
 def test_without_postgres_the_api_says_so_and_ingest_waits(stack: Stack, pipe: Pipe) -> None:
     waiting = [event("while.stopped", datetime.now(UTC)) for _ in range(100)]
     assert stack.run("stop", "postgres").returncode == 0
@@ -133,6 +136,7 @@ def test_without_postgres_the_api_says_so_and_ingest_waits(stack: Stack, pipe: P
     pipe.check_books()
 
 
+@pytest.mark.slow
 def test_a_second_stack_in_the_same_folder_is_refused(stack: Stack) -> None:
     for arguments in (["up"], ["up", "--detach"]):
         done = stack.run(*arguments)
@@ -155,6 +159,7 @@ def test_a_port_in_use_fails_the_start_with_the_setting(stack: Stack, pipe: Pipe
     assert f"port {port} (local_stack.kafka_port) is in use" in done.stderr
 
 
+@pytest.mark.slow
 def test_after_a_killed_supervisor_the_next_start_cleans_up_and_goes_on(stack: Stack, pipe: Pipe) -> None:
     before = stack.status()
     pids = {found["pid"] for found in before["processes"].values()}

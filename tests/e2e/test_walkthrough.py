@@ -55,6 +55,7 @@ def history(stack: Stack, pipe: Pipe) -> None:
             rollups.merge_hour(connection, pending.hour, run_id="test")
 
 
+@pytest.mark.slow
 def test_the_page_on_adding_a_metric_does_what_it_says(history: None, walk: Walk, pipe: Pipe) -> None:
     smallest = {
         "Look at it": 0,

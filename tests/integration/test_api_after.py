@@ -127,6 +127,7 @@ def land_inbox(database: str) -> None:
         lander.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("read", READS)
 def test_an_answer_after_a_post_holds_it_whatever_is_cached(world: World, read: str) -> None:
     before = world.placed(read, after=world.post())
@@ -218,6 +219,7 @@ def test_however_the_name_is_written_it_waits(world: World) -> None:
         assert placed(path, answer.json()) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("read", READS)
 def test_what_does_not_land_in_time_is_a_503_that_says_when_to_ask_again(
     idle: tuple[Api, str], monkeypatch: pytest.MonkeyPatch, read: str

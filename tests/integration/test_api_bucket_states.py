@@ -53,6 +53,7 @@ def told(api: Api, interval: str, **more: str) -> list[Any]:
     return found
 
 
+@pytest.mark.slow
 def test_a_bucket_settles_and_a_late_event_restates_it(api: Api, database: str) -> None:
     def expect(*expected: Any) -> None:
         for interval in LEVELS:

@@ -100,6 +100,7 @@ def test_large_answers_stay_in_their_process(
     assert len(redis.keys("b25:read:*")) == 1
 
 
+@pytest.mark.slow
 def test_a_landing_and_a_merge_invalidate_at_once(api: Api, database: str, now: datetime) -> None:
     at = now - timedelta(minutes=3)
     for number in range(1, 6):
@@ -185,6 +186,7 @@ def kept_in(redis: redis_client.Redis, answer: bytes) -> list[bytes]:
     return [key for key in redis.keys("*") if (redis.get(key) or b"").endswith(answer)]
 
 
+@pytest.mark.slow
 def test_bytes_are_the_same_in_each_level_and_process(
     api: Api,
     database: str,
@@ -276,6 +278,7 @@ def test_redis_forgets_soon_what_will_soon_be_out_of_date(
     assert lifetime() <= 10
 
 
+@pytest.mark.slow
 def test_garbage_in_redis_counts_as_nothing(
     api: Api, database: str, redis_server: Redis, redis: redis_client.Redis, now: datetime
 ) -> None:

@@ -346,6 +346,7 @@ def test_odd_query_strings_never_give_a_500(shared_api: Api, query: str) -> None
         assert shared_api.request("GET", f"{path}?{query}").status_code in {200, 400}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text", ["'; DROP TABLE events; --", '" OR 1=1', "%s", "%(limit)s", "{}", "\\x00", "‮", "😀"]
 )
@@ -360,6 +361,7 @@ def test_sql_in_text_fields_is_only_text(api: Api, database: str, text: str) -> 
     api.get(f"{CUSTOM}/{text}", expect=404)
 
 
+@pytest.mark.slow
 def test_body_limit_counts_while_streaming(api: Api, database: str) -> None:
     async def chunks() -> Any:
         for _ in range(40):
@@ -476,6 +478,7 @@ def test_rate_limit_of_a_remote_client(database: str) -> None:
         assert api.request("GET", "/health").status_code in {200, 503}
 
 
+@pytest.mark.slow
 def test_documentation_describes_every_path(api: Api) -> None:
     document = api.get("/openapi.json")
     declared = {(method.lower(), re.sub(":path}", "}", path)) for method, path in rules_of(api.app.app)}

@@ -264,6 +264,7 @@ def test_the_same_call_is_a_hit_of_the_cache_and_a_landing_makes_it_another(
     )
 
 
+@pytest.mark.slow
 def test_reads_that_take_too_long_are_refused_and_not_kept(everything: Client, database: str) -> None:
     queries = [
         VOLUME | {"group_by": "strategy_id"},

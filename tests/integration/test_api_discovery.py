@@ -141,6 +141,7 @@ def test_every_metric_of_the_catalog_is_there(everything: Client) -> None:
     assert found["alerts.triggered"]["available_from"] is None  # no landing knows it
 
 
+@pytest.mark.slow
 def test_what_the_catalog_offers_can_be_asked_for_by_everybody_who_is_offered_it(
     everything: Client, orders: Client, team: Client, account: Client
 ) -> None:

@@ -141,6 +141,7 @@ FILTERS: list[tuple[Row, Callable[[Row], bool]]] = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(len(FILTERS)))
 def test_every_filter_finds_what_a_plain_filter_finds(
     api: Api, stored: list[Row], day: datetime, number: int
@@ -237,6 +238,7 @@ def test_a_walk_skips_and_repeats_nothing_while_events_arrive(
     assert [one for one in found if one in set(there)] == (there if order == "desc" else there[::-1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", ["asc", "desc"])
 @pytest.mark.parametrize("limit", [1, 23])
 def test_a_walk_back_skips_and_repeats_nothing_while_events_arrive(
@@ -415,6 +417,7 @@ FROM generate_series(1, 200) AS n
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "more",
     [{}, {"event_type": ["order.placed", "order.filled"]}, {"event_type": "order.*"}, {"user_id": "u"}],
@@ -439,6 +442,7 @@ def test_a_piece_of_a_stream_is_bounded_by_bytes_however_large_events_are(
     assert max(map(len, found)) < 4 * 2**20 + 2 * LARGE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", ["asc", "desc"])
 def test_a_page_is_bounded_by_bytes_and_leads_on_both_ways(database: str, day: datetime, order: str) -> None:
     with psycopg.connect(database) as connection:

@@ -67,6 +67,7 @@ def peak(process: Process, form: str, count: int) -> int:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["csv", "ndjson", "arrow"])
 def test_memory_is_that_of_a_piece(process: Process, form: str) -> None:
     peak(process, form, FEW)

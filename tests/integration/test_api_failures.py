@@ -101,6 +101,7 @@ def assert_available(api: Api) -> None:
     assert api.post("/api/v1/events", {"event_type": "a"})["success"] is True
 
 
+@pytest.mark.slow
 def test_before_during_and_after_an_absence_of_postgres(state_folder: Path) -> None:
     with (
         own_server(state_folder, "absent") as server,
@@ -121,6 +122,7 @@ def test_before_during_and_after_an_absence_of_postgres(state_folder: Path) -> N
             assert_available(api)
 
 
+@pytest.mark.slow
 def test_a_stalled_postgres_lets_nobody_hang(state_folder: Path) -> None:
     with own_server(state_folder, "stalled") as server:
         server.start()
@@ -182,6 +184,7 @@ def test_a_slow_query_ends_and_names_the_setting(busy_api: tuple[Api, psycopg.Co
     assert api.get("/api/v1/events")["count"] == 0
 
 
+@pytest.mark.slow
 def test_a_body_that_does_not_arrive_is_a_408(database: str) -> None:
     never = asyncio.Event()
 
@@ -235,6 +238,7 @@ def test_one_bad_row_does_not_take_its_neighbours_along(
         assert connection.execute("SELECT sum(accepted) FROM http_accepted").fetchone() == (40,)
 
 
+@pytest.mark.slow
 def test_an_error_nobody_expects_is_answered_and_ends_nothing(database: str) -> None:
     with running(settings_for(database)) as api, psycopg.connect(database, autocommit=True) as connection:
         connection.execute("REVOKE INSERT ON http_inbox, audit_log FROM CURRENT_USER")
@@ -253,6 +257,7 @@ def test_an_error_nobody_expects_is_answered_and_ends_nothing(database: str) -> 
         )
 
 
+@pytest.mark.slow
 def test_a_reading_of_versions_that_fails_unexpectedly_is_told_and_tried_again(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -302,6 +307,7 @@ def test_a_full_queue_is_a_503_and_loses_nothing(database: str, monkeypatch: pyt
         assert connection.execute("SELECT sum(events) FROM http_inbox").fetchone() == (3,)
 
 
+@pytest.mark.slow
 def test_stopping_commits_what_waits(database: str) -> None:
     with running(settings_for(database)) as api:
 
@@ -323,6 +329,7 @@ async def _result(answer: "asyncio.Future[Any]") -> int:
     return int((await answer).status_code)
 
 
+@pytest.mark.slow
 def test_who_leaves_while_his_stream_reads_costs_no_connection(database: str) -> None:
     """A stream's task is cancelled by anyio, which tells it so at each turn of the loop."""
     with running(settings_for(database)) as api:

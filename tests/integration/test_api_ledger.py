@@ -234,6 +234,7 @@ def test_work_at_the_desk_ends_when_postgres_stops_answering(api: Api) -> None:
     assert api.run(cut()) == "database-unavailable"
 
 
+@pytest.mark.slow
 def test_too_much_work_at_the_desk_is_refused_and_a_turn_ends_with_its_work(api: Api, landed: str) -> None:
     def slowly(opened: Connection) -> None:
         opened.execute("SELECT pg_advisory_lock(1)")

@@ -172,6 +172,7 @@ def test_a_stopped_partition_is_told_at_once_with_the_command_until_somebody_dec
     assert "partition_stopped" not in names(api.get(PIPELINE))
 
 
+@pytest.mark.slow
 def test_runs_and_checks_are_those_of_dagster(
     api: Api, database: str, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

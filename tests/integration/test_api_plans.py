@@ -185,6 +185,7 @@ def test_backfills_that_have_not_ended_are_listed(api: Api, db: Connection, data
     db.execute("DELETE FROM backfill_progress")
 
 
+@pytest.mark.slow
 def test_a_backfill_says_how_much_of_it_is_done(api: Api, db: Connection, database: str) -> None:
     hours = [TODAY - DAY + timedelta(hours=n) for n in range(4)]
     ids = [BUILT_IN.by_name["trading.total_volume"].metric_id]
@@ -220,6 +221,7 @@ def found_in(db: Connection, hours: list[datetime]) -> int:
     return int(count)
 
 
+@pytest.mark.slow
 def test_a_preview_is_followed_and_leaves_what_it_found(api: Api, db: Connection, database: str) -> None:
     last = (NOW - DAY).replace(minute=0, second=0, microsecond=0)
     hours = [last - timedelta(hours=1), last]

@@ -21,6 +21,7 @@ from uuid import UUID
 import httpx
 import psutil
 import psycopg
+import pytest
 
 from analytics_pipeline.local_stack.ports import free_port
 from analytics_pipeline.settings import environment
@@ -165,6 +166,7 @@ def landed(database: str) -> int:
     return int(value(database, "SELECT coalesce(sum(read), 0) FROM ingest_batches"))
 
 
+@pytest.mark.slow
 def test_kills_of_api_and_ingest_lose_and_double_nothing(database: str, tmp_path: Path) -> None:
     seed = random.SystemRandom().randrange(1 << 32)
     print(f"seed {seed}")
@@ -204,6 +206,7 @@ def test_kills_of_api_and_ingest_lose_and_double_nothing(database: str, tmp_path
     check_books(database)
 
 
+@pytest.mark.slow
 def test_a_postgres_that_stands_still_is_a_503_and_nothing_is_doubled(database: str) -> None:
     with running(settings_for(database)) as api:
         content = json.dumps({"event_type": "a", "id": str(UUID(int=1))}).encode()

@@ -47,6 +47,7 @@ def test_three_ports_and_an_orderly_stop(database: str) -> None:
         assert process.running.wait(20) == 0
 
 
+@pytest.mark.slow
 def test_ports_of_0_are_free_ones_that_the_log_tells(database: str) -> None:
     told: dict[str, int] = {}
     ports = {f"B25_{name}__PORT": "0" for name in ("SERVER", "METRICS", "HEALTH")}
@@ -63,6 +64,7 @@ def test_ports_of_0_are_free_ones_that_the_log_tells(database: str) -> None:
         assert process.ask("METRICS", "/metrics")[0] == 200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("port", ["SERVER", "METRICS", "HEALTH"])
 def test_a_port_in_use_is_one_clear_sentence(database: str, port: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -75,6 +77,7 @@ def test_a_port_in_use_is_one_clear_sentence(database: str, port: str) -> None:
     assert "Traceback" not in errors
 
 
+@pytest.mark.slow
 def test_it_refuses_to_serve_everybody(database: str) -> None:
     with started(database, B25_SERVER__HOST="0.0.0.0") as process:
         assert process.running.wait(40) == 2
@@ -83,6 +86,7 @@ def test_it_refuses_to_serve_everybody(database: str) -> None:
     assert "Traceback" not in errors
 
 
+@pytest.mark.slow
 def test_a_stream_that_fails_midway_does_not_look_whole(database: str) -> None:
     with psycopg.connect(database, autocommit=True) as connection, started(database) as process:
         connection.execute(

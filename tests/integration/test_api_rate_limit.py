@@ -125,6 +125,7 @@ def test_without_redis_each_process_counts_and_nobody_waits_for_long() -> None:
         runner.run(line.close())
 
 
+@pytest.mark.slow
 def test_two_applications_a_cached_answer_and_one_key(database: str, redis_server: Redis) -> None:
     limit = {"rate_limit": {"requests_per_minute": 60, "burst": 30}}
     end = datetime.now(UTC) - timedelta(hours=30)

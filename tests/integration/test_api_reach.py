@@ -278,6 +278,7 @@ def listening(url: str, path: str, **headers: str) -> Iterator[Iterator[tuple[st
         yield ((kind, json.loads(next(lines).removeprefix("data: "))) for kind in kinds)
 
 
+@pytest.mark.slow
 def test_streams_tell_only_what_the_key_sees_and_end_with_it(database: str) -> None:
     part = {"dimensions": {"strategy_id": ["live"]}}
     keys = [make_key(database, "read", **part) for _ in range(2)]

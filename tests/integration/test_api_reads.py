@@ -82,6 +82,7 @@ def ends(events: list[dict], event_type: str, field: str, names: tuple[str, ...]
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("interval", LEVELS)
 def test_first_and_last_values_pending_settled_and_mixed(
     api: Api, database: str, day: datetime, interval: str
@@ -124,6 +125,7 @@ def test_first_and_last_values_pending_settled_and_mixed(
     check()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("interval", LEVELS)
 def test_balances_are_carried_forward_and_summed(
     api: Api, database: str, day: datetime, interval: str
@@ -211,6 +213,7 @@ def test_pending_settled_and_mixed_give_the_same_numbers(
     assert sum(by_type.values()) == len(events)
 
 
+@pytest.mark.slow
 def test_one_day_of_values(api: Api, database: str, day: datetime) -> None:
     land(database, orders(day))
     latency = {
@@ -225,6 +228,7 @@ def test_one_day_of_values(api: Api, database: str, day: datetime) -> None:
     assert points(api, "users.active", day, "1d") == [{"timestamp": iso(day), "value": 2, "dimensions": {}}]
 
 
+@pytest.mark.slow
 def test_a_quantile_of_values_too_far_apart_says_that_it_has_no_bound(
     api: Api, database: str, day: datetime
 ) -> None:
@@ -377,6 +381,7 @@ def test_statistics_are_exact_to_the_microsecond(api: Api, database: str, day: d
             assert sum(answer["by_type"].values()) == answer["total_events"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("interval", LEVELS)
 def test_statistics_per_interval_are_exact_and_add_up(
     api: Api, database: str, day: datetime, interval: str
@@ -426,6 +431,7 @@ def test_statistics_per_interval_are_exact_and_add_up(
     check(day + tick, day + timedelta(days=1))
 
 
+@pytest.mark.slow
 def test_statistics_of_too_many_types_and_buckets_are_refused(database: str, day: datetime) -> None:
     land(database, [event(f"t{n % 10}", day + timedelta(minutes=n // 10)) for n in range(100)])
     few = {"query": {"max_points": 20, "cache_enabled": False}}
@@ -533,6 +539,7 @@ def test_what_an_operator_wrote_into_the_ledger_is_no_batch(api: Api, database: 
     assert (before["batches_processed"], before["last_batch_size"]) == (1, 1)
 
 
+@pytest.mark.slow
 def test_late_events_are_told_of_each_bucket(api: Api, database: str, day: datetime) -> None:
     noon = day + timedelta(hours=12)
     in_time = [event("page.view", noon + timedelta(minutes=minute), "u") for minute in (0, 1, 16)]

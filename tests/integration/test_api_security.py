@@ -190,6 +190,7 @@ def test_hits_of_the_cache_ask_for_the_key_as_well(api: Api, database: str) -> N
     wait_for(lambda: client.request("GET", METRICS, params=asked).status_code == 401, timeout=3)
 
 
+@pytest.mark.slow
 def test_a_key_expires_while_the_application_runs(api: Api, database: str) -> None:
     client = client_of(api, database, "read", expires_at=datetime.now(UTC) + timedelta(seconds=1.5))
     wait_for(lambda: not client.is_known(), timeout=3)
@@ -379,6 +380,7 @@ def test_a_session_ends_with_its_key_and_there_are_not_too_many(api: Api, databa
     wait_for(lambda: status(cookies[-1]) == 401, timeout=3)
 
 
+@pytest.mark.slow
 def test_a_session_expires(database: str) -> None:
     with asking_for_keys(database, security={"session_lifetime": "1s"}) as short:
         client = client_of(short, database, "read")
@@ -389,6 +391,7 @@ def test_a_session_expires(database: str) -> None:
         )
 
 
+@pytest.mark.slow
 def test_writes_are_in_the_audit_log_and_nothing_else_is(
     api: Api, database: str, holders: dict[str, Client]
 ) -> None:

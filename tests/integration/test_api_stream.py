@@ -82,6 +82,7 @@ def test_the_dashboard_follows_what_lands(process: Process, module_database: str
             assert time.monotonic() < deadline
 
 
+@pytest.mark.slow
 def test_a_dashboard_goes_on_behind_the_last_that_was_seen(process: Process, module_database: str) -> None:
     with listening(process, "dashboard") as told:
         seen = told.next("dashboard")
@@ -285,6 +286,7 @@ def test_questions_that_make_no_sense_are_refused_at_once(process: Process, path
     assert answer.headers["content-type"] == "application/problem+json"
 
 
+@pytest.mark.slow
 def test_streams_are_counted_limited_and_end_with_the_process(database: str) -> None:
     with started(database, **_FAST, B25_REALTIME__MAX_CONNECTIONS="2") as process:
         wait_for(lambda: process.ask("SERVER", "/ready")[0] == 200, timeout=40, message="/ready")
@@ -306,6 +308,7 @@ def test_streams_are_counted_limited_and_end_with_the_process(database: str) -> 
         assert time.monotonic() - began < 10
 
 
+@pytest.mark.slow
 def test_a_client_that_goes_leaves_its_place(database: str) -> None:
     with started(database, **_FAST, B25_REALTIME__MAX_CONNECTIONS="1") as process:
         wait_for(lambda: process.ask("SERVER", "/ready")[0] == 200, timeout=40, message="/ready")
@@ -319,6 +322,7 @@ def test_a_client_that_goes_leaves_its_place(database: str) -> None:
             )
 
 
+@pytest.mark.slow
 def test_a_listener_that_does_not_read_is_dropped_and_others_are_told(database: str) -> None:
     """What lands meanwhile fills the connection of the one, and comes to the other."""
     with started(database, B25_SERVER__WRITE_TIMEOUT="1s", B25_REALTIME__UPDATE_INTERVAL="10ms") as process:
@@ -344,6 +348,7 @@ def test_a_listener_that_does_not_read_is_dropped_and_others_are_told(database: 
                     assert time.monotonic() < deadline, "the other listener was not told"
 
 
+@pytest.mark.slow
 def test_a_client_that_does_not_read_is_dropped(database: str) -> None:
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute(

@@ -191,6 +191,7 @@ def with_another_event(path: Path) -> None:
     pq.write_table(rows.set_column(0, rows.schema.field("id"), [ids]), path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "damage", [truncated, with_another_text, short_of_a_row, with_another_event, Path.unlink]
 )
@@ -281,6 +282,7 @@ def test_cleanup_old_data_drops_only_what_is_verified(db, archive, now, tmp_path
     assert tables(db) & set(expired(now)) == set(expired(now)[1:])
 
 
+@pytest.mark.slow
 def test_a_long_day_becomes_several_files(db, archive, now, tmp_path, monkeypatch):
     monkeypatch.setattr(archiving, "_PART_ROWS", 1)
     db.execute(
@@ -352,6 +354,7 @@ def test_events_of_a_day_that_was_made_anew_are_neither_lost_nor_do_they_replace
     assert db.execute(f"SELECT event_type FROM {expired(now)[1]}").fetchall() == [("by.hand",)]
 
 
+@pytest.mark.slow
 def test_a_table_that_somebody_dropped_before_its_proof_is_told(db, archive, now, monkeypatch):
     def unreadable(*_: object) -> None:
         raise ArchiveFault("unreadable")

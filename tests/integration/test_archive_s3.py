@@ -76,6 +76,7 @@ def is_attached(db: Connection) -> bool:
     ).fetchone() == (1,)
 
 
+@pytest.mark.slow
 def test_a_day_goes_to_the_bucket_and_is_recomputed_from_there(db, database, s3):
     truth = state(db)
     assert run(db, database).action == "dropped"
@@ -106,6 +107,7 @@ def test_a_damaged_object_keeps_the_events_and_is_written_again(db, database, s3
     assert run(db, database).action == "dropped"
 
 
+@pytest.mark.slow
 def test_what_an_interrupted_run_left_does_not_stay(db, database, s3, monkeypatch):
     monkeypatch.setattr(archiving, "_PART_ROWS", 1)
     assert run(db, database).action == "dropped"
@@ -179,6 +181,7 @@ def test_credentials_that_may_only_read_keep_the_events(db, database, s3, monkey
     assert run(db, database).action == "dropped"
 
 
+@pytest.mark.slow
 def test_a_server_out_of_reach_is_told(db, database, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
     assert "NETWORK_CONNECTION" in refused(db, database)

@@ -150,6 +150,7 @@ def test_an_archived_day_is_recomputed_to_the_same_bytes(db, database):
     assert state(db) == truth
 
 
+@pytest.mark.slow
 def test_rows_that_were_lost_come_back_from_the_archive(db, database):
     truth = state(db)
     for table in ("metric_aggregations", "metric_states", "metric_buckets"):
@@ -230,6 +231,7 @@ def with_a_second_part(path: Path) -> None:
 DAMAGES = [removed, truncated, with_another_byte, short_of_a_row, with_another_event, with_a_second_part]
 
 
+@pytest.mark.slow
 def test_an_archive_that_holds_something_else_changes_nothing(db, database, tmp_path):
     damage(db)
     before = state(db)
@@ -260,6 +262,7 @@ def test_a_day_whose_archive_is_not_verified_is_refused(db, database):
             backfill.plan(db, [*HOURS, NEXT])
 
 
+@pytest.mark.slow
 def test_levels_that_retention_let_go_are_left_out(db, database):
     truth = state(db)
     let_levels_go(db, "1m", "5m")
@@ -269,6 +272,7 @@ def test_levels_that_retention_let_go_are_left_out(db, database):
     assert state(db) == of_levels(truth, "15m", "1h", "1d")
 
 
+@pytest.mark.slow
 def test_minutes_without_states_keep_what_their_states_told(db, database):
     """1m states go with raw events: what is left is compared without them, and nothing looks different."""
     truth = state(db)
@@ -279,6 +283,7 @@ def test_minutes_without_states_keep_what_their_states_told(db, database):
     assert state(db) == [truth[0], *of_levels(truth[1:2], "5m", "15m", "1h", "1d"), truth[2]]
 
 
+@pytest.mark.slow
 def test_a_day_without_hours_is_recomputed_whole_and_only_so(db, database):
     truth = of_levels(state(db), "1d")
     let_levels_go(db, "1m", "5m", "15m", "1h")
@@ -298,6 +303,7 @@ def test_a_day_without_hours_is_recomputed_whole_and_only_so(db, database):
     assert state(db) == truth
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_whole", [False, True])
 def test_an_archived_day_keeps_to_its_verdicts(db, database, is_whole):
     """All places of event types but two went to others when the day landed."""
@@ -342,6 +348,7 @@ def test_the_command_names_a_whole_day_and_lists_its_differences(db, database, t
     assert f"recomputed {DAY:%Y-%m-%d} whole: 600 events (24 of 24 hours)" in shown.err
 
 
+@pytest.mark.slow
 def test_dagster_recomputes_an_archived_hour(db, database, monkeypatch, tmp_path_factory):
     monkeypatch.setenv("B25_DATABASE__URL", database)
     monkeypatch.setenv("B25_LOCAL_STACK__STATE_FOLDER", str(tmp_path_factory.getbasetemp() / "dagster"))
@@ -380,6 +387,7 @@ def test_nothing_is_left_to_recompute_where_the_days_are_gone_too(db):
         backfill.plan(db, EVERY_HOUR)
 
 
+@pytest.mark.slow
 def test_each_archived_day_is_proved_once_a_run(db, database, monkeypatch):
     proved: list[str] = []
     whole: Callable[..., Any] = archived_events.read_contents

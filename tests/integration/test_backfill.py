@@ -86,6 +86,7 @@ def progress(connection: Connection) -> list[datetime]:
     return [row[0] for row in connection.execute("SELECT hour FROM backfill_progress ORDER BY hour")]
 
 
+@pytest.mark.slow
 def test_a_dry_run_shows_old_new_and_difference_and_writes_nothing(connection, damaged, run):
     before = state(connection)
     code, out, err = run(*RANGE, "--dry-run")
@@ -100,6 +101,7 @@ def test_a_dry_run_shows_old_new_and_difference_and_writes_nothing(connection, d
     assert "(3 of 3 hours)" in err
 
 
+@pytest.mark.slow
 def test_a_dry_run_for_programs_has_one_line_an_hour_at_every_interval(connection, damaged, run, monkeypatch):
     monkeypatch.setenv("FORCE_COLOR", "1")  # as on a terminal: a bar, which leaves stdout alone
     code, out, err = run(*RANGE, "--dry-run", "--json")
@@ -119,6 +121,7 @@ def test_a_dry_run_for_programs_has_one_line_an_hour_at_every_interval(connectio
         assert (total["old"], total["new"], total["difference"]) == (line["events"] + 1, line["events"], -1)
 
 
+@pytest.mark.slow
 def test_the_days_of_the_range_are_listed_as_they_will_be(connection, damaged, run):
     before = state(connection)
     code, out, _ = run(*RANGE, "--dry-run", "--interval", "1d")
@@ -130,6 +133,7 @@ def test_the_days_of_the_range_are_listed_as_they_will_be(connection, damaged, r
     assert " at 1d\n" in out
 
 
+@pytest.mark.slow
 def test_a_backfill_mends_every_interval_and_the_next_finds_no_difference(connection, damaged, run):
     assert live(connection) != damaged
     code, out, _ = run(*RANGE)
@@ -142,6 +146,7 @@ def test_a_backfill_mends_every_interval_and_the_next_finds_no_difference(connec
     assert (code, out) == (0, "3 hours recomputed from 190 raw events; no difference\n")
 
 
+@pytest.mark.slow
 def test_only_the_metrics_asked_for_are_recomputed(connection, damaged, run):
     names = ("trading.orders_placed", "users.active")
     wrong = live(connection)
@@ -152,6 +157,7 @@ def test_only_the_metrics_asked_for_are_recomputed(connection, damaged, run):
     assert live(connection) == expected
 
 
+@pytest.mark.slow
 def test_a_metric_that_answers_for_nothing_yet_can_only_be_previewed(connection, damaged, run):
     register(connection, [BUILT_IN.by_name["users.active"]])
     asked = ("--metric", "users.active", "--metric", "trading.total_volume")
@@ -163,6 +169,7 @@ def test_a_metric_that_answers_for_nothing_yet_can_only_be_previewed(connection,
     assert live(connection) == before
 
 
+@pytest.mark.slow
 def test_few_rows_are_listed_and_the_rest_counted(damaged, run):
     _, out, _ = run(*RANGE, "--dry-run", "--limit", "2", "--interval", "1m")
     assert sum("T08:" in line or "T09:" in line for line in out.splitlines()) == 2
@@ -192,6 +199,7 @@ def test_killed_midway_and_called_again_it_does_the_rest(connection, database, d
     assert progress(connection) == []
 
 
+@pytest.mark.slow
 def test_interrupted_by_a_person_it_says_how_far_it_came(connection, damaged, run, monkeypatch):
     def stop(conninfo: str, hour: datetime, **named: Any) -> RecomputeResult:
         if hour == HOURS[1]:
@@ -212,6 +220,7 @@ def waits(connection: Connection) -> bool:
     return found is not None and found[0] > 0
 
 
+@pytest.mark.slow
 def test_an_hour_is_done_with_its_progress_or_not_at_all(connection, damaged, run):
     connection.execute(f"ALTER TABLE backfill_progress ADD CONSTRAINT stop CHECK (hour <> '{HOURS[1]}')")
     before = connection.execute(EVERYTHING[0]).fetchall()
@@ -241,6 +250,7 @@ def test_only_a_backfill_of_the_same_metrics_leaves_out_what_is_done(connection)
     assert plan(connection, HOURS, restart=True).hours == HOURS
 
 
+@pytest.mark.slow
 def test_what_was_final_is_fed_as_restated_by_backfill(connection, damaged, run):
     connection.execute("UPDATE metric_buckets SET state = 'final'")
     run(*RANGE)
@@ -295,6 +305,7 @@ WRONG = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_bad_input_gets_one_sentence(run):
     for arguments, sentence in WRONG:
         code, out, err = run("--from", "2h", *arguments)
@@ -304,6 +315,7 @@ def test_bad_input_gets_one_sentence(run):
         assert err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_all_wrong_names_are_told_at_once_and_one_given_twice_is_done_once(connection, damaged, run):
     code, _, err = run(*RANGE, "--metric", "a", "--metric", "users.activ", "--metric", "users.active")
     assert (code, err.count("error: ")) == (ConfigurationError.exit_code, 2)
@@ -312,6 +324,7 @@ def test_all_wrong_names_are_told_at_once_and_one_given_twice_is_done_once(conne
     assert once[1] == twice[1]
 
 
+@pytest.mark.slow
 def test_a_range_before_the_raw_floor_is_refused_and_changes_nothing(connection, damaged, run):
     connection.execute("UPDATE retention_state SET raw_floor = %s", (HOURS[1],))
     before = state(connection)
@@ -321,6 +334,7 @@ def test_a_range_before_the_raw_floor_is_refused_and_changes_nothing(connection,
     assert state(connection) == before
 
 
+@pytest.mark.slow
 def test_hours_whose_raw_events_go_while_it_runs_are_left_out(connection, damaged, run, monkeypatch):
     def rise(_: LiveFirst) -> None:
         connection.execute("UPDATE retention_state SET raw_floor = %s", (HOURS[1],))
@@ -333,6 +347,7 @@ def test_hours_whose_raw_events_go_while_it_runs_are_left_out(connection, damage
     assert progress(connection) == []
 
 
+@pytest.mark.slow
 def test_a_metric_answers_from_the_first_hour_on_that_retention_left(connection, database, damaged):
     """Of the second the raw events go too, but after it was done."""
     volume = BUILT_IN.by_name["trading.total_volume"]

@@ -70,6 +70,7 @@ def materialized(instance: dg.DagsterInstance, level: str) -> int:
     return len(instance.fetch_materializations(dg.AssetKey(f"metric_rollups_{level}"), limit=10).records)
 
 
+@pytest.mark.slow
 def test_a_preview_of_an_hour_shows_the_differences_and_writes_nothing(db, instance):
     before = live(db)
     done = run(instance, "recompute_hours", HOUR_LEVELS, hour_key(HOUR), dry_run=True)
@@ -89,6 +90,7 @@ def test_a_preview_of_an_hour_shows_the_differences_and_writes_nothing(db, insta
     assert (total["before"], total["after"], total["difference"]) == ("61", "60", -1.0)
 
 
+@pytest.mark.slow
 def test_applying_it_is_one_more_step_and_may_be_of_some_metrics(db, instance):
     register_metrics(db, BUILT_IN.metrics)
     done = run(instance, "recompute_hours", HOUR_LEVELS, hour_key(HOUR), metrics=["events.count"])
@@ -112,6 +114,7 @@ def test_applying_it_is_one_more_step_and_may_be_of_some_metrics(db, instance):
     assert counts["trading.orders_placed"] == placed[0] + 1
 
 
+@pytest.mark.slow
 def test_a_day_is_previewed_whole(db, instance):
     before = live(db)
     done = run(instance, "recompute_days", ("1d",), day_key(DAY), dry_run=True)
@@ -139,6 +142,7 @@ def told(instance: dg.DagsterInstance, run_id: str) -> list[str]:
     return [str(each.partition) for each in found if each.asset_key == dg.AssetKey("metric_rollups_1h")]
 
 
+@pytest.mark.slow
 def test_the_retry_of_an_interrupted_backfill_goes_on_where_it_was(db, instance, monkeypatch):
     keys = [hour_key(HOUR + timedelta(hours=number)) for number in range(4)]
     tags = {"dagster/asset_partition_range_start": keys[0], "dagster/asset_partition_range_end": keys[-1]}
@@ -168,6 +172,7 @@ def test_the_retry_of_an_interrupted_backfill_goes_on_where_it_was(db, instance,
         assert told(instance, third.run_id) == keys  # a run of its own does all of it
 
 
+@pytest.mark.slow
 def test_what_another_backfill_has_done_is_done_again_and_its_progress_stays(db, instance):
     others = HOUR + timedelta(hours=5)
     planned = plan(db, [HOUR])
@@ -192,6 +197,7 @@ def test_partitions_from_before_raw_events_are_refused_in_one_sentence(db, insta
     assert not [event for event in done.all_events if event.is_step_up_for_retry]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("partition", "sentence"),
     [

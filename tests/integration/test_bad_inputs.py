@@ -364,6 +364,7 @@ def test_schemas(pipe: Pipe) -> None:
     )
 
 
+@pytest.mark.slow
 def test_one_event_in_each_of_5000_days(pipe: Pipe, tmp_path: Path) -> None:
     now = datetime.now(UTC)
     before = value(pipe.database, "SELECT count(*) FROM events")

@@ -59,6 +59,7 @@ STRANGE: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
+@pytest.mark.slow
 def test_every_strange_message_in_every_compression(
     database: str, kafka: str, topic: Topics, tmp_path: Path
 ) -> None:
@@ -106,6 +107,7 @@ def test_every_strange_message_in_every_compression(
     check_books(database)
 
 
+@pytest.mark.slow
 def test_gaps_of_compaction_are_skipped_and_recorded(
     database: str, kafka: str, topic: Topics, tmp_path: Path
 ) -> None:
@@ -160,6 +162,7 @@ MIXES: dict[str, tuple[int, set[int]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("refused_by", ["decode", "Postgres"])
 def test_mixes(database: str, kafka: str, topic: Topics, tmp_path: Path, refused_by: str) -> None:
     """Dead are exactly the bad ones, wherever they stand; also where only Postgres knows that they are bad."""

@@ -40,6 +40,7 @@ def land_all(database: str) -> None:
     lander.close()
 
 
+@pytest.mark.slow
 def test_nothing_is_lost_or_doubled_while_the_api_is_killed_again_and_again(database: str) -> None:
     seed = random.randrange(2**32)
     print(f"seed {seed}")
@@ -90,6 +91,7 @@ def test_nothing_is_lost_or_doubled_while_the_api_is_killed_again_and_again(data
     print(f"{report.retries} requests were sent again, {repeated} events came twice and were recognised")
 
 
+@pytest.mark.slow
 def test_each_event_learns_its_own_fate(database: str) -> None:
     with (
         running_api(database) as api,
@@ -122,6 +124,7 @@ def test_each_event_learns_its_own_fate(database: str) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_more_than_the_service_takes_at_once_goes_in_parts(database: str) -> None:
     limits = {"B25_SERVER__MAX_BATCH_EVENTS": "7", "B25_SERVER__MAX_BODY_SIZE": "2048"}
     with (
@@ -134,6 +137,7 @@ def test_more_than_the_service_takes_at_once_goes_in_parts(database: str) -> Non
     assert {str(row[0]) for row in rows(database, "SELECT id FROM events")} == sent
 
 
+@pytest.mark.slow
 def test_over_kafka_every_event_has_a_result_and_names_its_producer(
     kafka: str, topic: Callable[..., str], database: str
 ) -> None:
@@ -178,6 +182,7 @@ def test_a_kafka_that_is_away_leaves_nothing_unsaid() -> None:
     assert (result.partition, result.offset) == (None, None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("timeout", [None, "delivery.timeout.ms", "message.timeout.ms"])
 def test_a_topic_that_does_not_exist_is_told_soon_and_by_name(kafka: str, timeout: str | None) -> None:
     results: list[Result] = []
@@ -204,6 +209,7 @@ def test_a_message_that_kafka_would_not_take_is_refused_at_once(
         assert producer.flush(30).accepted == 1
 
 
+@pytest.mark.slow
 def test_the_documented_programs_send_their_events(
     kafka: str, topic: Callable[..., str], database: str
 ) -> None:
@@ -222,6 +228,7 @@ def test_the_documented_programs_send_their_events(
     compile(noting, "producers.md", "exec")
 
 
+@pytest.mark.slow
 def test_the_documented_request_is_answered_as_documented(database: str) -> None:
     [lines] = re.findall(r"<<END\n(.*?)END\n", DOCUMENTATION, re.DOTALL)
     body = lines.replace("$NOW", datetime.now(UTC).isoformat())

@@ -107,6 +107,7 @@ def client(make: Callable[..., Any], admin_key: Any) -> Any:
     return make(api_key=admin_key.text)
 
 
+@pytest.mark.slow
 def test_a_definition_from_its_beginning_to_its_end(client: Any) -> None:
     name = unique("custom/a b")
     made = client.create_custom_event(name, SCHEMA, display_name="A")

@@ -129,6 +129,7 @@ def land_posted(database: str) -> None:
     lander.close()
 
 
+@pytest.mark.slow
 def test_a_metric_comes_as_points_and_as_a_table(client: Any) -> None:
     asked = {"start_time": HOUR, "end_time": HOUR + timedelta(hours=2), "interval": "1h"}
     found = client.metrics("trading.total_volume", **asked)
@@ -253,6 +254,7 @@ def test_a_search_goes_on_beyond_its_budget(client: Any, module_database: str) -
     assert [found.properties["n"] for found in client.events(**asked)] == [3]
 
 
+@pytest.mark.slow
 def test_exports_are_whole_and_take_no_memory_for_more(client: Any, module_database: str) -> None:
     kind, start = unique("export"), datetime.now(UTC) - timedelta(hours=1)
     fill(module_database, kind, 6_000, start=start, bytes=2_000)
@@ -401,6 +403,7 @@ def test_what_a_key_does_not_see_is_refused(make: Callable[..., Any], url: str, 
     assert caught.value.kind == "outside-key"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", ["asyncio"], indirect=True)
 def test_a_read_above_the_rate_limit_waits_and_is_answered(
     make: Callable[..., Any], key: Any, url: str
@@ -433,6 +436,7 @@ def test_another_service_is_not_understood(make: Callable[..., Any], process: Pr
         make(f"http://127.0.0.1:{process.ports['METRICS']}/metrics?x=").dashboard()
 
 
+@pytest.mark.slow
 def test_a_tail_goes_on_behind_the_last_event_when_the_connection_breaks(
     make: Callable[..., Any], key: Any, process: Process, module_database: str
 ) -> None:
@@ -473,6 +477,7 @@ def begin(told: Iterator[Any], land_one: Callable[[int], Any]) -> EventsMessage:
         landing.join()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", ["blocking"], indirect=True)
 def test_a_reader_that_is_too_slow_is_told_so_and_misses_nothing(
     make: Callable[..., Any], key: Any, process: Process, module_database: str
@@ -504,6 +509,7 @@ def test_a_reader_that_is_too_slow_is_told_so_and_misses_nothing(
     told.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", ["asyncio"], indirect=True)
 def test_a_stream_ends_with_its_key(
     make: Callable[..., Any], url: str, process: Process, module_database: str
@@ -546,6 +552,7 @@ def test_a_stream_to_nobody_is_given_up(make: Callable[..., Any]) -> None:
 EXAMPLES = re.findall(r"```python\n(.*?)```", (ROOT / "docs/python-client.md").read_text(), re.DOTALL)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(len(EXAMPLES)))
 def test_a_documented_program_runs(
     number: int,

@@ -467,6 +467,7 @@ def test_a_change_says_what_its_schema_would_have_refused(api: Api, database: st
     assert "would_have_refused" not in api.get(at(name))
 
 
+@pytest.mark.slow
 def test_a_report_ends_in_time_and_says_so(database: str, name: str) -> None:
     execute(
         database,

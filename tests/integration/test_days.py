@@ -59,6 +59,7 @@ def test_a_day_is_its_hours_added_up_while_some_of_it_is_pending(db, database):
     assert found.rows["1d"] > len(BUILT_IN.metrics)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "damage",
     [
@@ -79,6 +80,7 @@ def test_a_day_that_is_not_its_hours_is_found_and_mended(db, database, damage):
     assert live(db) == truth
 
 
+@pytest.mark.slow
 def test_a_day_whose_hours_are_gone_has_nothing_to_be_compared_with(db, database):
     db.execute(ONE_MORE.format("1d"))
     [partition] = db.execute(
@@ -90,6 +92,7 @@ def test_a_day_whose_hours_are_gone_has_nothing_to_be_compared_with(db, database
     assert compared(database).differences == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("write", [False, True])
 @pytest.mark.parametrize("hours", [HOURS, HOURS[11:12], HOURS[11:]])
 def test_a_backfill_of_any_hours_says_what_it_changes_of_their_day(db, database, hours, write):
@@ -107,11 +110,13 @@ def test_a_day_that_alone_is_wrong_shows_what_is_served_of_it(db, database):
     assert (total.value_before, total.value_after) == (4 * EVENTS + 1, 4 * EVENTS)
 
 
+@pytest.mark.slow
 def test_hours_that_are_wrong_below_a_right_day_are_no_difference_of_it(db, database):
     db.execute(ONE_MORE.format("1h"))
     assert backfilled(database, HOURS) == []
 
 
+@pytest.mark.slow
 def test_what_lands_and_is_merged_meanwhile_is_no_difference(db, database):
     seeds = iter(range(100, 200))
 

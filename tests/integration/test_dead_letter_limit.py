@@ -15,6 +15,7 @@ from tests.integration.landing_rig import SOURCE, check_books, claim, event, lan
 from tests.waiting import wait_for
 
 
+@pytest.mark.slow
 def test_a_restart_does_not_let_it_go_on(
     database: str, kafka: str, topic: Callable[..., str], tmp_path: Path
 ) -> None:

@@ -458,6 +458,7 @@ def test_letters_that_are_settled_while_they_are_looked_for_are_left_alone(
     check(database)
 
 
+@pytest.mark.slow
 def test_a_replay_beside_live_landings_of_the_same_events(database: str, lander: Lander) -> None:
     """Whoever comes first stores the event; the other counts a duplicate."""
     sent = [event(number) for number in range(600)]
@@ -477,6 +478,7 @@ def test_a_replay_beside_live_landings_of_the_same_events(database: str, lander:
     check(database)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("was_done", [True, False])
 def test_a_commit_without_an_answer_is_found_out(
     database: str, lander: Lander, monkeypatch: pytest.MonkeyPatch, was_done: bool

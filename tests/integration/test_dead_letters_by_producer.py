@@ -150,6 +150,7 @@ def test_commands_choose_and_show_producers(run: Run) -> None:
     assert run("discard", "--producer", "risk", "--note", "x")[1] == "1 dead letters discarded\n"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("landed")
 @pytest.mark.parametrize("width", [80, 120])
 def test_groups_take_two_lines_each_within_the_screen(

@@ -62,6 +62,7 @@ def landed(database: str) -> list[int]:
     return [row[0] for row in rows(database, "SELECT id FROM dead_letter_events ORDER BY source_offset")]
 
 
+@pytest.mark.slow
 def test_list_shows_one_line_each_and_obeys_the_filters(run: Run, landed: list[int]) -> None:
     code, out, _ = run("list")
     assert code == 0

@@ -111,6 +111,7 @@ class Replays:
         return word, int(number)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_a_replay_that_is_killed_anywhere_is_only_interrupted(database: str) -> None:
     seed = random.SystemRandom().randrange(2**32)

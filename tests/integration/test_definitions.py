@@ -142,6 +142,7 @@ def test_definitions_from_before_versions_keep_theirs(postgres: Postgres, tmp_pa
             admin.execute("DROP DATABASE before_versions WITH (FORCE)")
 
 
+@pytest.mark.slow
 def test_each_event_of_a_stream_is_judged_by_the_version_it_is_stamped_with(
     database: str, kafka: str, topic: Topics, tmp_path: Path
 ) -> None:
@@ -229,6 +230,7 @@ def run(database: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
     return call
 
 
+@pytest.mark.slow
 def test_a_schema_is_tried_on_stored_events_before_it_is_used(
     run: Run, database: str, kafka: str, topic: Topics, tmp_path: Path
 ) -> None:
@@ -284,6 +286,7 @@ def test_a_schema_is_tried_on_stored_events_before_it_is_used(
     assert value(database, "SELECT count(*) FROM custom_event_definitions") == 0, "check changes nothing"
 
 
+@pytest.mark.slow
 def test_definitions_are_set_listed_and_shown(run: Run, tmp_path: Path, database: str) -> None:
     schema = tmp_path / "schema.json"
     schema.write_text(json.dumps(INTEGER))
@@ -373,6 +376,7 @@ def test_a_definition_is_deleted_unless_it_is_used(run: Run, tmp_path: Path, dat
     assert json.loads(run("delete", "mine", "--json")[1]) == {"name": "mine", "deleted_version": 2}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "text", "sentence"),
     [

@@ -109,6 +109,7 @@ def test_a_live_merge_reports_every_partition_it_changed_on_all_five_assets(db, 
     assert materialized(instance, "metric_rollups_1d") == found
 
 
+@pytest.mark.slow
 def test_buckets_that_are_over_become_final_and_late_events_restate_them(db, definitions, instance, now):
     land(db, trade(now - timedelta(minutes=5)))
     merge(definitions, instance)
@@ -141,6 +142,7 @@ def recompute(
 HOUR_ASSETS = "metric_rollups_1m metric_rollups_5m metric_rollups_15m metric_rollups_1h"
 
 
+@pytest.mark.slow
 def test_materializing_an_hour_recomputes_it_and_finds_no_difference(db, definitions, instance, now):
     land(db, trade(now))
     merge(definitions, instance)
@@ -169,6 +171,7 @@ def test_materializing_mends_what_was_damaged_and_tells_the_difference(db, defin
     assert materialized(instance, "metric_rollups_1m")[keys[1]]["differences"] == 0
 
 
+@pytest.mark.slow
 def test_an_hour_whose_raw_events_go_during_the_run_is_left_out(db, definitions, instance, now, monkeypatch):
     land(db, trade(now))
     merge(definitions, instance)
@@ -185,6 +188,7 @@ def test_an_hour_whose_raw_events_go_during_the_run_is_left_out(db, definitions,
     assert materialized(instance, "metric_rollups_1h") == before
 
 
+@pytest.mark.slow
 def test_materializing_a_day_recomputes_its_hours(db, definitions, instance, now):
     events = trade(now, hours=2)
     land(db, events)
@@ -202,6 +206,7 @@ def evaluate(definitions: dg.Definitions, instance: dg.DagsterInstance) -> list[
     return [str(request.run_key) for request in sensor.evaluate_tick(context).run_requests or []]
 
 
+@pytest.mark.slow
 def test_an_hour_that_cannot_be_merged_keeps_no_other_from_it_and_fails_the_run(
     db, definitions, instance, now
 ):
@@ -225,6 +230,7 @@ def test_an_hour_that_cannot_be_merged_keeps_no_other_from_it_and_fails_the_run(
     assert pending(db) == 0
 
 
+@pytest.mark.slow
 def test_the_sensor_asks_for_a_run_when_a_closed_minute_is_pending(db, definitions, instance, now):
     assert evaluate(definitions, instance) == []
     land(db, trade(now))
@@ -361,6 +367,7 @@ def test_the_books_balance_and_each_check_sees_its_own_damage(db, definitions, i
     }
 
 
+@pytest.mark.slow
 def test_events_count_once_after_their_metric_was_edited(db, definitions, instance, now):
     """Its rows of both definitions stand side by side."""
     land(db, trade(now))
@@ -386,6 +393,7 @@ def count_as_other(db: Connection, at: datetime) -> str:
     return metric.name
 
 
+@pytest.mark.slow
 def test_series_beyond_their_budget_are_a_warning(db, definitions, instance, now):
     land(db, trade(now - 24 * HOUR, hours=1))
     merge(definitions, instance)
@@ -410,6 +418,7 @@ def test_a_delta_that_waits_long_is_a_warning(db, definitions, instance, now):
     assert found.metadata["deltas"].value > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "damage",
     [
@@ -436,6 +445,7 @@ def test_any_number_that_is_not_raws_is_an_error_in_the_range_asked_for(
     assert sum(found.metadata[f"differences at {level}"].value for level in LEVELS) > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "waiting",
     [
@@ -458,6 +468,7 @@ def test_a_metric_that_waits_for_a_backfill_is_no_error(db, definitions, instanc
     assert judged(definitions, instance, asked)["every_metric_equals_raw"].passed
 
 
+@pytest.mark.slow
 def test_a_metric_that_is_declared_and_not_deployed_is_left_out_and_told(db, definitions, instance, now):
     """Runs import the checkout anew: what was just declared there, nobody has counted yet."""
     land(db, trade(now))
@@ -487,6 +498,7 @@ def test_each_closed_hour_is_the_sample_in_its_turn(db, definitions, instance, n
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("asked", "sentence"),
     [
@@ -508,6 +520,7 @@ def test_a_wrong_range_of_a_check_is_one_sentence(db, definitions, instance, ask
     assert failed.step_failure_data.user_failure_data.description.startswith(sentence)
 
 
+@pytest.mark.slow
 def test_maintenance_creates_partitions_and_retention_removes_them(
     db, definitions, instance, monkeypatch, now
 ):

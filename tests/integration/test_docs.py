@@ -33,6 +33,7 @@ def test_there_are_statements() -> None:
     assert len(STATEMENTS) > 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("statement", STATEMENTS)
 def test_a_documented_statement_runs(statement: str, database: str) -> None:
     with psycopg.connect(database) as connection:
@@ -99,6 +100,7 @@ def test_the_readme_example_of_a_producer_sends_an_event(kafka: str) -> None:
     assert json.loads(event.payload)["event_type"] == "order.filled"
 
 
+@pytest.mark.slow
 def test_the_readme_example_of_a_producer_says_when_the_topic_is_wrong(kafka: str) -> None:
     [program] = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     wrong = program.replace("localhost:9092", kafka).replace("order.events", "orders.events")

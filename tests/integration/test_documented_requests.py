@@ -85,6 +85,7 @@ def test_there_are_examples() -> None:
     assert len(EXAMPLES) > 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", EXAMPLES)
 def test_a_documented_request_is_answered(
     open_api: Process, guarded_api: Process, admin_key: str, text: str, tmp_path: Path

@@ -86,6 +86,7 @@ def backfilled(db: Connection, database: str, hours: list[datetime]) -> list[Rec
     return list(backfill.carry_out(db, database, planned, run_id="b", before_hour=lambda: None))
 
 
+@pytest.mark.slow
 def test_only_hours_with_events_are_computed_and_all_are_noted(database, connection, monkeypatch):
     for number, hour in enumerate((BEFORE, AFTER)):
         land(connection, batch(40, seed=number, start=hour), number)
@@ -109,6 +110,7 @@ def test_only_hours_with_events_are_computed_and_all_are_noted(database, connect
     assert connection.execute("SELECT count(*) FROM backfill_progress").fetchone() == (0,)
 
 
+@pytest.mark.slow
 def test_thousands_of_empty_hours_need_no_computation(database, connection, monkeypatch, capsys):
     first = DAY - MANY * HOUR
     ensure_range(connection, first, DAY)

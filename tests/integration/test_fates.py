@@ -57,6 +57,7 @@ def landed(database: str) -> str:
     return database
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("offset", "verdict", "reason"),
     [
@@ -290,6 +291,7 @@ def test_a_file_is_answered_line_by_line(run: Run, tmp_path: Path, monkeypatch: 
     assert run("--file", file) == (0, "", "no messages were asked for\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "wrong",
     [

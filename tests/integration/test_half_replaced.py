@@ -72,6 +72,7 @@ def test_a_merge_changes_nothing_for_a_reader(world: World) -> None:
     world.check()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("names", [None, [_VOLUME, "events.count"]], ids=["all metrics", "some"])
 def test_a_recompute_replaces_all_levels_at_once(world: World, names: list[str] | None) -> None:
     """What it mends was doubled by hand: each bucket is doubled, or right, and never anything between."""
@@ -90,6 +91,7 @@ def test_a_recompute_replaces_all_levels_at_once(world: World, names: list[str] 
         world.check()
 
 
+@pytest.mark.slow
 def test_a_backfill_of_an_edited_metric_switches_all_buckets_at_once(world: World) -> None:
     metric_versions.register(world.db, BUILT_IN.metrics)
     assert metric_versions.register(world.db, _NEXT_RELEASE.metrics) == [_VOLUME]
@@ -117,6 +119,7 @@ def test_a_backfill_of_an_edited_metric_switches_all_buckets_at_once(world: Worl
     assert {len(seen) for seen in found.values()} == {2}, "a reader saw something between before and after"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by", ["asset", "cleanup_old_data"])
 def test_retention_changes_no_bucket_of_the_day_it_takes(postgres: Postgres, template: str, by: str) -> None:
     """Its raw events go, and its last deltas settle."""

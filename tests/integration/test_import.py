@@ -141,6 +141,7 @@ def test_an_import_repeated_moves_nothing(database: str, theirs: str, rng: rando
     assert value(database, "SELECT count(*) FROM ingest_batches") == lines
 
 
+@pytest.mark.slow
 def test_a_day_that_changed_there_is_taken_up_again(database: str, theirs: str, rng: random.Random) -> None:
     store(theirs, [*history(rng, 120, [2, 1]), *broken(rng, 1)])
     run_import(database, theirs)
@@ -186,6 +187,7 @@ def test_events_older_than_raw_events_are_kept_are_refused(
     check_everything(database)
 
 
+@pytest.mark.slow
 def test_a_dry_run_says_what_a_run_does_and_writes_nothing(
     database: str, theirs: str, rng: random.Random
 ) -> None:
@@ -250,6 +252,7 @@ def test_what_ingest_has_landed_from_kafka_is_not_doubled(
     check_everything(database)
 
 
+@pytest.mark.slow
 def test_the_same_events_landing_meanwhile_are_stored_once(
     database: str, theirs: str, rng: random.Random
 ) -> None:
@@ -333,6 +336,7 @@ def test_two_imports_do_not_run_at_once(database: str, theirs: str, rng: random.
     run_import(database, theirs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_committed", [True, False])
 def test_a_commit_without_an_answer_doubles_nothing(
     database: str, theirs: str, rng: random.Random, monkeypatch: pytest.MonkeyPatch, is_committed: bool
@@ -421,6 +425,7 @@ def test_definitions_come_along_and_judge(database: str, theirs: str, rng: rando
     assert planned(database, theirs, off).definitions == []
 
 
+@pytest.mark.slow
 def test_dead_letters_can_be_replayed_and_the_day_still_agrees(
     database: str, theirs: str, rng: random.Random
 ) -> None:

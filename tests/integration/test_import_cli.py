@@ -55,6 +55,7 @@ def run(
     return call
 
 
+@pytest.mark.slow
 def test_a_dry_run_and_a_run_tell_of_each_day(run: Run, database: str, theirs: str) -> None:
     older, newer = past(2).date(), past(1).date()
     code, out, err = run("import", "--from-url", theirs, "--dry-run")
@@ -82,6 +83,7 @@ def test_a_dry_run_and_a_run_tell_of_each_day(run: Run, database: str, theirs: s
     assert code == 0, out
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_page_do_what_it_says(run: Run, database: str, theirs: str) -> None:
     blocks = re.findall(r"^ *```sh\n(.*?)```", PAGE, re.DOTALL | re.MULTILINE)
     commands = [line.split("#")[0].split() for block in blocks for line in block.strip().splitlines()]

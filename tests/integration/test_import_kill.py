@@ -90,6 +90,7 @@ def theirs(postgres: Postgres) -> Iterator[str]:
         yield conninfo
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_an_import_that_is_killed_anywhere_is_only_interrupted(database: str, theirs: str) -> None:
     seed = random.SystemRandom().randrange(2**32)

@@ -35,6 +35,7 @@ SECRETS = {
 }
 
 
+@pytest.mark.slow
 def test_lines_name_batches_and_hide_contents(
     database: str, kafka: str, topic: Callable[..., str], tmp_path: Path, postgres_server: str
 ) -> None:
@@ -124,6 +125,7 @@ def test_lines_name_batches_and_hide_contents(
         server.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(user)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("debug", [[], ["--debug"]], ids=["", "debug"])
 def test_what_a_person_has_to_mend_is_a_sentence_and_with_debug_a_place(
     database: str, tmp_path: Path, debug: list[str]

@@ -97,6 +97,7 @@ CASES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("held", "moment", "other"), CASES)
 def test_one_stops_and_another_goes_on(world: World, held: str, moment: Point, other: str) -> None:
     """Waiting is only for the hour, or for the day, whose row both write; landings and finalizing wait for nothing."""
@@ -149,6 +150,7 @@ def test_one_dies_and_another_does_its_work(world: World, held: str, moment: Poi
     world.check()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("other", ["merge", "recompute", "finalize"])
 @pytest.mark.parametrize("source", ["landing", "inbox"])
 def test_a_landing_stops_before_its_commit(world: World, source: str, other: str) -> None:
@@ -166,6 +168,7 @@ def test_a_landing_stops_before_its_commit(world: World, source: str, other: str
     world.check()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("held", ["merge", "recompute"])
 def test_finalizing_leaves_what_is_being_changed_to_the_next_run(world: World, held: str) -> None:
     """It locks many buckets, in whatever order they are found: if it waited for one, a deadlock could follow.
@@ -210,6 +213,7 @@ def test_what_becomes_final_meanwhile_is_restated(world: World, other: str) -> N
     world.check()
 
 
+@pytest.mark.slow
 def test_two_backfills_of_the_same_hours(world: World) -> None:
     actors = world.actors
     world.steps.hold("held", RunPoint.SNAPSHOT_READ)
@@ -243,6 +247,7 @@ def test_three_at_once_and_a_landing(world: World) -> None:
     world.check()
 
 
+@pytest.mark.slow
 def test_after_all_of_them_every_state_is_that_of_a_recompute(world: World) -> None:
     check_settled(world.db, world.conninfo)
     check_books(world.conninfo)

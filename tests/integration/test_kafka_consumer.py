@@ -35,6 +35,7 @@ class Member:
         self.seen |= self.consumer.fetch(100, 0.1).messages.keys()
 
 
+@pytest.mark.slow
 def test_a_pause_does_not_outlive_a_rebalance(kafka: str, topic: Topics) -> None:
     name = topic(partitions=2)
     settings = Kafka(brokers=[kafka], topics=[name], group_id=name)
@@ -78,6 +79,7 @@ def test_a_partition_that_kafka_is_silent_about_keeps_no_watermark_from_others(
     assert note.high == 3
 
 
+@pytest.mark.slow
 def test_a_lasting_silence_is_told_once_and_so_is_its_end(kafka: str, topic: Topics) -> None:
     name = topic(partitions=1)
     now, owned = [0.0], [(name, 7)]
@@ -97,6 +99,7 @@ def test_a_lasting_silence_is_told_once_and_so_is_its_end(kafka: str, topic: Top
     assert lines(13) == []
 
 
+@pytest.mark.slow
 def test_a_kafka_is_silent_that_answers_nothing_at_all(
     kafka: str, topic: Topics, monkeypatch: pytest.MonkeyPatch
 ) -> None:

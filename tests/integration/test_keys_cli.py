@@ -106,6 +106,7 @@ def test_of_two_first_keys_at_once_one_is_made(database: str) -> None:
         assert other.result(10) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [
@@ -128,6 +129,7 @@ def test_what_makes_no_key_is_one_sentence(run: Run, database: str, arguments: l
         assert connection.execute("SELECT count(*) FROM api_keys").fetchone() == (0,)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["json", "logfmt"])
 def test_no_log_line_has_a_secret(database: str, tmp_path: Path, form: str) -> None:
     """A process on every address, with good and bad keys everywhere a key can be put, and a defect on the way."""

@@ -232,6 +232,7 @@ def test_one_lost_partition_keeps_the_whole_batch_out(database: str, lander: Lan
     assert value(database, "SELECT count(*) FROM events") == 0
 
 
+@pytest.mark.slow
 def test_a_claim_ends_a_stuck_owner(database: str) -> None:
     """A process stopped in the middle of COPY holds its rows, and no timeout ends it."""
     old = claim(database)
@@ -244,6 +245,7 @@ def test_a_claim_ends_a_stuck_owner(database: str) -> None:
     assert value(database, "SELECT next_offset FROM ingest_offsets") == 0
 
 
+@pytest.mark.slow
 def test_a_claim_waits_for_a_connection_of_its_own_process(database: str) -> None:
     claim(database)
     busy = psycopg.connect(database, application_name="analytics-landing-test")
@@ -332,6 +334,7 @@ def test_an_empty_stretch_of_offsets_is_recorded(database: str, lander: Lander) 
     check_books(database)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("was_done", [True, False])
 def test_a_commit_without_an_answer_is_resolved_by_reading_the_offsets(
     database: str, lander: Lander, monkeypatch: pytest.MonkeyPatch, was_done: bool

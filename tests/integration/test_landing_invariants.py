@@ -49,6 +49,7 @@ def test_a_refusal_beside_the_events_breaks_the_invariant(
     check_books(database)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("failures", [4, 5])
 def test_a_serialization_failure_is_tried_again_but_not_for_ever(
     database: str, lander: Lander, failures: int

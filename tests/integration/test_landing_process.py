@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psycopg
+import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewPartitions
@@ -87,6 +88,7 @@ def test_messages_land_and_a_stop_leaves_nothing_in_memory(
     check_books(database)
 
 
+@pytest.mark.slow
 def test_transactions_leave_no_gap_in_the_books(
     database: str, kafka: str, topic: Topics, tmp_path: Path
 ) -> None:
@@ -111,6 +113,7 @@ def test_transactions_leave_no_gap_in_the_books(
     check_books(database)
 
 
+@pytest.mark.slow
 def test_without_kafka_posted_events_land(database: str, tmp_path: Path) -> None:
     with ingest(write_config(tmp_path, database, None, [])) as process:
         post(database, *range(20))
@@ -120,6 +123,7 @@ def test_without_kafka_posted_events_land(database: str, tmp_path: Path) -> None
     check_books(database)
 
 
+@pytest.mark.slow
 def test_kafka_away_does_not_keep_posted_events_from_landing(
     database: str, postgres_server: str, tmp_path: Path
 ) -> None:
@@ -154,6 +158,7 @@ def allow_connections(postgres_server: str, database: str, allowed: bool) -> Non
             )
 
 
+@pytest.mark.slow
 def test_too_many_dead_letters_stop_one_partition(
     database: str, kafka: str, topic: Topics, tmp_path: Path
 ) -> None:
@@ -171,6 +176,7 @@ def test_too_many_dead_letters_stop_one_partition(
     check_books(database)
 
 
+@pytest.mark.slow
 def test_partitions_added_live_are_read_from_their_start(
     database: str, kafka: str, topic: Topics, tmp_path: Path
 ) -> None:
@@ -189,6 +195,7 @@ def test_partitions_added_live_are_read_from_their_start(
     check_books(database)
 
 
+@pytest.mark.slow
 def test_of_a_new_topic_only_what_comes_later_is_read_when_asked(
     database: str, kafka: str, topic: Topics, tmp_path: Path
 ) -> None:
@@ -224,6 +231,7 @@ def test_of_a_new_topic_only_what_comes_later_is_read_when_asked(
     check_books(database)
 
 
+@pytest.mark.slow
 def test_a_missing_partition_waits_for_maintenance(
     database: str, kafka: str, topic: Topics, tmp_path: Path
 ) -> None:

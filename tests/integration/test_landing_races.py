@@ -117,6 +117,7 @@ def test_a_claim_waits_for_a_landing_that_has_moved_the_offset(
     check_books(database)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("in_fallback", [False, True])
 def test_a_deadlock_is_tried_again_in_both_modes(
     database: str, postgres_server: str, lander: Lander, in_fallback: bool
@@ -166,6 +167,7 @@ def test_ownership_lost_in_the_middle_of_a_fallback(
     check_books(database)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("question", [1, 2, 3, 5])
 def test_ownership_lost_while_looking_for_the_culprit(
     database: str, lander: Lander, monkeypatch: pytest.MonkeyPatch, question: int

@@ -269,6 +269,7 @@ def test_a_replay_is_part_of_the_proof(replayed: str) -> None:
     assert broken(replayed, since=since) == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("damage", "name"),
     [

@@ -112,6 +112,7 @@ def test_order_analytics_equals_sql_on_raw_also_after_late_events(db, now):
     assert (status, first) == ("canceled", late.timestamp)
 
 
+@pytest.mark.slow
 def test_one_job_fills_all_marts_and_their_tests_are_checks_of_the_assets(db, now):
     seen = Event("page.view", now - HOUR, {}, user_id="u1", session_id="s1")
     land(db, [*order("one", now - timedelta(minutes=20)), seen])
@@ -144,6 +145,7 @@ def test_marts_descend_from_events_and_from_the_rollups_that_say_which_minutes_c
         assert parents == {"events", "metric_rollups_1m"}, mart
 
 
+@pytest.mark.slow
 def test_the_docs_of_dbt_know_every_column_of_the_marts(db):
     nodes = document_marts()["nodes"]
     for mart in MARTS:
@@ -165,6 +167,7 @@ def test_every_column_is_described_and_no_other(db, mart):
     assert all(described.values())
 
 
+@pytest.mark.slow
 def test_a_number_too_near_to_zero_for_a_double_is_no_obstacle(db, now):
     land(db, [Event("order.filled", now - HOUR, {"order_id": "tiny", "latency_ms": 1e-300, "pnl": 1e-300})])
     db.execute("UPDATE events SET properties = properties || '{\"latency_ms\": 1e-500}'::jsonb")
@@ -172,6 +175,7 @@ def test_a_number_too_near_to_zero_for_a_double_is_no_obstacle(db, now):
     assert rows(db, "SELECT latency_ms, pnl FROM order_analytics") == [(0, 0)]
 
 
+@pytest.mark.slow
 def test_values_that_do_not_fit_are_left_out_or_cut_and_the_table_keeps_its_shape(db, now):
     shape = (
         "SELECT attname, atttypid, atttypmod FROM pg_attribute"
@@ -201,6 +205,7 @@ def test_values_that_do_not_fit_are_left_out_or_cut_and_the_table_keeps_its_shap
     assert rows(db, shape) == before
 
 
+@pytest.mark.slow
 def test_orders_that_began_before_the_raw_floor_stay_as_they_are(db, now):
     land(db, order("old", now - timedelta(days=1), filled_after=None))
     assert build_marts("run", "order_analytics")
@@ -212,6 +217,7 @@ def test_orders_that_began_before_the_raw_floor_stay_as_they_are(db, now):
     assert rows(db, "SELECT * FROM order_analytics") == before
 
 
+@pytest.mark.slow
 def test_a_full_refresh_rebuilds_no_mart_and_loses_no_row_of_events_that_are_gone(db, now):
     """`--full-refresh` is a run like any other: `full_refresh: false` in dbt_project.yml."""
     tables = "SELECT oid, relfilenode FROM pg_class WHERE relname = ANY(%s) AND relnamespace = 'public'::regnamespace"
@@ -230,6 +236,7 @@ def test_a_full_refresh_rebuilds_no_mart_and_loses_no_row_of_events_that_are_gon
     assert rows(db, "SELECT count(*) FROM order_analytics") == [(2,)]
 
 
+@pytest.mark.slow
 def test_a_second_run_with_nothing_new_changes_nothing(db, now):
     land(db, order("one", now - HOUR))
     assert build_marts("run", "order_analytics")
@@ -253,6 +260,7 @@ ORIGINAL = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("table", ORIGINAL)
 def test_plain_inserts_with_the_originals_columns_work(db, now, table):
     columns = ORIGINAL[table].split(", ")
@@ -305,6 +313,7 @@ def test_a_mart_of_a_time_without_partition_says_so(db):
         db.execute("INSERT INTO order_analytics (order_id, timestamp) VALUES ('x', '2001-01-01')")
 
 
+@pytest.mark.slow
 def test_a_missing_order_is_found_at_once_however_many_there_are(db, now, monkeypatch):
     """The list of the mart's orders, read again for each event, would take minutes."""
     land(db, order("one", now - timedelta(minutes=20)))

@@ -2,6 +2,8 @@
 
 from datetime import timedelta
 
+import pytest
+
 from analytics_pipeline.rollups.catalog import BUILT_IN
 from analytics_pipeline.storage.metric_versions import register
 from tests.integration.landed import Event, land
@@ -16,6 +18,7 @@ def fill(minutes: float, strategy_id: str, latency: object) -> Event:
     return Event("order.filled", MIDNIGHT + timedelta(minutes=minutes), properties | {"latency_ms": latency})
 
 
+@pytest.mark.slow
 def test_a_mart_that_says_something_else_than_its_metrics_is_found(db):
     register(db, BUILT_IN.metrics)
     land(db, [fill(1, "s1", 2.5), fill(2, "s1", "text"), fill(70, "s2", 1e-12), fill(71, "7", 4)])

@@ -8,6 +8,8 @@ from decimal import Decimal
 from itertools import pairwise
 from typing import Any
 
+import pytest
+
 from analytics_pipeline.storage.connection import Connection
 from tests.integration.landed import Event, land
 from tests.integration.marts import (
@@ -99,10 +101,12 @@ def assert_equal(db: Connection, events: list[Event]) -> None:
         assert all(map(is_close, actual[key][6:], values[6:])), (key, actual[key], values)
 
 
+@pytest.mark.slow
 def test_buckets_equal_python_whatever_order_their_events_land_in(db):
     check_in_any_order(db, MART, random_event, assert_equal)
 
 
+@pytest.mark.slow
 def test_a_run_computes_only_minutes_that_changed(db):
     quiet, late = MIDNIGHT + timedelta(minutes=1), MIDNIGHT + timedelta(minutes=3)
     events = [update(at, "BTC", price) for at in (quiet, late) for price in (10, 12)]
@@ -122,6 +126,7 @@ def test_a_run_computes_only_minutes_that_changed(db):
     assert_equal(db, [*events, more])
 
 
+@pytest.mark.slow
 def test_what_was_left_to_later_runs_is_caught_up_in_steps(db, monkeypatch):
     events = []
     for number_of_batch in range(4):
@@ -137,6 +142,7 @@ def test_what_was_left_to_later_runs_is_caught_up_in_steps(db, monkeypatch):
     assert_equal(db, events)
 
 
+@pytest.mark.slow
 def test_minutes_before_the_raw_floor_or_the_first_partition_stay_as_they_are(db):
     events = [update(MIDNIGHT, "BTC", 10)]
     land(db, events)

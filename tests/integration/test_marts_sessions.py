@@ -5,6 +5,8 @@ from collections import Counter, defaultdict
 from datetime import datetime, timedelta
 from typing import Any
 
+import pytest
+
 from analytics_pipeline.storage.connection import Connection
 from tests.integration.landed import Event, land
 from tests.integration.marts import MIDNIGHT, build_marts, check_in_any_order, let_time_pass, merge_all, rows
@@ -48,10 +50,12 @@ def assert_equal(db: Connection, events: list[Event]) -> None:
     assert len(actual) == len(expected(events))
 
 
+@pytest.mark.slow
 def test_sessions_equal_python_whatever_order_their_events_land_in(db):
     check_in_any_order(db, MART, random_event, assert_equal)
 
 
+@pytest.mark.slow
 def test_a_run_rewrites_only_sessions_with_something_new(db):
     def view(session_id: str, seconds: int) -> Event:
         return Event("page.view", MIDNIGHT + timedelta(seconds=seconds), {}, "u1", session_id)

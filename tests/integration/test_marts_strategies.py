@@ -7,6 +7,8 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+import pytest
+
 from analytics_pipeline.storage.connection import Connection
 from tests.integration.landed import Event, land
 from tests.integration.marts import (
@@ -117,10 +119,12 @@ def assert_equal(db: Connection, events: list[Event]) -> None:
         assert all(map(is_close, actual[key][9:], values[9:])), (key, actual[key], values)
 
 
+@pytest.mark.slow
 def test_buckets_equal_python_whatever_order_their_events_land_in(db):
     check_in_any_order(db, MART, random_event, assert_equal)
 
 
+@pytest.mark.slow
 def test_drawdown_of_a_bucket_reaches_over_its_minutes(db):
     pnl = [5, -1, 3, -6, 2, -4, 9]
     events = [fill(MIDNIGHT + timedelta(seconds=40 * n), "s", one) for n, one in enumerate(pnl)]
@@ -131,6 +135,7 @@ def test_drawdown_of_a_bucket_reaches_over_its_minutes(db):
     assert_equal(db, events)
 
 
+@pytest.mark.slow
 def test_a_strategy_has_its_newest_name_in_all_rows(db):
     hour = timedelta(hours=1)
     names = "SELECT DISTINCT strategy_id, strategy_name FROM strategy_performance ORDER BY 1, 2"

@@ -106,6 +106,7 @@ def volume(db: Connection) -> tuple[object, ...] | None:
     ).fetchone()
 
 
+@pytest.mark.slow
 def test_an_edit_of_one_metric_marks_that_metric_alone_until_its_backfill_ends(
     db, definitions, instance, tick
 ):
@@ -136,6 +137,7 @@ def test_an_edit_of_one_metric_marks_that_metric_alone_until_its_backfill_ends(
     assert stale(definitions, instance) == {}
 
 
+@pytest.mark.slow
 def test_a_backfill_from_the_command_line_makes_the_metric_fresh_too(
     db, database, definitions, instance, tick
 ):
@@ -164,6 +166,7 @@ def test_a_backfill_from_the_command_line_makes_the_metric_fresh_too(
     assert stale(definitions, instance) == {}
 
 
+@pytest.mark.slow
 def test_rollups_of_an_hour_and_a_day_are_fresh_whoever_computed_them(db, definitions, instance):
     now = datetime.now(UTC)
     land(db, order("o", now - HOUR))
@@ -182,6 +185,7 @@ def test_rollups_of_an_hour_and_a_day_are_fresh_whoever_computed_them(db, defini
     assert stale(definitions, instance, *partitions) == {}
 
 
+@pytest.mark.slow
 def test_a_preview_of_a_metric_shows_its_differences_alone_and_materializes_nothing(
     db, definitions, instance
 ):
@@ -207,6 +211,7 @@ def test_a_preview_of_a_metric_shows_its_differences_alone_and_materializes_noth
     assert {row["difference"] for row in rows} == {-1.0}
 
 
+@pytest.mark.slow
 def test_a_part_of_the_range_says_from_when_on_the_metric_answers(db, definitions, instance):
     now = datetime.now(UTC)
     register(db, LAST_RELEASE)
@@ -224,6 +229,7 @@ def test_a_part_of_the_range_says_from_when_on_the_metric_answers(db, definition
     assert percents[0] == 100
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("config", "sentence"),
     [

@@ -78,6 +78,7 @@ def reads(opened: psycopg.Connection[Any]) -> Reads:
     return Reads(*row)
 
 
+@pytest.mark.slow
 def test_the_table_is_not_looked_at(api: Api, database: str) -> None:
     """One test for all: sessions say what they have read once they have been idle for ten seconds."""
     asked = {"interval": "1m", "start_time": iso(HOUR), "end_time": iso(HOUR + timedelta(seconds=3599))}

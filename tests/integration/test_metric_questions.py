@@ -167,6 +167,7 @@ def check(asked: Asked, found: list[dict[str, Any]], wanted: list[dict[str, Any]
             assert close(asked, point["compared"], right["compared"]), (asked, point, right)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(8))
 def test_answers_are_those_of_plain_python(
     api: Api, events: list[dict[str, Any]], seed: int, number: int
@@ -209,6 +210,7 @@ def test_pages_are_the_whole_in_pieces(api: Api, seed: int) -> None:
         assert pieces == whole, (asked, limit)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", ["asc", "desc"])
 @pytest.mark.parametrize(
     "more", [{}, {"fill": "zero"}, {"aggregation": "p99"}, {"time_zone": "Asia/Kolkata"}]
@@ -442,6 +444,7 @@ def with_most_points(conninfo: str, most: int) -> Settings:
     return settings_for(conninfo, analytics={"query": {"max_points": most, "cache_enabled": False}})
 
 
+@pytest.mark.slow
 def test_balances_of_many_minutes_are_whole_or_refused(api: Api) -> None:
     conninfo = api.services.settings.database.conninfo()
     hour = SPRING + timedelta(days=3)

@@ -124,6 +124,7 @@ def test_in_an_empty_database_metrics_are_there_from_the_beginning(database: str
     assert rows(database, f"SELECT DISTINCT available_from = ({FLOOR}) FROM metric_versions") == [(True,)]
 
 
+@pytest.mark.slow
 def test_an_edited_metric_before_during_and_after_its_backfill(
     database: str, db: Connection, fleet: Fleet
 ) -> None:
@@ -202,6 +203,7 @@ def test_an_old_ingest_beside_a_new_one(database: str, db: Connection, fleet: Fl
     assert served(database, "1m")[now] == [("new", 4.0)]
 
 
+@pytest.mark.slow
 def test_what_lands_in_an_hour_that_a_backfill_has_passed_is_not_left_out(
     database: str, db: Connection, fleet: Fleet
 ) -> None:
@@ -247,6 +249,7 @@ def test_late_events_of_a_day_whose_start_an_earlier_definition_answers(
     assert len(gaps(database)) == 1
 
 
+@pytest.mark.slow
 def test_a_gap_that_a_landing_notes_during_a_recompute_stays(
     database: str, db: Connection, fleet: Fleet
 ) -> None:
@@ -288,6 +291,7 @@ def test_a_metric_is_registered_while_no_landing_is_in_flight(database: str, db:
             assert watch.execute(current, (NAME,)).fetchall() == [(AFTER,)]
 
 
+@pytest.mark.slow
 def test_a_deployment_that_is_rolled_back(database: str, db: Connection, fleet: Fleet) -> None:
     register(db, OLD)
     fleet.land(OLD, PAST)
@@ -360,6 +364,7 @@ def test_the_api_says_which_definition_a_point_is_from(database: str, db: Connec
         api.soon(lambda: points("1m", following), [{"value": 4.0}])
 
 
+@pytest.mark.slow
 def test_dashboard_and_statistics_read_each_minute_from_the_definition_that_answers_for_it(
     database: str, db: Connection, fleet: Fleet
 ) -> None:

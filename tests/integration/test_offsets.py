@@ -87,6 +87,7 @@ def test_show_tells_both_sides(run: Run, database: str, trimmed: str) -> None:
     assert run("offsets", "show", "nothing")[1] == "no partition has been read yet\n"
 
 
+@pytest.mark.slow
 def test_show_works_without_kafka(run: Run, trimmed: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("B25_KAFKA__BROKERS", "127.0.0.1:1")
     code, out, err = run("offsets", "show")
@@ -95,6 +96,7 @@ def test_show_works_without_kafka(run: Run, trimmed: str, monkeypatch: pytest.Mo
     assert "without Kafka's side" in err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "partition", "target", "words"),
     [
@@ -155,6 +157,7 @@ def test_a_topic_made_anew_may_be_read_from_its_beginning(run: Run, database: st
     assert ledger(database)[0][:2] == (5000, 20)
 
 
+@pytest.mark.slow
 def test_a_running_ingest_reads_again_and_stores_nothing_twice(
     run: Run, database: str, kafka: str, topic: Callable[..., str], tmp_path: Path
 ) -> None:

@@ -37,6 +37,7 @@ def run(*command: str, folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=200, check=False)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("language", "tool", "file"), [("js", "node", "send.mjs"), ("java", "java", "Send.java")]
@@ -65,6 +66,7 @@ def test_a_documented_program_posts_an_event(
     assert rows(database, "SELECT producer, read FROM source_statistics_live") == [("order-execution", 1)]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_the_documented_go_program_produces_an_event(
     kafka: str, topic: Callable[..., str], tmp_path: Path

@@ -221,6 +221,7 @@ def test_events_are_those_of_the_api(run: Run, api: Process, key: str) -> None:
     assert (code, err.startswith("error: --id: ")) == (2, True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words", [("--json",), ("--limit", "4"), ("--all", "--format", "ndjson"), ("--type", "order.filled")]
 )

@@ -57,6 +57,7 @@ def count(connection: Connection, which: str) -> int:
     return int(row[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("killed", [READER, OTHERS], ids=["its connection", "both connections"])
 def test_ended_by_postgres_while_reading_it_is_a_fault_that_leaves_nothing(
     connection, database, monkeypatch, killed
@@ -76,6 +77,7 @@ def test_ended_by_postgres_while_reading_it_is_a_fault_that_leaves_nothing(
     assert recompute.recompute_hour(database, HOUR, run_id="backfill").events == 60_320
 
 
+@pytest.mark.slow
 def test_what_fails_while_it_reads_ends_the_reading(connection, database, monkeypatch):
     def fail(*_: Any) -> pa.Table:
         raise InvariantBroken("of a test")

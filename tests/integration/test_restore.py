@@ -174,6 +174,7 @@ def stored(operator: Operator) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 def test_what_was_posted_after_the_backup_is_there_again_once(operator: Operator) -> None:
     before, landed, waiting = event(n=1), {**event(**AWKWARD), "user_id": "u|1"}, event(n=3)
     with serving(operator) as api:
@@ -216,6 +217,7 @@ def databases(operator: Operator) -> list[str]:
     return [name for (name,) in found]
 
 
+@pytest.mark.slow
 def test_a_part_that_fails_is_posted_by_the_next_run(operator: Operator) -> None:
     folder = operator.folder / "analytics-backups"
     folder.mkdir()
@@ -231,6 +233,7 @@ def test_a_part_that_fails_is_posted_by_the_next_run(operator: Operator) -> None
     assert rows(operator.database, "SELECT sum(accepted) FROM http_accepted") == [(2_500,)]
 
 
+@pytest.mark.slow
 def test_restoring_a_second_time_and_going_back_do_not_meet_what_is_there(operator: Operator) -> None:
     with serving(operator) as api:
         operator.backs_up()

@@ -192,6 +192,7 @@ def test_the_originals_call_works_as_it_stands(db, now):
     assert len(db.execute("SELECT cleanup_old_data();").fetchall()) == 5
 
 
+@pytest.mark.slow
 def test_cleanup_old_data_waits_for_landings_no_longer_than_its_tries(db, database, now):
     policies_without_raising_the_floor(db)
     with connect(database, name="landing") as landing:

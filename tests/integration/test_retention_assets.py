@@ -76,6 +76,7 @@ def state(db: Connection) -> list[object]:
     ]
 
 
+@pytest.mark.slow
 def test_a_dry_run_lists_what_the_next_run_does_and_changes_nothing(db, run, tmp_path):
     before = state(db)
     told = run("expired_partitions", **DRY)

@@ -80,6 +80,7 @@ def is_at(world: World, state: str) -> bool:
     return found.fetchone() == (state,)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("who", "moment", "reason"), FIRST, ids=[f"{who} at {at}" for who, at, _ in FIRST])
 def test_retention_comes_while_another_is_at_work(world: World, who: str, moment: Point, reason: str) -> None:
     """It takes nothing away from who came first: the asset waits, plain SQL says why it does not."""
@@ -176,6 +177,7 @@ AT: list[Point] = [
 HOLDS_HOURS = {RunPoint.LEVELS_WRITTEN, RunPoint.HOURS_FREEZING}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", AT)
 def test_others_come_while_retention_is_at_work(world: World, moment: Point) -> None:
     """Each goes on as if it were not there; only who wants the very hours that it holds waits, and is refused then."""
@@ -203,6 +205,7 @@ def test_others_come_while_retention_is_at_work(world: World, moment: Point) -> 
     assert actors.cleanup("sql") == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "moment",
     [RunPoint.LEVELS_WRITTEN, RunPoint.HOURS_FREEZING, RunPoint.TABLE_DETACHED, RunPoint.TABLE_DROPPED],

@@ -99,6 +99,7 @@ def test_every_step_is_killed_and_resumed(db, database, runs, tmp_path):
     check_settled(db, database)
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_while_a_reader_delays_its_detach_is_continued(db, database, runs, tmp_path):
     """Its server process does not notice, and works on alone: until it has ended, no other run begins."""
     with connect(database, name="reader") as reader:

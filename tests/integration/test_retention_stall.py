@@ -1,5 +1,7 @@
 """Landings go on while a long query keeps retention from detaching; the long form is in `tests/chaos`."""
 
+import pytest
+
 from tests.integration.landing_stall import measure
 
 HOLD = 3.0
@@ -7,6 +9,7 @@ MOST = 0.5
 """Seconds that 99 of 100 landings may take."""
 
 
+@pytest.mark.slow
 def test_landings_do_not_wait_while_a_query_holds_the_table(database):
     found = measure(database, HOLD)
     print(found)

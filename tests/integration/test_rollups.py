@@ -222,6 +222,7 @@ def test_no_bucket_is_final_before_those_within_it(connection, database):
     assert buckets.finalize_buckets(connection, **close) == 4
 
 
+@pytest.mark.slow
 def test_a_recompute_of_right_numbers_finds_no_difference_and_settles_what_was_pending(connection, database):
     for number in range(3):
         land(connection, batch(300, seed=number, start=HOUR), number)

@@ -186,6 +186,7 @@ def test_posted_and_duplicate_events_keep_to_it(database: str, ingest: Ingest) -
     check_books(database)
 
 
+@pytest.mark.slow
 def test_a_series_that_is_known_asks_nobody(database: str, ingest: Ingest, db: Connection) -> None:
     """Neither one with a place, nor one that is refused: somebody holds the day, and it lands."""
     ingest.land(typed("a", "b", "c", "d"))
@@ -217,6 +218,7 @@ def test_two_processes_admit_at_once(database: str, ingest: Ingest, other: Inges
     assert counted(database) == {"a": 1, "b": 1, "c": 2, OTHER: 4}
 
 
+@pytest.mark.slow
 def test_whoever_is_stopped_while_admitting_lets_go(
     database: str, ingest: Ingest, other: Ingest, steps: Steps
 ) -> None:
@@ -231,6 +233,7 @@ def test_whoever_is_stopped_while_admitting_lets_go(
     assert counted(database) == {"w": 1, "x": 1, "y": 1, OTHER: 3}
 
 
+@pytest.mark.slow
 def test_however_many_ask_at_once_no_place_is_given_twice(database: str) -> None:
     seed = random.randrange(1_000_000)
     print(f"seed {seed}")
@@ -286,6 +289,7 @@ Ingest(sys.argv[1]).land(typed("a", "b", "c", "d"), ahead=True)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("point", [FailPoint.IN_ADMISSION, FailPoint.BEFORE_COPY])
 def test_sigkill_around_an_admission_costs_a_place_at_most(database: str, point: FailPoint) -> None:
     ended = subprocess.run(

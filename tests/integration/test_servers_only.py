@@ -43,6 +43,7 @@ def tables(stack: Stack) -> list[str]:
     return [name for (name,) in found]
 
 
+@pytest.mark.slow
 def test_a_schema_that_is_refused_stays_as_it_is_and_its_servers_start(stack: Stack) -> None:
     begin(stack)
     status = stack.status()
@@ -66,6 +67,7 @@ def test_a_schema_that_is_refused_stays_as_it_is_and_its_servers_start(stack: St
     assert stack.status()["addresses"] == status["addresses"]  # ports once chosen stay
 
 
+@pytest.mark.slow
 def test_a_running_stack_takes_commands_although_its_file_has_a_mistake_by_now(stack: Stack) -> None:
     written = stack.folder.with_name("config.yaml")
     written.write_text("simulator: {rate: 1}\n")
@@ -86,6 +88,7 @@ def test_a_running_stack_takes_commands_although_its_file_has_a_mistake_by_now(s
     assert "everything is stopped" in stack.run("down").stdout
 
 
+@pytest.mark.slow
 def test_servers_of_a_killed_supervisor_are_used_and_then_stopped_by_down(stack: Stack) -> None:
     begin(stack)
     before = stack.status()

@@ -81,6 +81,7 @@ def reader(kafka: str):
     made.close()
 
 
+@pytest.mark.slow
 def test_history_is_sent_once_per_now_with_the_times_of_its_events(kafka: str, reader: Reader) -> None:
     settings = settings_for(kafka, history_events=4_000, duplicate_ratio=0, broken_ratio=0)
     counts = produce_history(settings, NOW)
@@ -99,6 +100,7 @@ def test_history_is_sent_once_per_now_with_the_times_of_its_events(kafka: str, r
     assert set(ids.values()) == {2}
 
 
+@pytest.mark.slow
 def test_it_sends_at_its_rate_until_its_time_is_over(kafka: str, reader: Reader) -> None:
     before = datetime.now(UTC) - timedelta(milliseconds=1)
     assert run(settings_for(kafka), rate=500, duration=timedelta(seconds=2), stop=Event()) == 0
@@ -138,6 +140,7 @@ def test_sigterm_sends_what_is_queued_and_exits_0(kafka: str, reader: Reader) ->
     assert f"sent={reader.count()}" in output
 
 
+@pytest.mark.slow
 def test_it_waits_for_kafka_and_can_be_stopped_while_it_waits() -> None:
     stop = Event()
     answers: list[int] = []

@@ -68,6 +68,7 @@ def test_times_that_python_has_not_are_shown_as_postgres_has_them(run: Run) -> N
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("statement", "reason"),
     [

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import psycopg
+import pytest
 from pydantic import SecretStr
 
 from analytics_pipeline.defs.environment import dagster_environment
@@ -27,6 +28,7 @@ with dg.DagsterInstance.get() as instance:
 """
 
 
+@pytest.mark.slow
 def test_runs_that_ended_with_their_code_server_are_failed(database: str, tmp_path: Path) -> None:
     settings = Settings()
     settings.database = settings.database.model_copy(update={"url": SecretStr(database)})

@@ -26,6 +26,7 @@ def start(service: Service, folder: Path) -> Child:
     return child
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["embedded", "system"])
 def test_postgres_keeps_its_data_and_takes_the_schema(state_folder: Path, kind: str) -> None:
     programs = system_programs() if kind == "system" else None
@@ -65,6 +66,7 @@ def test_databases_of_tests_are_their_own(database: str) -> None:
     assert tables == ("events", "metric_aggregations")
 
 
+@pytest.mark.slow
 def test_redis_asks_for_its_password(redis_server: Redis) -> None:
     with Client(host="127.0.0.1", port=redis_server.port, password=redis_server.password) as client:
         assert client.ping()
@@ -72,6 +74,7 @@ def test_redis_asks_for_its_password(redis_server: Redis) -> None:
         stranger.ping()
 
 
+@pytest.mark.slow
 def test_kafka_keeps_messages_over_a_restart(state_folder: Path) -> None:
     server = Kafka(state_folder / "kafka-restart", port=free_port(), controller_port=free_port(), heap="256m")
     child = start(server.service(), state_folder)

@@ -83,6 +83,7 @@ def encoded(*numbers: int) -> list[bytes]:
     return [json.dumps(event(number)).encode() for number in numbers]
 
 
+@pytest.mark.slow
 def test_a_new_consumer_reads_on_where_the_old_one_was_stuck(rig: Rig, database: str, kafka: str) -> None:
     [name] = rig.settings.topics
     with rig.running():
@@ -99,6 +100,7 @@ def test_a_new_consumer_reads_on_where_the_old_one_was_stuck(rig: Rig, database:
     check_books(database)
 
 
+@pytest.mark.slow
 def test_an_open_transaction_holds_back_and_is_no_stall(rig: Rig, database: str, kafka: str) -> None:
     [name] = rig.settings.topics
     transactional = Producer({"bootstrap.servers": kafka, "transactional.id": f"t-{name}"})

@@ -130,6 +130,7 @@ def test_the_identity_of_a_dead_process_begins_anew(
     assert done.stdout == "1.0\n", done.stderr
 
 
+@pytest.mark.slow
 def test_an_ingest_that_is_killed_while_a_partition_is_stopped(
     database: str,
     kafka: str,

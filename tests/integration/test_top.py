@@ -92,6 +92,7 @@ def test_what_is_wrong_is_what_the_api_says(database: str, kafka: str, landed: s
     assert "cache_down" in {one.name for one in found}, "Redis is configured and not there"
 
 
+@pytest.mark.slow
 def test_it_goes_on_when_postgres_or_kafka_is_away(
     database: str, kafka: str, landed: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -161,6 +162,7 @@ def terminal(database: str, kafka: str, landed: str, tmp_path: Path) -> Iterator
     made.close()
 
 
+@pytest.mark.slow
 def test_the_live_screen_is_drawn_and_q_ends_it(terminal: Terminal, landed: str) -> None:
     wait_for(lambda: "q quits" in terminal.read(), timeout=60, message="the screen")
     assert landed in terminal.read()
@@ -174,6 +176,7 @@ def test_the_live_screen_is_drawn_and_q_ends_it(terminal: Terminal, landed: str)
     assert b"\x1b[?1049l" in terminal.shown, "the screen before is not back"
 
 
+@pytest.mark.slow
 def test_off_a_terminal_there_is_a_line_a_reading(
     database: str, kafka: str, landed: str, tmp_path: Path
 ) -> None:

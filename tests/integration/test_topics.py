@@ -41,6 +41,7 @@ def test_a_missing_topic_that_may_not_be_made_is_named(kafka: str) -> None:
         create_topics(settings(kafka, "test.never", create_topics=False))
 
 
+@pytest.mark.slow
 def test_waiting_for_kafka_ends_when_stopped() -> None:
     stop = Event()
     waiting = Thread(

@@ -98,6 +98,7 @@ def ask(pipeline: Traced, path: str, header: str, body: bytes | None = None) -> 
         return int(answer.status)
 
 
+@pytest.mark.slow
 def test_a_produced_message_appears_as_a_link_of_its_landing(pipeline):
     trace_id, span_id, header = traceparent(0xA1)
     send(pipeline, [1, 2, 3], header)

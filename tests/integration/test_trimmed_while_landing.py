@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 
+import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
@@ -24,6 +25,7 @@ from tests.waiting import wait_for
 CAPACITY, SENT, LATER = 100, 300, 20
 
 
+@pytest.mark.slow
 def test_what_was_read_before_lands_then_the_partition_stops(kafka: str, topic: Callable[..., str]) -> None:
     name = topic(partitions=1)
     settings = Kafka(brokers=[kafka], topics=[name], group_id=name)

@@ -136,6 +136,7 @@ def samples(pipeline: Pipeline, name: str) -> dict[tuple[str, ...], float]:
     }
 
 
+@pytest.mark.slow
 def test_the_series_of_the_original_are_there(pipeline):
     wanted = {
         "analytics_events_ingested_total",
