@@ -25,7 +25,7 @@ from analytics_pipeline.settings import Settings
 if TYPE_CHECKING:
     from analytics_pipeline.ingest.consumer import Bounds, Partition
     from analytics_pipeline.ingest.moves import Move
-    from analytics_pipeline.storage.offsets import Standing
+    from analytics_pipeline.storage.standings import Standing
 
 offsets = typer.Typer(help="Where landing stands in each Kafka partition.", no_args_is_help=True)
 app.add_typer(offsets, name="offsets", rich_help_panel=DATABASE)
@@ -53,10 +53,10 @@ def show(
 ) -> None:
     """Show next offset, epoch, what Kafka holds, lag, freshness and owner of each partition."""
     found = joined()
-    from analytics_pipeline.storage.offsets import standings
+    from analytics_pipeline.storage.standings import read_standings
 
     with database(found, "offsets") as opened:
-        rows = standings(opened, topic)
+        rows = read_standings(opened, topic)
     try:
         held = _held(found, rows)
     except EnvironmentFault as error:
@@ -129,9 +129,10 @@ def retire(
     found = joined()
     from analytics_pipeline.ingest.moves import to_retire
     from analytics_pipeline.storage import offsets as storage
+    from analytics_pipeline.storage.standings import read_standings
 
     with database(found, "offsets") as opened:
-        known = storage.standings(opened)
+        known = read_standings(opened)
         opened.rollback()
         # A partition that Kafka lost, of a topic made anew, is read by nobody, though the topic is.
         is_configured = topic in found.kafka.topics
@@ -141,7 +142,8 @@ def retire(
         if rows and not dry_run:
             typer.echo(f"{names}: no bucket will wait for it any more", err=as_json)
             _confirm(yes=yes)
-            storage.retire(opened, rows, note=f"{reason} (retire by {by or _who()})")
+            epochs = {(row.source, row.partition): row.epoch for row in rows}
+            storage.retire(opened, epochs, note=f"{reason} (retire by {by or _who()})")
     if as_json:
         retired = [{"source": row.source, "partition": row.partition} for row in rows]
         print_json({"partitions": retired, "is_retired": bool(rows) and not dry_run})
@@ -156,10 +158,10 @@ def _move(
 ) -> None:
     found, may_go_back = joined(), command == "seek"
     from analytics_pipeline.ingest.moves import carry_out, plan
-    from analytics_pipeline.storage.offsets import standings
+    from analytics_pipeline.storage.standings import read_standings
 
     with database(found, "offsets") as opened:
-        rows = standings(opened)
+        rows = read_standings(opened)
         opened.rollback()
         held = _held(found, [row for row in rows if (row.source, row.partition) == partition])
         move = plan(rows, held, partition, target, may_go_back=may_go_back)

@@ -12,7 +12,7 @@ from analytics_pipeline.ingest import cluster
 from analytics_pipeline.ingest.consumer import Bounds, Partition
 from analytics_pipeline.ingest.stops import unreadable
 from analytics_pipeline.ingest.topics import bounds
-from analytics_pipeline.storage.offsets import Standing, standings
+from analytics_pipeline.storage.standings import Standing, read_standings
 from analytics_pipeline.storage.tolerances import LATE_SECONDS
 
 _LONG_OUTAGE = timedelta(days=3)
@@ -162,7 +162,7 @@ def _standings(found: Installation) -> tuple[list[Standing], Mapping[Partition, 
     with found.postgres() as opened:
         rows = [
             row
-            for row in standings(opened)
+            for row in read_standings(opened)
             if not row.is_retired and row.source in found.settings.kafka.topics
         ]
     return rows, bounds(found.settings.kafka, [(row.source, row.partition) for row in rows])

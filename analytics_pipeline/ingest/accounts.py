@@ -17,7 +17,8 @@ from analytics_pipeline.ingest.stalls import Kind
 from analytics_pipeline.rollups.catalog import BUILT_IN, dimension_set_name
 from analytics_pipeline.storage.books import Waiting
 from analytics_pipeline.storage.landing import CommitUnknown, Landed, TimedOut
-from analytics_pipeline.storage.offsets import Moved, Span, StopReason
+from analytics_pipeline.storage.offsets import Moved, Span
+from analytics_pipeline.storage.standings import StopReason
 from analytics_pipeline.telemetry import (
     BATCH_DURATION,
     BATCH_ROWS,

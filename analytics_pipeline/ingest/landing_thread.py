@@ -16,7 +16,8 @@ from typing import Any, ParamSpec, TypeVar
 from analytics_pipeline.events.decode import Decoded
 from analytics_pipeline.ingest.landings import Landings
 from analytics_pipeline.storage.landing import Deltas, Landed
-from analytics_pipeline.storage.offsets import Claim, Partition, Span, Stop
+from analytics_pipeline.storage.offsets import Claim, Partition, Span
+from analytics_pipeline.storage.standings import Stop
 
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")

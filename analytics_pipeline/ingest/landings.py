@@ -6,7 +6,8 @@ from typing import Protocol
 
 from analytics_pipeline.events.decode import Decoded
 from analytics_pipeline.storage.landing import Deltas, Landed
-from analytics_pipeline.storage.offsets import Claim, Partition, Span, Stop
+from analytics_pipeline.storage.offsets import Claim, Partition, Span
+from analytics_pipeline.storage.standings import Stop
 
 
 class Landings(Protocol):

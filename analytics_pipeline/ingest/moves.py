@@ -11,7 +11,8 @@ from analytics_pipeline.errors import AnalyticsError
 from analytics_pipeline.ingest.consumer import Bounds, Partition
 from analytics_pipeline.storage import offsets
 from analytics_pipeline.storage.connection import Connection
-from analytics_pipeline.storage.offsets import Claim, Standing
+from analytics_pipeline.storage.offsets import Claim
+from analytics_pipeline.storage.standings import Standing
 
 
 class Refused(AnalyticsError):

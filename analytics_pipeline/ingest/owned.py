@@ -8,7 +8,8 @@ from typing import NamedTuple
 from analytics_pipeline.events.dead_letter_limit import DeadLetterLimit
 from analytics_pipeline.events.messages import Message, RawBatch, sizes
 from analytics_pipeline.ingest.watermarks import Notes
-from analytics_pipeline.storage.offsets import Claim, Partition, Span, Stop
+from analytics_pipeline.storage.offsets import Claim, Partition, Span
+from analytics_pipeline.storage.standings import Stop
 
 
 class Cut(NamedTuple):

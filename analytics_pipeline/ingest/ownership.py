@@ -19,7 +19,7 @@ from analytics_pipeline.ingest.landings import Landings
 from analytics_pipeline.ingest.owned import Owned
 from analytics_pipeline.ingest.stops import limit_passed, made_anew, unreadable
 from analytics_pipeline.ingest.topic_ids import NoTopicIds, TopicIdSource
-from analytics_pipeline.storage.offsets import Stop
+from analytics_pipeline.storage.standings import Stop
 
 _log = structlog.get_logger(__name__)
 

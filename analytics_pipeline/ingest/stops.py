@@ -1,11 +1,11 @@
 """Why a partition is stopped, in words that name the command which resolves it; pure.
 
-Belongs here: the texts. Does not belong here: finding out (`ownership`), writing it down (`storage.offsets`).
+Belongs here: the texts. Does not belong here: finding out (`ownership`), writing it down (`storage.standings`).
 """
 
 from analytics_pipeline.events.dead_letter_limit import passed
 from analytics_pipeline.ingest.consumer import Bounds, Partition
-from analytics_pipeline.storage.offsets import Stop, StopReason
+from analytics_pipeline.storage.standings import Stop, StopReason
 
 
 def unreadable(key: Partition, next_offset: int, bounds: Bounds) -> Stop:

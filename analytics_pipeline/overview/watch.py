@@ -26,7 +26,7 @@ from analytics_pipeline.storage import overview
 from analytics_pipeline.storage.connection import Connection, connect
 from analytics_pipeline.storage.dead_letters import Filter, Letter, Status, find
 from analytics_pipeline.storage.migrations import check_schema
-from analytics_pipeline.storage.offsets import standings
+from analytics_pipeline.storage.standings import read_standings
 
 _MOST = 30
 _KAFKA_TIME = 2.0
@@ -151,7 +151,7 @@ class Watch:
                 find(opened, Filter(statuses=(Status.OPEN,)), limit=_MOST, before=None),
                 {
                     (row.source, row.partition): row.next_offset
-                    for row in standings(opened)
+                    for row in read_standings(opened)
                     if not row.is_retired
                 },
             )

@@ -10,10 +10,9 @@ from typing import Any, NamedTuple
 
 from psycopg.rows import class_row
 
-from analytics_pipeline.storage import offsets
 from analytics_pipeline.storage.audit import snapshot
 from analytics_pipeline.storage.connection import Connection
-from analytics_pipeline.storage.offsets import Standing
+from analytics_pipeline.storage.standings import Standing, read_standings
 from analytics_pipeline.storage.verdicts import MOST_PLACES
 
 # Batches of a partition follow one another by their ids; the first of the range follows the last before it.
@@ -146,7 +145,5 @@ def conservation(
             if any(p.gaps for p in partitions)
             else []
         )
-        standings = [
-            one for one in offsets.standings(connection, source) if partition in (None, one.partition)
-        ]
+        standings = [one for one in read_standings(connection, source) if partition in (None, one.partition)]
     return Conservation(partitions, gaps, standings)

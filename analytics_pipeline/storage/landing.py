@@ -38,14 +38,16 @@ from analytics_pipeline.storage import (
     metric_versions,
     offsets,
     source_statistics,
+    standings,
 )
 from analytics_pipeline.storage.backends import Backend, backend_of, end_and_wait
 from analytics_pipeline.storage.connection import Connection, Lock, connect, is_retryable
 from analytics_pipeline.storage.copying import Cursor
 from analytics_pipeline.storage.event_rows import EventRows, is_row_fault
-from analytics_pipeline.storage.offsets import Claim, Moved, Partition, Span, Stop
+from analytics_pipeline.storage.offsets import Claim, Moved, Partition, Span
 from analytics_pipeline.storage.refusals import dead_event, split_at_floor
 from analytics_pipeline.storage.series import Admission
+from analytics_pipeline.storage.standings import Stop
 from analytics_pipeline.telemetry import LANDING_RETRIES
 
 Result = TypeVar("Result")
@@ -211,36 +213,36 @@ class Lander:
         return self._simply(lambda opened: dead_letters.history(opened, partition))
 
     def identify(self, partition: Partition, claimed: Claim, topic_id: str) -> str | None:
-        """Note which topic the offsets of a partition count in; see `offsets.identify`.
+        """Note which topic the offsets of a partition count in; see `standings.identify`.
 
         Raises:
             EnvironmentFault: Postgres.
         """
-        return self._simply(lambda opened: offsets.identify(opened, partition, claimed, topic_id))
+        return self._simply(lambda opened: standings.identify(opened, partition, claimed, topic_id))
 
     def note_caught_up(self, notes: Mapping[Partition, tuple[Claim, datetime]]) -> None:
-        """Write down how fresh idle partitions are; see `offsets.note_caught_up`.
+        """Write down how fresh idle partitions are; see `standings.note_caught_up`.
 
         Raises:
             EnvironmentFault: Postgres.
         """
-        self._simply(lambda opened: offsets.note_caught_up(opened, notes))
+        self._simply(lambda opened: standings.note_caught_up(opened, notes))
 
     def note_stops(self, notes: Mapping[Partition, tuple[Claim, Stop | None]]) -> None:
-        """Write down which partitions are stopped; see `offsets.note_stops`.
+        """Write down which partitions are stopped; see `standings.note_stops`.
 
         Raises:
             EnvironmentFault: Postgres.
         """
-        self._simply(lambda opened: offsets.note_stops(opened, notes))
+        self._simply(lambda opened: standings.note_stops(opened, notes))
 
     def note_silence(self, since: datetime | None) -> None:
-        """Write down since when Kafka does not answer this process; see `offsets.note_silence`.
+        """Write down since when Kafka does not answer this process; see `standings.note_silence`.
 
         Raises:
             EnvironmentFault: Postgres.
         """
-        self._simply(lambda opened: offsets.note_silence(opened, since))
+        self._simply(lambda opened: standings.note_silence(opened, since))
 
     def _simply(self, do: Callable[[Connection], Result]) -> Result:
         connection = self.connection

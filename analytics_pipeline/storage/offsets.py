@@ -1,16 +1,14 @@
 """`ingest_offsets`: the truth of what has landed, and who may land more.
 
-Belongs here: claiming a partition, the compare-and-set that moves it, reading it back.
-Does not belong here: Kafka's own group offsets, which are only for lag tools.
+Belongs here: claiming a partition, the compare-and-set that moves it, and what operators decide about it.
+Does not belong here: what else is noted of a partition (`storage.standings`); Kafka's own group offsets, which are only
+for lag tools.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from typing import NamedTuple
-
-from psycopg.rows import class_row
 
 from analytics_pipeline.errors import AnalyticsError
 from analytics_pipeline.storage.backends import backend_of, blockers_ended
@@ -31,25 +29,8 @@ SELECT %s, first.number, first.next_offset, 0
 FROM unnest(%s::integer [], %s::bigint []) AS first (number, next_offset)
 ON CONFLICT DO NOTHING
 """
-_IDENTIFY = """
-UPDATE ingest_offsets SET topic_id = coalesce(topic_id, %s) WHERE source = %s AND partition = %s AND epoch = %s
-RETURNING topic_id
-"""
 _FORGET_TOPIC = """
 UPDATE ingest_offsets SET topic_id = NULL, stop_reason = NULL, stopped = NULL WHERE source = %s AND partition = %s
-"""
-_NOTE_STOPS = """
-UPDATE ingest_offsets AS row SET
-    stop_reason = note.stop_reason, stopped = note.stopped, updated_at = clock_timestamp()
-FROM unnest(
-    %s::text [], %s::integer [], %s::bigint [], %s::text [], %s::text []
-) AS note (source, partition, epoch, stop_reason, stopped)
-WHERE row.source = note.source AND row.partition = note.partition AND row.epoch = note.epoch
-    AND row.stopped IS DISTINCT FROM note.stopped
-"""
-_NOTE_SILENCE = """
-UPDATE ingest_offsets SET kafka_silent_since = %s
-WHERE owner = current_setting('application_name') AND kafka_silent_since IS DISTINCT FROM %s
 """
 _IS_KNOWN_SOURCE = "SELECT EXISTS (SELECT FROM ingest_offsets WHERE source = %s)"
 _READ = """
@@ -69,15 +50,6 @@ FROM unnest(
 WHERE row.source = step.source AND row.partition = step.partition
     AND row.next_offset = step.first_offset AND row.epoch = step.epoch
 """
-_CAUGHT_UP = """
-UPDATE ingest_offsets AS row SET caught_up_at = note.caught_up_at, updated_at = clock_timestamp()
-FROM unnest(
-    %s::text [], %s::integer [], %s::bigint [], %s::bigint [], %s::timestamptz []
-) AS note (source, partition, next_offset, epoch, caught_up_at)
-WHERE row.source = note.source AND row.partition = note.partition
-    AND row.next_offset = note.next_offset AND row.epoch = note.epoch
-    AND (row.caught_up_at IS NULL OR row.caught_up_at < note.caught_up_at)
-"""
 _RECORD_SKIP = """
 INSERT INTO ingest_batches (
     batch_id, source, partition, first_offset, next_offset, read, stored, duplicate, dead, skipped,
@@ -88,18 +60,6 @@ _RETIRE = """
 UPDATE ingest_offsets AS row SET is_retired = true, updated_at = clock_timestamp()
 FROM unnest(%s::text [], %s::integer [], %s::bigint []) AS wanted (source, partition, epoch)
 WHERE row.source = wanted.source AND row.partition = wanted.partition AND row.epoch = wanted.epoch
-"""
-_STANDINGS = """
-SELECT
-    row.source, row.partition, row.next_offset, row.epoch, row.caught_up_at, row.is_retired, row.updated_at, row.owner,
-    row.stop_reason, row.stopped, row.kafka_silent_since,
-    EXISTS (
-        SELECT FROM pg_stat_activity AS other
-        WHERE other.application_name = row.owner AND other.datname = current_database()
-    ) AS is_owner_connected
-FROM ingest_offsets AS row
-WHERE %(source)s::text IS NULL OR row.source = %(source)s
-ORDER BY row.source, row.partition
 """
 _CLAIM_TIMEOUT = "20s"
 
@@ -112,46 +72,6 @@ class Claim(NamedTuple):
 
     next_offset: int
     epoch: int
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """How one partition stands; `owner` is the name of the connections of the process that claimed it last.
-
-    `stop_reason` (a `StopReason`) and `stopped` (its text) are None while it is read.
-    """
-
-    source: str
-    partition: int
-    next_offset: int
-    epoch: int
-    caught_up_at: datetime | None
-    is_retired: bool
-    updated_at: datetime
-    owner: str | None
-    is_owner_connected: bool
-    stop_reason: str | None = None
-    stopped: str | None = None
-    kafka_silent_since: datetime | None = None
-
-
-class StopReason(StrEnum):
-    """Why a partition is not read until a person has decided."""
-
-    DEAD_LETTERS = "dead_letters"
-    """It has passed the limit of dead letters."""
-    TOPIC_RECREATED = "topic_recreated"
-    """Its offsets stand for other messages, or for none."""
-    MESSAGES_DELETED = "messages_deleted"
-    """They were deleted before they were read."""
-
-
-class Stop(NamedTuple):
-    """A stop; `text` says why and which command resolves it, which lets the partition go on at `goes_on_at`."""
-
-    reason: StopReason
-    text: str
-    goes_on_at: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,31 +165,13 @@ def _begin(
         connection.execute(_BEGIN, (source, list(first), list(first.values())))
 
 
-def identify(connection: Connection, partition: Partition, claimed: Claim, topic_id: str) -> str | None:
-    """Note which topic the offsets of a partition count in, unless that is known already.
-
-    Returns:
-        The id that is known: another one than `topic_id` if the topic was made anew since. None when the
-        claim is worth nothing any more.
-    """
-    with connection.transaction():
-        row = connection.execute(_IDENTIFY, (topic_id, *partition, claimed.epoch)).fetchone()
-    return row[0] if row else None
-
-
 def read(connection: Connection | Cursor, partitions: Iterable[Partition]) -> Mapping[Partition, Claim]:
     """The rows of some partitions; those without a row are left out."""
-    sources, numbers = _columns(partitions)
+    sources, numbers = columns_of(partitions)
     return {
         (source, number): Claim(next_offset, epoch)
         for source, number, next_offset, epoch in connection.execute(_READ, (sources, numbers)).fetchall()
     }
-
-
-def standings(connection: Connection, source: str | None = None) -> list[Standing]:
-    """All partitions, or those of one source, in order."""
-    with connection.cursor(row_factory=class_row(Standing)) as cursor:
-        return cursor.execute(_STANDINGS, {"source": source}).fetchall()
 
 
 def verify(connection: Connection | Cursor, spans: Sequence[Span]) -> None:
@@ -298,7 +200,7 @@ def advance(cursor: Cursor, spans: Sequence[Span]) -> bool:
     """
     if not spans:
         return True
-    sources, numbers = _columns(span.key for span in spans)
+    sources, numbers = columns_of(span.key for span in spans)
     firsts, nexts = [span.first_offset for span in spans], [span.next_offset for span in spans]
     epochs, caught_up = [span.epoch for span in spans], [span.caught_up_at for span in spans]
     cursor.execute(_ADVANCE, (sources, numbers, firsts, nexts, epochs, caught_up))
@@ -346,65 +248,25 @@ def skip_to(
     return owner
 
 
-def retire(connection: Connection, rows: Sequence[Standing], *, note: str) -> None:
+def retire(connection: Connection, epochs: Mapping[Partition, int], *, note: str) -> None:
     """Say of partitions that nobody reads them any more, so that no bucket waits for them; a claim takes that back.
 
     Args:
         connection: idle.
-        rows: as they stand.
+        epochs: of each, as it stands.
         note: why and by whom, for the ledger.
 
     Raises:
         Moved: somebody claimed one of them meanwhile; nothing was changed.
     """
-    keys = [(row.source, row.partition) for row in rows]
     with connection.transaction(), connection.cursor() as cursor:
-        cursor.execute(_RETIRE, (*_columns(keys), [row.epoch for row in rows]))
-        if cursor.rowcount != len(rows):
-            raise Moved(set(keys), {})
-        cursor.executemany(_RECORD_SKIP, [(*key, None, None, 0, note) for key in keys])
+        cursor.execute(_RETIRE, (*columns_of(epochs), list(epochs.values())))
+        if cursor.rowcount != len(epochs):
+            raise Moved(set(epochs), {})
+        cursor.executemany(_RECORD_SKIP, [(*key, None, None, 0, note) for key in epochs])
 
 
-def note_caught_up(connection: Connection, notes: Mapping[Partition, tuple[Claim, datetime]]) -> None:
-    """Say of idle partitions that all which Kafka held at a time has landed: one statement for all of them.
-
-    Args:
-        connection: autocommit or idle; committed here.
-        notes: per partition, the offset and epoch at which that is true, and the time.
-    """
-    sources, numbers = _columns(notes)
-    offsets = [claimed.next_offset for claimed, _ in notes.values()]
-    epochs = [claimed.epoch for claimed, _ in notes.values()]
-    with connection.transaction():
-        connection.execute(_CAUGHT_UP, (sources, numbers, offsets, epochs, [at for _, at in notes.values()]))
-
-
-def note_stops(connection: Connection, notes: Mapping[Partition, tuple[Claim, Stop | None]]) -> None:
-    """Write down which partitions are stopped, and which are not any more; others than the owner write nothing.
-
-    Args:
-        connection: autocommit or idle; committed here.
-        notes: per partition, the claim of its owner, and why it is stopped or None.
-    """
-    sources, numbers = _columns(notes)
-    epochs = [claimed.epoch for claimed, _ in notes.values()]
-    stops = [stop for _, stop in notes.values()]
-    reasons, texts = [stop and stop.reason.value for stop in stops], [stop and stop.text for stop in stops]
-    with connection.transaction():
-        connection.execute(_NOTE_STOPS, (sources, numbers, epochs, reasons, texts))
-
-
-def note_silence(connection: Connection, since: datetime | None) -> None:
-    """Write down, at all partitions that this process has claimed last, since when Kafka does not answer it.
-
-    Args:
-        connection: with the name of the process; autocommit or idle; committed here.
-        since: None if Kafka answers.
-    """
-    with connection.transaction():
-        connection.execute(_NOTE_SILENCE, (since, since))
-
-
-def _columns(partitions: Iterable[Partition]) -> tuple[list[str], list[int]]:
+def columns_of(partitions: Iterable[Partition]) -> tuple[list[str], list[int]]:
+    """Their sources and their numbers."""
     found = list(partitions)
     return [source for source, _ in found], [number for _, number in found]

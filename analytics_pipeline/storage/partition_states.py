@@ -6,8 +6,8 @@ Belongs here: judging one. Does not belong here: what a person has to do about a
 from datetime import datetime
 from enum import StrEnum
 
-from analytics_pipeline.storage.offsets import Standing
 from analytics_pipeline.storage.pipeline import Partition
+from analytics_pipeline.storage.standings import Standing
 from analytics_pipeline.storage.tolerances import (
     KAFKA_SECONDS,
     LATE_SECONDS,

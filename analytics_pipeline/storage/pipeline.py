@@ -11,11 +11,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from analytics_pipeline.events.messages import REPLAY_SOURCE
-from analytics_pipeline.storage import books, due, offsets, sizes
+from analytics_pipeline.storage import books, due, sizes
 from analytics_pipeline.storage.audit import breaks, snapshot
 from analytics_pipeline.storage.connection import Connection
-from analytics_pipeline.storage.offsets import Standing
 from analytics_pipeline.storage.partitions import days_ahead
+from analytics_pipeline.storage.standings import Standing, read_standings
 from analytics_pipeline.storage.tolerances import DEAD_WINDOW
 
 RATE_WINDOW = timedelta(minutes=1)
@@ -132,8 +132,7 @@ def read_pipeline(connection: Connection, *, now: datetime, graces: Mapping[str,
             if source != REPLAY_SOURCE
         }
         partitions = [
-            Partition(one, rates.get((one.source, one.partition), 0.0))
-            for one in offsets.standings(connection)
+            Partition(one, rates.get((one.source, one.partition), 0.0)) for one in read_standings(connection)
         ]
         freshness = books.freshness(connection, now=now)
         gaps, unbalanced = breaks(connection, since=now - DEAD_WINDOW)

@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 from analytics_pipeline.storage.backfill_progress import Progress
 from analytics_pipeline.storage.dagster_runs import Orchestration
-from analytics_pipeline.storage.offsets import Standing
 from analytics_pipeline.storage.partition_states import State, behind, silence, state_of
 from analytics_pipeline.storage.pipeline import Pipeline
+from analytics_pipeline.storage.standings import Standing
 from analytics_pipeline.storage.tolerances import (
     DAYS_AHEAD,
     DEAD_RATIO,

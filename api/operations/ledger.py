@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request, Response
 from analytics_pipeline.storage import audit
 from analytics_pipeline.storage.batches import Key, batches
 from analytics_pipeline.storage.conservation import Conservation, conservation
-from analytics_pipeline.storage.offsets import Standing
+from analytics_pipeline.storage.standings import Standing
 from api.access import READ
 from api.answers import NOT_MODIFIED
 from api.cursors import CURSOR, read_cursor, write_cursor

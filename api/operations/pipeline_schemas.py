@@ -5,9 +5,9 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from analytics_pipeline.storage.offsets import StopReason
 from analytics_pipeline.storage.partition_states import State
 from analytics_pipeline.storage.problems import Kind, Severity
+from analytics_pipeline.storage.standings import StopReason
 
 
 class ProblemOfPipelineAnswer(BaseModel):

@@ -19,7 +19,7 @@ from analytics_pipeline.storage.connection import connection
 from analytics_pipeline.storage.dagster_runs import read_orchestration
 from analytics_pipeline.storage.dagster_schema import create_dagster_schema
 from analytics_pipeline.storage.landing import Lander
-from analytics_pipeline.storage.offsets import Stop
+from analytics_pipeline.storage.standings import Stop
 from analytics_pipeline.telemetry import INGEST_LAG
 from tests.integration.api_support import Api, database_copy, running, settings_for
 from tests.integration.landing_rig import SOURCE, claim, event, execute, land, message, value

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from analytics_pipeline.events.messages import RawBatch
-from analytics_pipeline.storage import backends, offsets
+from analytics_pipeline.storage import backends, offsets, standings
 from analytics_pipeline.storage.connection import Lock, connection
 from analytics_pipeline.storage.landing import CommitUnknown, Lander, TimedOut
 from analytics_pipeline.storage.offsets import Claim, Moved
@@ -318,9 +318,9 @@ def test_the_watermark_note_goes_with_the_batch(database: str, lander: Lander) -
     assert value(database, "SELECT caught_up_at FROM ingest_offsets") == at
     later = at + timedelta(seconds=5)
     with connection(database, name="landing-test") as opened:
-        offsets.note_caught_up(opened, {(SOURCE, 0): (Claim(1, owner.epoch), later)})
-        offsets.note_caught_up(opened, {(SOURCE, 0): (Claim(0, owner.epoch), later + timedelta(days=1))})
-        offsets.note_caught_up(opened, {(SOURCE, 0): (Claim(1, owner.epoch), at)})
+        standings.note_caught_up(opened, {(SOURCE, 0): (Claim(1, owner.epoch), later)})
+        standings.note_caught_up(opened, {(SOURCE, 0): (Claim(0, owner.epoch), later + timedelta(days=1))})
+        standings.note_caught_up(opened, {(SOURCE, 0): (Claim(1, owner.epoch), at)})
     assert value(database, "SELECT caught_up_at FROM ingest_offsets") == later
 
 

@@ -13,6 +13,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from analytics_pipeline.storage import audit, offsets
 from analytics_pipeline.storage.connection import connection
+from analytics_pipeline.storage.standings import read_standings
 from tests.commands import run_command
 from tests.integration.ingest_process import ingest, produce, wait_until_landed, write_config
 from tests.integration.landing_rig import claim, event, execute, rows, value
@@ -221,7 +222,7 @@ def test_a_topic_of_the_configuration_is_not_retired_but_partitions_that_kafka_l
 
 def test_who_claims_a_partition_keeps_it_from_being_retired(database: str, trimmed: str) -> None:
     with connection(database, name="test") as opened:
-        seen = offsets.standings(opened)
+        seen = {(row.source, row.partition): row.epoch for row in read_standings(opened)}
         opened.rollback()
         claim(database, (trimmed, 0), 0)
         with pytest.raises(offsets.Moved):

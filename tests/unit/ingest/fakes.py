@@ -7,7 +7,8 @@ from analytics_pipeline.errors import EnvironmentFault
 from analytics_pipeline.events.decode import Decoded
 from analytics_pipeline.storage import ledger
 from analytics_pipeline.storage.landing import CommitUnknown, Deltas, Landed
-from analytics_pipeline.storage.offsets import Claim, Moved, Partition, Span, Stop
+from analytics_pipeline.storage.offsets import Claim, Moved, Partition, Span
+from analytics_pipeline.storage.standings import Stop
 
 
 class MemoryDatabase:

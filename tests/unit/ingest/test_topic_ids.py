@@ -7,7 +7,7 @@ import pytest
 from analytics_pipeline.ingest.consumer import Unanswered
 from analytics_pipeline.ingest.memory import MemoryKafka
 from analytics_pipeline.ingest.watermarks import Note
-from analytics_pipeline.storage.offsets import StopReason
+from analytics_pipeline.storage.standings import StopReason
 from analytics_pipeline.telemetry import INGEST_STOPPED
 from tests.unit.ingest.fakes import MemoryDatabase, outage
 from tests.unit.ingest.test_worker import P0, P1, START, TOPIC, Rig, check, lags, messages

@@ -13,9 +13,9 @@ from analytics_pipeline.events.dead_letter_limit import passed
 from analytics_pipeline.storage.backfill_progress import Progress
 from analytics_pipeline.storage.books import Waiting
 from analytics_pipeline.storage.dagster_runs import AssetCheck, Orchestration, Run
-from analytics_pipeline.storage.offsets import Standing
 from analytics_pipeline.storage.pipeline import Partition, Pipeline
 from analytics_pipeline.storage.problems import Kind, Problem, Severity, problems, worst
+from analytics_pipeline.storage.standings import Standing
 
 NOW = datetime(2026, 1, 31, 3, tzinfo=UTC)
 
