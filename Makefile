@@ -116,8 +116,16 @@ build: .venv/.dev ## Build wheel and source archive in dist/
 docker-build: ## Build the image
 	@docker build --tag $(IMAGE) .
 
-docker-run: ## Start the product and its servers in containers
+docker-run: | .env ## Start the product and its servers in containers; the first time it makes their passwords
 	@docker compose up --build $(ARGS)
+
+.env:
+	@umask 077; while IFS= read -r line; do \
+	  case "$$line" in \
+	    *_PASSWORD=) printf '%s%s\n' "$$line" "$$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')" ;; \
+	    *) printf '%s\n' "$$line" ;; \
+	  esac; done < .env.example > $@.new
+	@mv $@.new $@; echo "made .env with random passwords"
 
 compile = $(BIN)/uv pip compile pyproject.toml $(2) $(if $(filter-out runtime,$(1)),--constraint requirements/runtime.lock) $(ARGS) --generate-hashes --universal --no-header --no-strip-extras \
   --no-emit-index-url --quiet --output-file requirements/$(1).lock

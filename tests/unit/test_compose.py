@@ -266,12 +266,40 @@ def test_prometheus_scrapes_the_port_of_the_metrics() -> None:
     assert f"api:{load_settings().metrics.port}" in scraped[0]["static_configs"][0]["targets"]
 
 
-def test_docker_compose_accepts_it() -> None:
+def made_passwords(folder: Path) -> Path:
+    """`.env`, as `make .env` writes it."""
+    folder.mkdir()
+    for name in ("Makefile", ".env.example"):
+        shutil.copy(ROOT / name, folder)
+    subprocess.run(["make", ".env"], cwd=folder, check=True, capture_output=True)
+    return folder / ".env"
+
+
+def test_each_installation_has_passwords_of_its_own(tmp_path: Path) -> None:
+    files = [made_passwords(tmp_path / name) for name in ("one", "other")]
+    assert [path.stat().st_mode & 0o077 for path in files] == [0, 0], "others may read them"
+    passwords = [
+        word
+        for path in files
+        for word in re.findall(r"^\w+_PASSWORD=(\w{32})$", path.read_text(), re.MULTILINE)
+    ]
+    assert len(passwords) == len(set(passwords)) == 2 * sum(name.endswith("_PASSWORD") for name in EXAMPLE)
+
+
+def test_docker_compose_accepts_it(tmp_path: Path) -> None:
     command = compose_command()
     if command is None:
         pytest.skip("this machine has no docker compose")
     result = subprocess.run(
-        [*command, "--env-file", ".env.example", "--profile", "*", "config", "--quiet"],
+        [
+            *command,
+            "--env-file",
+            str(made_passwords(tmp_path / "made")),
+            "--profile",
+            "*",
+            "config",
+            "--quiet",
+        ],
         cwd=ROOT,
         capture_output=True,
         text=True,
