@@ -1,4 +1,4 @@
-"""One whole stack for all end-to-end tests of a session."""
+"""One whole stack for all end-to-end tests, gone before others run: idle, it takes a quarter of a core."""
 
 import shutil
 import sys
@@ -27,15 +27,15 @@ _LEFT_OUT = shutil.ignore_patterns(
 )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def folder() -> Iterator[Path]:
-    """Where everything of the session stands; a short path, removed at the end."""
+    """Where everything of these tests stands; a short path, removed at the end."""
     folder = Path(tempfile.mkdtemp(prefix="b25-e2e-", dir="/tmp"))
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def checkout(folder: Path) -> Path:
     """A copy of this checkout, installed as `make` does it, so that a test can edit its source as a person would."""
     copy = folder / "checkout"
@@ -49,7 +49,7 @@ def checkout(folder: Path) -> Path:
     return copy
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stack(folder: Path, checkout: Path) -> Iterator[Stack]:
     """Started in the background, without the simulator; stopped at the end."""
     stack = Stack(folder / "state", checkout)
