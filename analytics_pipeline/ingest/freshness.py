@@ -25,7 +25,7 @@ STALL_SECONDS = 30.0
 
 
 class Freshness:
-    """Asked about once a second by the worker whose partitions these are.
+    """Asked about four times a second by the worker whose partitions these are.
 
     Args:
         landings: where freshness is written down.

@@ -1,6 +1,6 @@
 """How far Kafka had come, and when: what `caught_up_at` and lag are made of.
 
-A note (time, high watermark) is taken about once a second, the time before the question. When landing reaches the
+A note (time, high watermark) is taken four times a second, the time before the question. When landing reaches the
 noted watermark, everything that Kafka held at the noted time has landed.
 """
 
@@ -23,7 +23,7 @@ _log = structlog.get_logger(__name__)
 
 _MOST_NOTES = 256
 _LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-_INTERVAL = 1.0
+_INTERVAL = 0.25
 _TIMEOUT = 5.0
 _SILENCE = 10.0
 """Seconds without a watermark from when on it is told; a broker that restarts takes less."""
@@ -110,7 +110,7 @@ class Watermarks:
         return offset if is_offset(offset) else None
 
     def run(self, stop: threading.Event) -> None:
-        """Until stopped, take notes once a second."""
+        """Until stopped, take notes, every `_INTERVAL` seconds."""
         while not stop.wait(_INTERVAL):
             self._ask()
 

@@ -41,7 +41,7 @@ _log = structlog.get_logger(__name__)
 
 _LONGEST_FETCH = 0.2
 """Seconds: how soon a stop is noticed."""
-_HOUSEKEEPING = 1.0
+_HOUSEKEEPING = 0.25
 _SHUTDOWN_FAILURES = 3
 
 
@@ -167,7 +167,7 @@ class Worker:
             self._keep_house()
 
     def _keep_house(self) -> None:
-        """Once a second, while nothing is landing: it would wait for the batch."""
+        """Four times a second, while nothing is landing: it would wait for the batch."""
         if self._clock() < self._next_housekeeping:
             return
         self._next_housekeeping = self._clock() + _HOUSEKEEPING

@@ -101,6 +101,7 @@ class Streams:
         yield format_sse_event(retry=_RECONNECT)
         spoken = time.monotonic()
         while not self._is_stopping():
+            looked = time.monotonic()
             if not is_allowed():
                 yield format_sse_event(event="bye", data_str='{"reason":"the key does not hold any more"}')
                 return
@@ -110,7 +111,9 @@ class Streams:
             for message in messages:
                 yield message
                 spoken = time.monotonic()
-            await asyncio.sleep(self._interval)
+            # From one look to the next: what a look takes must not make what it tells older.
+            took = time.monotonic() - looked
+            await asyncio.sleep(max(self._interval - took, self._interval / 10))
         yield format_sse_event(event="bye", data_str='{"reason":"the service stops; connect again"}')
 
 
