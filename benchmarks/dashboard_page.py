@@ -1,8 +1,8 @@
 """How far the dashboard is behind and what it keeps, in a real Chromium, while events land: `make bench-page`.
 
-Starts a whole stack with free ports in a temporary folder, lets the simulator run at a rate, and leaves two views of
-the page open side by side: the overview, and the event tail that shows one event type alone. Every few seconds one
-event of that type and of a user that nobody has seen is sent through Kafka. Measured is
+Starts a whole stack with free ports in a temporary folder, sends it events at a rate (`benchmarks.replayed`), and
+leaves two views of the page open side by side: the overview, and the event tail of one event type. Every few seconds
+one event of that type and of a user that nobody has seen is sent through Kafka. Measured is
 
 - how long after that the tail has its row, and how long after that the tile of active users has counted its user;
 - what the overview keeps: the heap after a garbage collection, nodes and listeners, once a minute;
@@ -15,10 +15,12 @@ second: the first minutes fill charts and caches.
 
 import argparse
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
@@ -33,7 +35,7 @@ from analytics_pipeline.events.times import format_time
 from benchmarks import output
 from benchmarks.costs import machine
 from documentation import browser
-from tests.e2e.local import Pipe, Stack, event
+from tests.e2e.local import ROOT, Pipe, Stack, event
 
 BEHIND = 2.0
 """Seconds that what is seen may be behind."""
@@ -53,8 +55,11 @@ _SEEN_ROWS = """
   };
   note(document.body);
   new MutationObserver((changes) => {
-    for (const change of changes) for (const node of change.addedNodes) note(node);
-  }).observe(document.body, { childList: true, subtree: true });
+    for (const change of changes) {
+      if (change.type === "characterData") note(change.target);
+      for (const node of change.addedNodes) note(node);
+    }
+  }).observe(document.body, { childList: true, characterData: true, subtree: true });
 }
 """
 _SEEN_USERS = """
@@ -89,14 +94,14 @@ def main() -> int:
         return 1
     found: dict[str, Any] = {"machine": machine(), "rate_asked": arguments.rate, "minutes": arguments.minutes}
     folder = Path(tempfile.mkdtemp(prefix="b25-page-", dir="/tmp"))
-    stack = Stack(folder / "state", B25_SIMULATOR__RATE=str(arguments.rate), B25_SIMULATOR__HISTORY="0s")
+    stack = Stack(folder / "state", B25_SIMULATOR__HISTORY="0s")
     try:
         print("starting", flush=True)
-        done = stack.run("up", "--detach", "--simulator")
+        done = stack.run("up", "--detach", "--no-simulator")
         if done.returncode:
             print(done.stdout + done.stderr, file=sys.stderr)
             return 1
-        with browser.running(program) as opened:
+        with _load(stack, arguments.rate), browser.running(program) as opened:
             found |= _watch(stack, opened, arguments.minutes)
     finally:
         stack.run("down")
@@ -104,6 +109,17 @@ def main() -> int:
     found["broken"] = _broken(found)
     output.conclude(arguments.json, found, _table(found))
     return 1 if found["broken"] else 0
+
+
+@contextmanager
+def _load(stack: Stack, rate: float) -> Iterator[None]:
+    command = [sys.executable, "-m", "benchmarks.replayed", stack.address("kafka"), str(rate)]
+    load = subprocess.Popen(command, cwd=ROOT, env=stack.variables)
+    try:
+        yield
+    finally:
+        load.terminate()
+        load.wait()
 
 
 def _watch(stack: Stack, chromium: Browser, minutes: float) -> dict[str, Any]:
