@@ -51,6 +51,7 @@ def test_what_lands_appears_and_filters_hold_for_it(opened: Opened, site: Site) 
     assert "price=2" in rows(page)[0][4]
 
 
+@pytest.mark.slow
 def test_the_question_can_be_asked_by_curl_and_ends(opened: Opened, site: Site) -> None:
     page = opened(site, "/events?event_type=order.rejected")
     page.get_by_role("button", name="Show as curl, Python, SQL").click()

@@ -95,6 +95,7 @@ def test_a_short_filter_of_an_address_holds(
     assert drawn(traces(page, "closed")[0]) == wanted(site.points(PNL, interval="5m", **past))
 
 
+@pytest.mark.slow
 def test_a_filter_that_finds_nothing_does_not_show_everything(opened: Opened, site: Site) -> None:
     page = opened(site, address(metric_name=VOLUME, last="1h", symbol="NOPE"))
     expect(page.get_by_text("Nothing of it is stored at any time, with these filters.")).to_be_visible()

@@ -99,7 +99,7 @@ def test_on_a_telephone_the_menu_is_one_row_that_shows_where_one_is(opened: Open
     assert here["x"] + here["width"] <= 390
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_every_view_can_be_read_by_everybody(opened: Opened, site: Site, scheme: str) -> None:
     page = opened(site, scheme=scheme)
     settle(page)

@@ -142,6 +142,7 @@ def test_charts_side_by_side_end_at_one_place(page: Page) -> None:
     assert ranges == ["30"] * 5, "half a bucket behind the beginning of the newest"
 
 
+@pytest.mark.slow
 def test_the_price_is_that_of_the_symbol_that_is_traded_most(opened: Opened, site: Site) -> None:
     site.land(
         order("order.filled", datetime.now(UTC), symbol=SYMBOLS[1], price=1e9, quantity=5, latency_ms=5)

@@ -122,6 +122,7 @@ def test_operators_see_where_landing_stands_and_prove_it(stack: Stack, pipe: Pip
         assert f"analytics_ingest_{series}" in text, series
 
 
+@pytest.mark.slow
 def test_health_is_on_its_own_port_too(pipe: Pipe) -> None:
     assert httpx.get(pipe.health).json()["status"] == "healthy"
     assert pipe.api.get("/ready").status_code == 200

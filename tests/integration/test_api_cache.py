@@ -239,6 +239,7 @@ def test_304_for_who_has_what_a_landing_did_not_change(api: Api, database: str, 
     assert ask(api, **past).headers["etag"] == tag
 
 
+@pytest.mark.slow
 def test_a_second_process_finds_the_answer_in_redis(
     api: Api, database: str, redis_server: Redis, redis: redis_client.Redis, now: datetime
 ) -> None:

@@ -423,6 +423,7 @@ def test_unknown_paths_and_methods(api: Api) -> None:
     assert one.headers["allow"] == "DELETE, GET, HEAD, PATCH"
 
 
+@pytest.mark.slow
 def test_head_is_get_without_a_body(api: Api) -> None:
     for path, status in (
         ("/health", 200), ("/ready", 200), (METRICS + "?metric_name=events.count", 200), (DASHBOARD, 200),

@@ -158,6 +158,7 @@ def test_no_read_repeats_what_was_wrong(client: Client, path: str) -> None:
     check(client, "get", path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "path"), WRITES)
 def test_no_write_repeats_what_was_wrong(client: Client, method: str, path: str) -> None:
     check(client, method, path)

@@ -210,6 +210,7 @@ def test_reads_cannot_write(database: str) -> None:
         api.run(write())
 
 
+@pytest.mark.slow
 def test_one_bad_row_does_not_take_its_neighbours_along(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -271,6 +272,7 @@ def test_a_reading_of_versions_that_fails_unexpectedly_is_told_and_tried_again(
         wait_for(lambda: api.request("GET", GETS[0]).status_code == 200, message="the next reading")
 
 
+@pytest.mark.slow
 def test_a_look_for_arrivals_that_fails_unexpectedly_is_answered(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -78,6 +78,7 @@ def plain(rows: Any) -> Any:
     return json.loads(json.dumps(rows, default=iso))
 
 
+@pytest.mark.slow
 def test_lines_are_those_of_the_command_and_pages_walk_through_all(api: Api, landed: str) -> None:
     with connection(landed, name="test") as opened:
         every = [asdict(line) for line in batches(opened, Filter())]

@@ -278,6 +278,7 @@ def test_an_hour_that_is_being_recomputed_is_told_and_a_merge_is_not(api: Api, d
         assert api.get(BACKFILLS)["recomputing"] == []
 
 
+@pytest.mark.slow
 def test_what_the_plan_tells_is_what_a_run_removes(api: Api, db: Connection) -> None:
     told = [one["partition"] for one in api.get(PLAN)["partitions"]]
     retention.write_policies(db, api.services.settings.analytics.retention)

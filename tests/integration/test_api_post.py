@@ -325,6 +325,7 @@ def test_a_key_answers_the_same_when_the_rules_have_changed_since(api: Api, data
     assert post(api, content, 201, **headers).content == first.content
 
 
+@pytest.mark.slow
 def test_the_same_key_at_once_stores_once(api: Api, database: str) -> None:
     """In one process, and in two."""
 
@@ -494,6 +495,7 @@ def test_a_client_that_goes_away_leaves_nothing_half(api: Api, database: str) ->
     assert accepted == len(waiting(database))
 
 
+@pytest.mark.slow
 def test_posting_while_postgres_is_away(database: str, postgres_server: str) -> None:
     with running(settings_for(database)) as api, psycopg.connect(postgres_server, autocommit=True) as root:
         name = value(database, "SELECT current_database()")

@@ -315,6 +315,7 @@ def test_a_quantile_of_values_too_far_apart_says_that_it_has_no_bound(
     check()
 
 
+@pytest.mark.slow
 def test_points_are_whole_buckets_whose_start_lies_in_the_range(
     api: Api, database: str, day: datetime
 ) -> None:
@@ -364,6 +365,7 @@ def test_an_undefined_ratio_has_no_point(api: Api, database: str, day: datetime)
     assert points(api, "trading.order_fill_rate", day, "1h")[0]["value"] == 100
 
 
+@pytest.mark.slow
 def test_statistics_are_exact_to_the_microsecond(api: Api, database: str, day: datetime) -> None:
     tick = timedelta(microseconds=1)
     times = [
@@ -512,6 +514,7 @@ def test_an_unknown_metric_has_no_points_and_a_warning(api: Api) -> None:
     assert "warnings" not in api.get("/api/v1/metrics", metric_name="trading.total_volume")
 
 
+@pytest.mark.slow
 def test_ingestion_metrics_come_from_the_ledger(api: Api, database: str, day: datetime) -> None:
     path = "/api/v1/internal/ingestion-metrics"
     assert api.get(path) == {
@@ -526,6 +529,7 @@ def test_ingestion_metrics_come_from_the_ledger(api: Api, database: str, day: da
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_what_an_operator_wrote_into_the_ledger_is_no_batch(api: Api, database: str, day: datetime) -> None:
     land(database, [event("a", day)])
     before = api.get("/api/v1/internal/ingestion-metrics")

@@ -209,6 +209,7 @@ def test_anonymous_may_read_and_write_but_not_make_keys(database: str) -> None:
         assert open_api.get(SESSION) == {"key_id": None, "scopes": ["read", "write"], "csrf_token": None}
 
 
+@pytest.mark.slow
 def test_without_keys_names_that_anybody_can_lead_here_are_not_answered_to(database: str) -> None:
     def status(open_api: Api, host: str, path: str = STATS) -> int:
         return open_api.request("GET", path, headers={b"Host": host.encode()}).status_code

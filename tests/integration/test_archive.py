@@ -324,6 +324,7 @@ def remade(db: Connection, day: datetime) -> None:
     ensure_range(db, day, day)
 
 
+@pytest.mark.slow
 def test_a_day_that_was_removed_is_not_made_anew(db, archive, now):
     run(db, now, archive)
     ensure_range(db, now - 6 * DAY, now)

@@ -89,6 +89,7 @@ def test_a_day_goes_to_the_bucket_and_is_recomputed_from_there(db, database, s3)
     assert state(db) == truth
 
 
+@pytest.mark.slow
 def test_a_damaged_object_keeps_the_events_and_is_written_again(db, database, s3, monkeypatch):
     whole = Archive.write
 

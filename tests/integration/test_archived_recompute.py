@@ -161,6 +161,7 @@ def test_rows_that_were_lost_come_back_from_the_archive(db, database):
     assert (found[:2], kept) == (truth[:2], truth[2])
 
 
+@pytest.mark.slow
 def test_a_preview_of_an_archived_hour_writes_nothing(db, database):
     damage(db)
     before = state(db)
@@ -362,6 +363,7 @@ def test_dagster_recomputes_an_archived_hour(db, database, monkeypatch, tmp_path
     assert [row for row in state(db)[0] if row[0] == "1h" and row[1] == HOURS[0]] == repaired
 
 
+@pytest.mark.slow
 def test_whole_days_and_hours_of_one_range_are_noted_as_they_are_done(db, database, monkeypatch):
     let_levels_go(db, "1m", "5m", "15m", "1h")
     ensure_range(db, NEXT, NEXT)  # where the next day is of the same month, its hours are new

@@ -39,6 +39,7 @@ def points(api: Api, **more: str) -> list[float]:
     ]
 
 
+@pytest.mark.slow
 def test_a_definition_brings_a_metric_along(database: str, db: Connection, api: Api) -> None:
     listener = Listener(database, is_custom_enabled=True)
     lander = Lander(database, name="landing-test", catalog=lambda: listener.catalog)
@@ -73,6 +74,7 @@ def test_a_definition_brings_a_metric_along(database: str, db: Connection, api: 
     lander.close()
 
 
+@pytest.mark.slow
 def test_an_ingest_that_does_not_know_it_yet_leaves_it_to_a_backfill(
     database: str, db: Connection, api: Api
 ) -> None:

@@ -394,6 +394,7 @@ def test_a_key_is_asked_for_and_never_shown(
         assert text.rpartition("_")[2] not in shown
 
 
+@pytest.mark.slow
 def test_what_a_key_does_not_see_is_refused(make: Callable[..., Any], url: str, module_database: str) -> None:
     part = known_key(module_database, url, "read", event_types=["order.*"])
     client = make(api_key=part.text)

@@ -301,6 +301,7 @@ def test_the_same_event_in_two_letters_is_stored_once(database: str, lander: Lan
     check(database)
 
 
+@pytest.mark.slow
 def test_what_is_still_bad_stays_open_with_its_new_reason(database: str, lander: Lander) -> None:
     execute(database, "ALTER TABLE events ADD CONSTRAINT no_poison CHECK (user_id <> 'poison')")
     ahead = datetime.now(UTC) + timedelta(hours=1)
@@ -376,6 +377,7 @@ def test_a_message_time_beyond_all_years_is_not_forgotten(database: str, lander:
     assert replay(lander).still_bad == {"too_far_in_future": 1}
 
 
+@pytest.mark.slow
 def test_the_filter_the_limit_and_the_batches_are_kept(database: str, lander: Lander) -> None:
     land_strictly(lander, database, [message(at, event(at)) for at in range(30)])
     land_strictly(lander, database, [message(at, event(100 + at)) for at in range(10)], source="other")
@@ -492,6 +494,7 @@ def test_a_commit_without_an_answer_is_found_out(
     check(database)
 
 
+@pytest.mark.slow
 def test_letters_held_by_a_lost_connection_are_not_passed_over(
     database: str, lander: Lander, monkeypatch: pytest.MonkeyPatch
 ) -> None:

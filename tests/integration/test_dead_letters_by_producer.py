@@ -118,6 +118,7 @@ def test_letters_of_one_producer_and_groups_of_all_are_found_by_an_index(opened:
     assert "Index Only Scan using dead_letter_events_fingerprint_idx" in plan(dead_letters._GROUPS, open_ones)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("landed")
 def test_a_topic_that_is_a_producer_is_told(run: Run, opened: Connection, tmp_path: Path) -> None:
     hint = "; order-exec is a producer: --producer order-exec\n"

@@ -159,6 +159,7 @@ def test_the_documented_program_produces_an_export_again(
     assert first.headers() == [("authorization", b"Bearer hunter2"), ("\x1b[31mred", None)]
 
 
+@pytest.mark.slow
 def test_replay_tells_what_became_of_them(run: Run, landed: list[int], database: str) -> None:
     code, out, _ = run("replay", "--all", "--dry-run")
     assert code == 4

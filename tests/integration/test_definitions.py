@@ -310,6 +310,7 @@ def test_definitions_are_set_listed_and_shown(run: Run, tmp_path: Path, database
     assert json.loads(run("show", "mine", "--json")[1])["versions"] == [1, 2]
 
 
+@pytest.mark.slow
 def test_a_change_says_what_it_would_have_refused(run: Run, tmp_path: Path, database: str) -> None:
     schema = tmp_path / "schema.json"
     schema.write_text(json.dumps(INTEGER))
@@ -354,6 +355,7 @@ def test_what_looks_like_a_typing_error_is_told(run: Run, tmp_path: Path) -> Non
         assert (code, json.loads(out)["warnings"], err) == (0, [sentence], "")
 
 
+@pytest.mark.slow
 def test_a_definition_is_deleted_unless_it_is_used(run: Run, tmp_path: Path, database: str) -> None:
     schema = tmp_path / "schema.json"
     schema.write_text(json.dumps(INTEGER))

@@ -264,6 +264,7 @@ def test_the_sensor_never_asks_while_a_run_is_unfinished(db, definitions, instan
     assert len(evaluate(definitions, instance)) == 1
 
 
+@pytest.mark.slow
 def test_the_sensor_asks_when_a_bucket_is_due_though_nothing_is_pending(db, definitions, instance, now):
     land(db, trade(now - timedelta(minutes=5)))
     db.execute("UPDATE ingest_offsets SET caught_up_at = %s", (now - timedelta(days=1),))
@@ -548,6 +549,7 @@ def test_retention_does_nothing_when_cleanup_is_off(db, definitions, instance, m
     assert db.execute("SELECT count(*) FROM time_partitions").fetchone() == before
 
 
+@pytest.mark.slow
 def test_runs_are_forgotten_and_what_they_materialized_is_not(db, definitions, instance, now):
     land(db, trade(now))
     merge(definitions, instance)
@@ -605,6 +607,7 @@ def test_the_columns_that_dagster_shows_are_those_of_the_tables(db, definitions)
                 assert origin.column_name in columns(db, upstream)
 
 
+@pytest.mark.slow
 def test_a_live_merge_observes_the_events_that_landed(db, definitions, instance, now):
     events = trade(now)
     land(db, events)

@@ -81,6 +81,7 @@ def test_the_clock_of_the_examples_is_utc(database: str) -> None:
     assert start.astimezone(UTC).time() == datetime.min.time()
 
 
+@pytest.mark.slow
 def test_the_readme_example_of_a_producer_sends_an_event(kafka: str) -> None:
     [program] = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     create_topics(Kafka(brokers=[kafka], topics=["order.events"]))

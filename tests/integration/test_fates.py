@@ -262,6 +262,7 @@ def test_the_command_tells(run: Run) -> None:
         assert "rror" in errors
 
 
+@pytest.mark.slow
 def test_a_file_is_answered_line_by_line(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fate_command, "_AT_ONCE", 2)
     lines = [

@@ -131,6 +131,7 @@ def test_late_is_what_was_late_there(database: str, theirs: str, rng: random.Ran
     assert rows(database, "SELECT id FROM events WHERE is_late") == [(late[0],)]
 
 
+@pytest.mark.slow
 def test_an_import_repeated_moves_nothing(database: str, theirs: str, rng: random.Random) -> None:
     store(theirs, [*history(rng, 120, [2, 1]), *broken(rng, 1)])
     first = run_import(database, theirs)
@@ -313,6 +314,7 @@ def test_an_import_before_ingest_would_be_doubled(database: str, theirs: str) ->
     assert planned(database, theirs, late).days == []
 
 
+@pytest.mark.slow
 def test_a_loss_here_is_found(database: str, theirs: str, rng: random.Random) -> None:
     store(theirs, history(rng, 40, [1]))
     run_import(database, theirs)

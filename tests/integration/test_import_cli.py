@@ -105,6 +105,7 @@ def test_nobody_to_be_asked(run: Run, database: str, theirs: str) -> None:
     assert value(database, "SELECT count(*) FROM import_days") == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [

@@ -193,6 +193,7 @@ def test_finalizing_leaves_what_is_being_changed_to_the_next_run(world: World, h
     world.check()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("other", ["merge", "recompute"])
 def test_what_becomes_final_meanwhile_is_restated(world: World, other: str) -> None:
     """A change that waits for a bucket's state sees that it is final by then, and feeds what it changes."""
@@ -228,6 +229,7 @@ def test_two_backfills_of_the_same_hours(world: World) -> None:
     world.check()
 
 
+@pytest.mark.slow
 def test_three_at_once_and_a_landing(world: World) -> None:
     """A recompute waits for the day that a merge holds; another merge and another recompute queue behind both."""
     actors = world.actors

@@ -40,6 +40,7 @@ def run(
     return call
 
 
+@pytest.mark.slow
 def test_create_list_revoke(run: Run, database: str) -> None:
     code, out, err = run(
         "create", "desk 3", "--scope", "read", "--scope", "write", "--expires", "90d", "--event-type", "order.*",

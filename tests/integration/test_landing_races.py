@@ -192,6 +192,7 @@ def test_ownership_lost_while_looking_for_the_culprit(
     check_books(database)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("in_fallback", [False, True])
 def test_a_missing_partition_in_both_modes(database: str, lander: Lander, in_fallback: bool) -> None:
     """Its neighbours wait with it, nothing becomes a dead letter, and all land once it is there."""
@@ -214,6 +215,7 @@ def test_a_missing_partition_in_both_modes(database: str, lander: Lander, in_fal
     check_books(database)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("in_fallback", [False, True])
 def test_twins_of_two_partitions_and_of_one_in_one_batch(
     database: str, lander: Lander, in_fallback: bool

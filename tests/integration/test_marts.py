@@ -153,6 +153,7 @@ def test_the_docs_of_dbt_know_every_column_of_the_marts(db):
         assert nodes[f"model.analytics.{mart}"]["columns"].keys() == {name for [name] in found}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mart", MARTS)
 def test_every_column_is_described_and_no_other(db, mart):
     found = rows(

@@ -188,6 +188,7 @@ def test_answers_are_those_of_plain_python(
     assert points > 100
 
 
+@pytest.mark.slow
 def test_pages_are_the_whole_in_pieces(api: Api, seed: int) -> None:
     print(f"--questions-seed={seed}")
     chance = random.Random(seed + 1)
@@ -461,6 +462,7 @@ def test_balances_of_many_minutes_are_whole_or_refused(api: Api) -> None:
         assert "analytics.query.max_points" in answer["detail"]
 
 
+@pytest.mark.slow
 def test_states_that_wait_for_their_merge_are_bounded_too(api: Api) -> None:
     conninfo = api.services.settings.database.conninfo()
     asked = land_balances(conninfo, SPRING + timedelta(days=3, hours=2))

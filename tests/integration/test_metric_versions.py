@@ -152,6 +152,7 @@ def test_an_edited_metric_before_during_and_after_its_backfill(
     assert all(len(one) == 1 for level in ("1m", "1h", "1d") for one in served(database, level).values())
 
 
+@pytest.mark.slow
 def test_a_preview_of_an_edited_metric_shows_what_readers_will_see_change(
     database: str, db: Connection, fleet: Fleet
 ) -> None:
@@ -180,6 +181,7 @@ def test_a_preview_of_an_edited_metric_shows_what_readers_will_see_change(
     assert totals(Catalog((as_before,)), as_before) == set()
 
 
+@pytest.mark.slow
 def test_an_old_ingest_beside_a_new_one(database: str, db: Connection, fleet: Fleet) -> None:
     register(db, OLD)
     fleet.land(OLD, PAST)

@@ -44,6 +44,7 @@ def run(
     return call
 
 
+@pytest.mark.slow
 def test_a_metric_tells_since_when_it_is_complete_and_what_answers_before(database: str, run: Run) -> None:
     assert "complete since not yet: no ingest of this release has started" in run("show", NAME)
     present = BUILT_IN.by_name[NAME]

@@ -125,6 +125,7 @@ def test_a_topic_nobody_knows_is_refused_with_those_that_are_known(run: Run, tri
     assert trimmed in err
 
 
+@pytest.mark.slow
 def test_nothing_changes_without_consent(run: Run, database: str, trimmed: str) -> None:
     code, out, _ = run("offsets", "seek", trimmed, 0, 30, "--dry-run")
     assert code == 0

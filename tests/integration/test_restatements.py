@@ -155,6 +155,7 @@ def test_a_recompute_of_one_metric_restates_its_buckets_and_leaves_the_register_
     assert final.execute(register).fetchall() == before
 
 
+@pytest.mark.slow
 def test_a_bucket_whose_events_are_gone_is_restated_to_nothing(final, database):
     final.execute("DELETE FROM events")
     recompute.recompute_hour(database, HOUR, run_id="backfill")

@@ -64,6 +64,7 @@ def test_deltas_that_come_or_go_while_they_are_merged_stop_the_merge(connection,
     assert [pending.hour for pending in rollups.pending_hours(connection)] == [HOUR]
 
 
+@pytest.mark.slow
 def test_states_and_register_are_the_same_merged_in_pieces_or_at_once(connection):
     register = (
         "SELECT interval, time_bucket, event_count, late_count, set_hash FROM metric_buckets ORDER BY 1, 2"
@@ -80,6 +81,7 @@ def test_states_and_register_are_the_same_merged_in_pieces_or_at_once(connection
     assert (connection.execute(STATES).fetchall(), connection.execute(register).fetchall()) == pieces
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", list(itertools.permutations([0, 1])))
 def test_two_hours_of_a_day_merged_at_once_leave_the_right_day(connection, other, database, order):
     """Both are inside their transactions before either commits; the day lock puts them in line."""

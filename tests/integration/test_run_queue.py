@@ -74,6 +74,7 @@ def queue(everything: tuple[dg.Definitions, dg.DagsterInstance], instance: dg.Da
     return Queue(everything[0], instance)
 
 
+@pytest.mark.slow
 def test_live_work_starts_first_and_one_backfill_at_a_time(queue):
     for job in ("backfill", "backfill", "backfill", "marts", "checks", "merge_live", "merge_live"):
         queue.add(job)
@@ -93,6 +94,7 @@ def test_live_merges_never_overlap(queue):
     assert queue.next() == []
 
 
+@pytest.mark.slow
 def test_four_runs_at_once_at_most(queue):
     for job in ("marts", "maintenance", "checks"):
         queue.add(job, STARTED)

@@ -112,12 +112,14 @@ def test_it_sends_at_its_rate_until_its_time_is_over(kafka: str, reader: Reader)
     assert {len(found) for found in partitions.values()} == {1}
 
 
+@pytest.mark.slow
 def test_history_comes_first_when_asked_for(kafka: str, reader: Reader) -> None:
     settings = settings_for(kafka, history_events=2_000)
     assert run(settings, rate=100, duration=timedelta(seconds=1), history=True, stop=Event()) == 0
     assert reader.count() == 2_100
 
 
+@pytest.mark.slow
 def test_sigterm_sends_what_is_queued_and_exits_0(kafka: str, reader: Reader) -> None:
     program = (
         "import sys; from analytics_pipeline.settings import load_settings;"

@@ -148,6 +148,7 @@ def test_rows_that_only_postgres_refuses_count_as_dead(database: str) -> None:
     check_against_the_ledger(database)
 
 
+@pytest.mark.slow
 def test_landings_and_foldings_at_once_lose_nothing(database: str) -> None:
     """Two landings of one topic and producer, while others fold: nobody waits for a lock of another's."""
     seed = random.randrange(2**32)

@@ -226,6 +226,7 @@ def test_a_postgres_that_is_away_shows(monkeypatch):
     assert telemetry.POSTGRES_UP.labels("ingest")._value.get() == 0
 
 
+@pytest.mark.slow
 def test_one_process_measures_and_another_goes_on_where_it_ended(database: str, monkeypatch):
     looks: list[str] = []
     monkeypatch.setattr(
@@ -319,6 +320,7 @@ def test_a_statement_of_the_business_dashboard_runs_as_grafanas_role(reader, whe
         assert sum(value for _, value, _ in found) == 50
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "statement",
     [
