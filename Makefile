@@ -12,6 +12,7 @@ PYTHON ?=
 IMAGE ?= b25/analytics:0.1.0
 BIN := .venv/bin
 CODE := analytics_pipeline api tests
+IN_TWO := -n 2 --dist loadscope --no-loadscope-reorder
 
 .PHONY: screenshots dashboards chaos soak bench-ingest bench-post bench-api bench-rollup bench-dagster bench-finality bench-page docs site site-serve lock help up down clean test test-all test-browser test-coverage fmt lint build run dev migrate-up docker-build docker-run
 
@@ -37,10 +38,10 @@ migrate-up: .venv/.local ## Bring a database to this version: make migrate-up DB
 	@$(BIN)/analytics migrate $(if $(DB_URL),--url '$(DB_URL)') $(ARGS)
 
 test: lint ## Check style, types, imports and SQL, then run the tests but slow ones, two at a time
-	@$(BIN)/pytest -n 2 --dist loadscope --no-loadscope-reorder $(ARGS)
+	@$(BIN)/pytest $(IN_TWO) $(ARGS)
 
 test-all: lint ## The same with slow ones: half an hour
-	@$(BIN)/pytest -n 2 --dist loadscope --no-loadscope-reorder -m 'not long' $(ARGS)
+	@$(BIN)/pytest $(IN_TWO) -m 'not long' $(ARGS)
 
 test-browser: .venv/.dev ## Open the dashboard in a real Chromium; skipped where there is none; make test-browser ARGS='-k events'
 	@$(BIN)/pytest tests/browser -m 'not long' $(ARGS)

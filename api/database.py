@@ -17,6 +17,7 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
 
 from analytics_pipeline import telemetry
 from analytics_pipeline.settings import Settings
+from analytics_pipeline.storage.connection import session_options
 from api.errors import BadRequest, Problem, Unavailable
 from api.timing import spending
 from api.turns import Turns
@@ -198,9 +199,8 @@ def problem_of(error: Exception) -> Problem:
 
 
 def _pool(conninfo: str, name: str, size: int, lifetime: float, **server: str) -> Pool:
-    options = " ".join(f"-c {key}={value}" for key, value in {"timezone": "UTC", **server}.items())
     return AsyncConnectionPool(
-        make_conninfo(conninfo, application_name=f"analytics-{name}", options=options),
+        make_conninfo(conninfo, application_name=f"analytics-{name}", options=session_options(**server)),
         connection_class=Connection,
         kwargs={"autocommit": True},
         min_size=1,

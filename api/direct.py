@@ -15,6 +15,7 @@ from psycopg.conninfo import make_conninfo
 
 from analytics_pipeline.events.reach import EVERYTHING
 from analytics_pipeline.settings import Settings
+from analytics_pipeline.storage.connection import session_options
 from api.database import Connection, guarded, read_settings
 from api.events.listing import EventList, read_event_list
 from api.events.reading import EventReader
@@ -91,11 +92,10 @@ class Direct:
 
     @asynccontextmanager
     async def _line(self) -> AsyncIterator[tuple["_Line", MetricService]]:
-        options = " ".join(f"-c {key}={value}" for key, value in read_settings(self._settings).items())
         conninfo = make_conninfo(
             self._settings.database.conninfo(),
             application_name="analytics-query",
-            options=f"-c timezone=UTC {options}",
+            options=session_options(**read_settings(self._settings)),
         )
         async with guarded(), await psycopg.AsyncConnection.connect(conninfo, autocommit=True) as opened:
             versions = MetricService()

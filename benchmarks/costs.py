@@ -67,7 +67,7 @@ class Costs:
     def _sample(self) -> None:
         self._times.append(time.time())
         for name, root in self._roots.items():
-            cpu, rss = _tree(root)
+            cpu, rss = used_by(root)
             past = self._cpu[name][-1] if self._cpu[name] else 0.0
             self._cpu[name].append(max(cpu, past))
             self.peak_rss[name] = max(self.peak_rss[name], rss)
@@ -78,8 +78,8 @@ class Costs:
         self._elsewhere.append(busy - ours)
 
 
-def _tree(root: psutil.Process) -> tuple[float, int]:
-    """CPU seconds and bytes; processes that have ended are in the times of their parent's children."""
+def used_by(root: psutil.Process) -> tuple[float, int]:
+    """CPU seconds and bytes of a tree of processes; what has ended is in the times of its parent's children."""
     cpu, rss = 0.0, 0
     try:
         processes = [root, *root.children(recursive=True)]

@@ -14,15 +14,12 @@ second: the first minutes fill charts and caches.
 """
 
 import argparse
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -33,7 +30,9 @@ from playwright.sync_api import Browser, CDPSession, Page
 
 from analytics_pipeline.events.times import format_time
 from benchmarks import output
-from benchmarks.costs import machine
+from benchmarks.books import READ, Refused
+from benchmarks.costs import machine, used_by
+from benchmarks.whole_stack import whole_stack
 from documentation import browser
 from tests.e2e.local import ROOT, Pipe, Stack, event
 
@@ -93,19 +92,17 @@ def main() -> int:
         print(f"error: {browser.MISSING}", file=sys.stderr)
         return 1
     found: dict[str, Any] = {"machine": machine(), "rate_asked": arguments.rate, "minutes": arguments.minutes}
-    folder = Path(tempfile.mkdtemp(prefix="b25-page-", dir="/tmp"))
-    stack = Stack(folder / "state", B25_SIMULATOR__HISTORY="0s")
+    print("starting", flush=True)
     try:
-        print("starting", flush=True)
-        done = stack.run("up", "--detach", "--no-simulator")
-        if done.returncode:
-            print(done.stdout + done.stderr, file=sys.stderr)
-            return 1
-        with _load(stack, arguments.rate), browser.running(program) as opened:
+        with (
+            whole_stack("--no-simulator", B25_SIMULATOR__HISTORY="0s") as stack,
+            _load(stack, arguments.rate),
+            browser.running(program) as opened,
+        ):
             found |= _watch(stack, opened, arguments.minutes)
-    finally:
-        stack.run("down")
-        shutil.rmtree(folder, ignore_errors=True)
+    except Refused as refused:
+        print(refused, file=sys.stderr)
+        return 1
     found["broken"] = _broken(found)
     output.conclude(arguments.json, found, _table(found))
     return 1 if found["broken"] else 0
@@ -143,7 +140,7 @@ def _watch(stack: Stack, chromium: Browser, minutes: float) -> dict[str, Any]:
     number = 0
     while (passed := time.monotonic() - began) < minutes * 60:
         if passed >= 60 * len(kept):
-            kept.append(_kept(session) | {"api_rss": _rss(api)})
+            kept.append(_kept(session) | {"api_rss": used_by(api)[1]})
             print(f"{passed:6.0f} s  {_line(rows, users, kept[-1])}", flush=True)
         number += 1
         known = _users(overview)
@@ -201,12 +198,8 @@ def _kept(session: CDPSession) -> dict[str, float]:
     }
 
 
-def _rss(process: psutil.Process) -> int:
-    return sum(one.memory_info().rss for one in (process, *process.children(recursive=True)))
-
-
 def _landed(pipe: Pipe) -> int:
-    return int(pipe.sql("SELECT coalesce(sum(read), 0)::bigint FROM ingest_batches")[0][0])
+    return int(pipe.sql(READ)[0][0])
 
 
 def _broken(found: dict[str, Any]) -> list[str]:

@@ -15,14 +15,11 @@ Prints a table and, with --json, one JSON object. Exit code 1 if a bound is brok
 import argparse
 import json
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -34,6 +31,7 @@ from analytics_pipeline.events.ids import uuid7
 from analytics_pipeline.events.times import format_time
 from analytics_pipeline.rollups.schema import LEVELS
 from benchmarks.books import Refused, settle
+from benchmarks.whole_stack import whole_stack
 from tests.e2e.local import Pipe, Stack
 
 FINAL_WITHIN, VISIBLE_WITHIN, MERGED_WITHIN = 90.0, 2.0, 90.0
@@ -85,18 +83,13 @@ def measure(minutes: float, rate: float) -> dict[str, Any]:
     Raises:
         Refused: it did not start, or what was sent did not come to be final or merged at all.
     """
-    folder = Path(tempfile.mkdtemp(prefix="b25-final-", dir="/tmp"))
-    grace = f"{GRACE.total_seconds():.0f}s"
-    stack = Stack(folder / "state", B25_ANALYTICS__AGGREGATION__GRACE=grace, B25_SIMULATOR__HISTORY="0s")
-    try:
-        print("starting", file=sys.stderr, flush=True)
-        done = stack.run("up", "--detach", "--no-simulator")
-        if done.returncode:
-            raise Refused(f"the stack did not start: {(done.stdout + done.stderr).strip()[-300:]}")
+    variables = {
+        "B25_ANALYTICS__AGGREGATION__GRACE": f"{GRACE.total_seconds():.0f}s",
+        "B25_SIMULATOR__HISTORY": "0s",
+    }
+    print("starting", file=sys.stderr, flush=True)
+    with whole_stack("--no-simulator", **variables) as stack:
         return _under_load(stack, minutes, rate)
-    finally:
-        stack.run("down")
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _under_load(stack: Stack, minutes: float, rate: float) -> dict[str, Any]:

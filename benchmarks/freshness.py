@@ -7,16 +7,13 @@ it is there.
 """
 
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -31,6 +28,7 @@ from analytics_pipeline.events.times import format_time
 from analytics_pipeline.simulator.envelope import TOPICS
 from benchmarks.books import READ, Refused, settle
 from benchmarks.costs import Costs
+from benchmarks.whole_stack import whole_stack
 from tests.e2e.local import Pipe, Stack
 
 RATES = (1_000, 10_000)
@@ -62,18 +60,10 @@ def measure(rate: int) -> dict[str, Any]:
     Raises:
         Refused: the stack did not start, the rate was not kept, markers stayed away or the books do not balance.
     """
-    folder = Path(tempfile.mkdtemp(prefix="b25-fresh-", dir="/tmp"))
     none = {f"B25_SIMULATOR__{kind}_RATIO": "0" for kind in ("LATE", "DUPLICATE", "BROKEN")}
-    stack = Stack(folder / "state", **none)
     print(f"starting a stack for {rate:,} events/s", flush=True)
-    try:
-        done = stack.run("up", "--detach", "--no-simulator")
-        if done.returncode:
-            raise Refused(f"the stack did not start: {(done.stdout + done.stderr).strip()[-300:]}")
+    with whole_stack("--no-simulator", **none) as stack:
         return _under_load(stack, rate)
-    finally:
-        stack.run("down")
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _under_load(stack: Stack, rate: int) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from confluent_kafka import Producer
 
+from analytics_pipeline.events.ids import uuid7
 from analytics_pipeline.events.times import format_time
 from analytics_pipeline.simulator.envelope import SECOND, Message
 from analytics_pipeline.simulator.faults import Ratios
@@ -25,7 +26,6 @@ _SECONDS = 30
 _ID_BEGINS = len('{"id":"')
 _ID_ENDS = _ID_BEGINS + 36
 _TIME = b'"timestamp":"'
-_DIGITS = 18
 
 
 class Template(NamedTuple):
@@ -55,10 +55,10 @@ def _taken_apart(message: Message) -> Template:
     return Template(message.topic, message.key, value[:_ID_BEGINS], value[_ID_ENDS:begins], value[ends:])
 
 
-def put_together(template: Template, at: bytes, millis: bytes, chance: bytes) -> bytes:
-    """The message of an event at a time; `millis` is that time as UUIDv7 has it, `chance` 18 hexadecimal digits."""
-    identifier = b"%b-%b-7%b-8%b-%b" % (millis[:8], millis[8:], chance[:3], chance[3:6], chance[6:18])
-    return b"".join((template.head, identifier, template.middle, at, template.tail))
+def put_together(template: Template, at: datetime) -> bytes:
+    """The message of a new event at a time."""
+    identifier = str(uuid7(at, os.urandom(10))).encode()
+    return b"".join((template.head, identifier, template.middle, format_time(at).encode(), template.tail))
 
 
 def main() -> None:
@@ -67,15 +67,11 @@ def main() -> None:
     producer = Producer({"bootstrap.servers": address, "linger.ms": 20, "compression.type": "lz4"})
     pace, place = Pace(rate, time.monotonic()), 0
     while True:
-        due = pace.due(time.monotonic()).number
-        at = format_time(datetime.now(UTC)).encode()
-        millis = b"%012x" % (time.time_ns() // 1_000_000)
-        chance = os.urandom(_DIGITS // 2 * due).hex().encode()
-        for number in range(due):
+        at = datetime.now(UTC)
+        for _ in range(pace.due(time.monotonic()).number):
             template = every[place]
             place = (place + 1) % len(every)
-            own = chance[_DIGITS * number : _DIGITS * (number + 1)]
-            producer.produce(template.topic, put_together(template, at, millis, own), template.key)
+            producer.produce(template.topic, put_together(template, at), template.key)
         producer.poll(0)
         time.sleep(pace.nap(time.monotonic()))
 

@@ -12,16 +12,16 @@ Prints a table and, with --json, one JSON object. Exit code 1 if anything does n
 
 import argparse
 import json
-import shutil
 import sys
-import tempfile
 import time
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import psutil
 
+from benchmarks.books import Refused
+from benchmarks.costs import used_by
+from benchmarks.whole_stack import whole_stack
 from tests.e2e.local import Pipe, Stack
 
 _BOOKS = """
@@ -77,23 +77,18 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=1000, help="events per second")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="b25-soak-", dir="/tmp"))
-    stack = Stack(folder / "state", B25_SIMULATOR__RATE=str(arguments.rate))
+    print("starting", flush=True)
     try:
-        print("starting", flush=True)
-        done = stack.run("up", "--detach", "--simulator")
-        if done.returncode:
-            print(done.stdout + done.stderr)
-            return 1
-        return _measure(stack, arguments.minutes, arguments.rate, arguments.json)
-    finally:
-        stack.run("down")
-        shutil.rmtree(folder, ignore_errors=True)
+        with whole_stack("--simulator", B25_SIMULATOR__RATE=str(arguments.rate)) as stack:
+            return _measure(stack, arguments.minutes, arguments.rate, arguments.json)
+    except Refused as refused:
+        print(refused)
+        return 1
 
 
 def _measure(stack: Stack, minutes: float, rate: float, as_json: bool) -> int:
     pipe = Pipe(stack)
-    started, before = time.monotonic(), _cpu(stack)
+    started, before = time.monotonic(), _used(stack)
     landed = pipe.sql(_ROWS)[0][0]
     freshness: list[float] = []
     while time.monotonic() - started < minutes * 60:
@@ -105,7 +100,7 @@ def _measure(stack: Stack, minutes: float, rate: float, as_json: bool) -> int:
         freshness.append(rows[0][0] if rows[0][0] is not None else 60.0)
         print(f"{time.monotonic() - started:6.0f} s  newest event {freshness[-1]:.2f} s old", flush=True)
     seconds = time.monotonic() - started
-    cpu, memory = _cpu(stack), _memory(stack)
+    used = _used(stack)
     read = pipe.sql(_ROWS)[0][0] - landed
     stack.run("stop", "simulator")
     problems = _settle(pipe)
@@ -120,8 +115,10 @@ def _measure(stack: Stack, minutes: float, rate: float, as_json: bool) -> int:
         "totals": totals,
         "newest_event_age_p50_s": round(freshness[len(freshness) // 2], 3),
         "newest_event_age_max_s": round(freshness[-1], 3),
-        "cpu_cores": {name: round((cpu[name] - before.get(name, 0.0)) / seconds, 3) for name in cpu},
-        "memory_mb": memory,
+        "cpu_cores": {
+            name: round((cpu - before.get(name, (0.0, 0))[0]) / seconds, 3) for name, (cpu, _) in used.items()
+        },
+        "memory_mb": {name: memory // 2**20 for name, (_, memory) in used.items()},
         "problems": problems,
     }
     _show(report, as_json)
@@ -181,33 +178,16 @@ def _dashboard(pipe: Pipe) -> list[str]:
     ]
 
 
-def _processes(stack: Stack) -> dict[str, list[psutil.Process]]:
+def _used(stack: Stack) -> dict[str, tuple[float, int]]:
+    """CPU seconds and bytes of each process and its children."""
     found = {}
     for name, process in stack.status()["processes"].items():
         if process.get("pid"):
             try:
-                root = psutil.Process(process["pid"])
-                found[name] = [root, *root.children(recursive=True)]
+                found[name] = used_by(psutil.Process(process["pid"]))
             except psutil.NoSuchProcess:
                 continue
     return found
-
-
-def _cpu(stack: Stack) -> dict[str, float]:
-    totals = {}
-    for name, processes in _processes(stack).items():
-        times = [process.cpu_times() for process in processes if process.is_running()]
-        totals[name] = sum(
-            found.user + found.system + found.children_user + found.children_system for found in times
-        )
-    return totals
-
-
-def _memory(stack: Stack) -> dict[str, int]:
-    return {
-        name: sum(process.memory_info().rss for process in processes if process.is_running()) // 2**20
-        for name, processes in _processes(stack).items()
-    }
 
 
 def _show(report: dict[str, Any], as_json: bool) -> None:

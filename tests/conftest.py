@@ -43,7 +43,6 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """The folder makes the marker; pyproject.toml says what each means. What takes long only when `-m` is about it."""
     for item in items:
@@ -52,10 +51,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(getattr(pytest.mark, folder))
     if any(name in config.option.markexpr for name in _SELDOM):
         return
-    dropped = [item for item in items if any(mark.name in _SELDOM for mark in item.iter_markers())]
+    kept, dropped = [], []
+    for item in items:
+        (dropped if any(mark.name in _SELDOM for mark in item.iter_markers()) else kept).append(item)
     if dropped:
         config.hook.pytest_deselected(items=dropped)
-        items[:] = [item for item in items if item not in dropped]
+        items[:] = kept
 
 
 class ByServers(LoadScopeScheduling):  # type: ignore[misc]

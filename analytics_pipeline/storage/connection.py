@@ -78,14 +78,20 @@ def connect(conninfo: str, *, name: str, autocommit: bool = False, **settings: s
     Raises:
         Unreachable: the server cannot be reached or refuses.
     """
-    options = " ".join(f"-c {key}={value}" for key, value in {"timezone": "UTC", **settings}.items())
     try:
         return psycopg.connect(
-            make_conninfo(conninfo, application_name=f"analytics-{name}", options=options),
+            make_conninfo(
+                conninfo, application_name=f"analytics-{name}", options=session_options(**settings)
+            ),
             autocommit=autocommit,
         )
     except psycopg.OperationalError as error:
         raise Unreachable(f"Postgres cannot be reached: {_first_line(error)}", _advice(error)) from error
+
+
+def session_options(**settings: str) -> str:
+    """Server settings of a session in UTC, as libpq's `options` has them; values with their spaces escaped."""
+    return " ".join(f"-c {key}={value}" for key, value in {"timezone": "UTC", **settings}.items())
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from psycopg.conninfo import make_conninfo
 from analytics_pipeline.rollups.catalog import Aggregation, Catalog, dimension_set_name
 from analytics_pipeline.rollups.schema import LEVELS
 from analytics_pipeline.settings import Settings
-from analytics_pipeline.storage.connection import Connection
+from analytics_pipeline.storage.connection import Connection, session_options
 from api.database import Database, read_settings
 from api.metrics.answers import shown
 from api.metrics.query import read_queries
@@ -109,8 +109,7 @@ class Reads:
     """The API's reads, over one connection named `api-read`; for one thread."""
 
     def __init__(self, conninfo: str) -> None:
-        server = {"timezone": "UTC", **read_settings(Settings())}
-        options = " ".join(f"-c {key}={value}" for key, value in server.items())
+        options = session_options(**read_settings(Settings()))
         self._conninfo = make_conninfo(conninfo, application_name="analytics-api-read", options=options)
         self._runner = asyncio.Runner()
         self._opened: psycopg.AsyncConnection[Any] | None = None
