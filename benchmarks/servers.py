@@ -81,11 +81,16 @@ class Servers:
                     *map(sql.Identifier, (name, self.postgres.database, self.postgres.user))
                 )
             )
-            opened.execute("CHECKPOINT")
             try:
+                self.checkpoint()
                 yield make_conninfo(self.postgres.conninfo(), dbname=name)
             finally:
                 opened.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+    def checkpoint(self) -> None:
+        """Have all that was written on disk, so that it is not being written while something is measured."""
+        with psycopg.connect(self.postgres.superuser_conninfo(), autocommit=True) as opened:
+            opened.execute("CHECKPOINT")
 
     def durability(self) -> dict[str, str]:
         """What Postgres itself says of the settings that decide whether a commit is on disk."""

@@ -46,6 +46,9 @@ _STATES = SQL("""
         AND time_bucket >= {first}::timestamptz AND time_bucket < {end}::timestamptz
 """)
 _SETTLED_SUMS = SQL("count, coalesce(sum_exact, sum::numeric) AS sum, min, max, false AS is_pending")
+# Of a row alone: its sum is its decimals as the nearest double, or was imported as one. To turn them into doubles once
+# more would take as long as all the rest of a long range.
+_ALONE_SUMS = SQL("count, sum, min, max, false AS is_pending")
 _PENDING_SUMS = SQL("count, sum, min, max, true AS is_pending")
 _STATE = SQL("state")
 _PENDING_STATE = SQL("state, true AS is_pending")
@@ -63,7 +66,7 @@ _ALONE = SQL("""
 WITH waiting AS MATERIALIZED ({pending}), since AS MATERIALIZED (
     SELECT coalesce(min(at), 'infinity') AS at FROM waiting
 )
-SELECT at, dimensions, count, sum::double precision AS sum, min, max, 1 AS read, 0 AS pending
+SELECT at, dimensions, count, sum, min, max, 1 AS read, 0 AS pending
 FROM ({before}) AS settled
 UNION ALL
 {added_up}
@@ -236,7 +239,7 @@ def _cells(wanted: Wanted, parameters: dict[str, Any]) -> Composed:
     since = _union(wanted, parameters, (settled,), _SINCE)
     return _ALONE.format(
         pending=_union(wanted, parameters, (pending,)),
-        before=_union(wanted, parameters, (settled,), _BEFORE),
+        before=_union(wanted, parameters, ((_SETTLED, _ALONE_SUMS),), _BEFORE),
         added_up=_ADDED_UP.format(rows=since + SQL(" UNION ALL SELECT * FROM waiting")),
     )
 

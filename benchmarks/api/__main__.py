@@ -118,6 +118,7 @@ def main() -> int:
                 rate=arguments.rate,
                 seed=arguments.seed,
             )
+            own.checkpoint()
             found["settings"] = _settings(arguments) | {"client": "wrk", "postgres": own.durability()}
             found["data"] = stored.sizes()
             print(f"  {found['data']}", flush=True)

@@ -177,6 +177,19 @@ def test_sums_and_changes_of_balances_are_those_of_decimals(api: Api, database: 
         )  # fmt: skip
 
 
+def test_a_row_that_stands_alone_is_the_sum_of_decimals_after_every_merge(
+    api: Api, database: str, day: datetime
+) -> None:
+    # As doubles 0.1 + 0.2 + 0.3 is 0.6000000000000001.
+    for price in (0.1, 0.2, 0.3):
+        fill = event("order.filled", day, symbol="BTCUSDT", strategy_id="s1", price=price, quantity=1)
+        land(database, [fill])
+        settle(database)
+    for interval in LEVELS:
+        [point] = points(api, "trading.total_volume", day, interval, group_by="symbol")
+        assert point["value"] == 0.6
+
+
 @pytest.mark.parametrize("interval", LEVELS)
 def test_pending_settled_and_mixed_give_the_same_numbers(
     api: Api, database: str, day: datetime, interval: str

@@ -366,6 +366,12 @@ WHERE (settled.interval, settled.time_bucket) NOT IN (SELECT interval, time_buck
             END
     )
 """
+# Answers read the sum of a row that stands alone as it is, without its decimals.
+_ROUNDED = """
+SELECT metric_name, interval, time_bucket, dimensions, sum_exact, sum
+FROM metric_aggregations
+WHERE sum_exact IS NOT NULL AND sum IS DISTINCT FROM sum_exact::double precision
+"""
 
 
 class Mistake(NamedTuple):
@@ -400,6 +406,7 @@ def mistakes(connection: Connection) -> list[Mistake]:
         ("metrics_live: expected and found count, sum, min, max, first, last", _LIVE),
         ("register: expected and found events, late events", _REGISTER),
         ("settled: expected and found quantile, distinct count", _DERIVED),
+        ("settled: the sum is not the nearest double of its decimals", _ROUNDED),
     ):
         found += [Mistake(what, row) for row in connection.execute(query).fetchmany(5)]
     return found
