@@ -51,7 +51,10 @@ class RedisLine:
 
     async def _keep_looking(self) -> None:
         while True:
-            await self.ping()
+            try:
+                await self.ping()
+            except Exception:  # noqa: BLE001 - without this task nobody would learn whether Redis is there
+                _log.exception("cache_watch_failed")
             await asyncio.sleep(LOOK)
 
     async def ping(self) -> bool:

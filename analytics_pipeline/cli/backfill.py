@@ -3,7 +3,6 @@
 Belongs here: arguments, progress and words. Does not belong here: the work (`storage.backfill`).
 """
 
-import json
 import secrets
 from collections import Counter
 from datetime import UTC, datetime
@@ -19,7 +18,7 @@ from rich.text import Text
 
 from analytics_pipeline.cli.completion import metric_names
 from analytics_pipeline.cli.dead_letter_display import printable
-from analytics_pipeline.cli.options import app, everywhere
+from analytics_pipeline.cli.options import app, everywhere, print_json_line
 from analytics_pipeline.cli.times import moment
 from analytics_pipeline.cli.workers import DATABASE, database, joined
 from analytics_pipeline.errors import ConfigurationError
@@ -203,7 +202,7 @@ class _Shown:
     def add(self, result: "RecomputeResult") -> None:
         """Take one hour."""
         if self._as_json:
-            typer.echo(json.dumps(_plain(result), default=datetime.isoformat))
+            print_json_line(_plain(result))
             return
         self._hours += result.hours
         self._events += result.events

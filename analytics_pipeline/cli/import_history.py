@@ -4,7 +4,6 @@ Belongs here: arguments, the question whether to begin, progress and words. Does
 (`storage.import_plan`, `storage.import_runs`).
 """
 
-import json
 import sys
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
@@ -17,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from analytics_pipeline.cli.dead_letter_display import printable
-from analytics_pipeline.cli.options import app, everywhere
+from analytics_pipeline.cli.options import app, everywhere, print_json_line
 from analytics_pipeline.cli.times import moment
 from analytics_pipeline.cli.workers import DATABASE, database, joined
 from analytics_pipeline.errors import ConfigurationError
@@ -91,7 +90,10 @@ def import_(
                 ).run(planned)
             for day in days:
                 progress.advance(day)
-                typer.echo(json.dumps(_plain(day)) if as_json else _line(day, is_preview=dry_run))
+                if as_json:
+                    print_json_line(_plain(day))
+                else:
+                    typer.echo(_line(day, is_preview=dry_run))
             progress.finish()
 
 
@@ -142,7 +144,7 @@ def _show_plan(console: Console, planned: "Plan") -> None:
 
 def _plain(day: "DayDone") -> dict[str, Any]:
     return {
-        "day": day.day.isoformat(),
+        "day": day.day,
         "read": day.read,
         "stored": day.stored,
         "duplicate": day.duplicate,

@@ -4,7 +4,6 @@ Belongs here: arguments and words. Does not belong here: declarations (`rollups.
 (`rollups.declarations`), which are checked whenever one of these commands loads them.
 """
 
-import json
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from analytics_pipeline.cli.completion import metric_names
-from analytics_pipeline.cli.options import AsJson, app, everywhere
+from analytics_pipeline.cli.options import AsJson, app, everywhere, print_json
 from analytics_pipeline.cli.workers import DATABASE, database, joined
 from analytics_pipeline.errors import EnvironmentFault
 
@@ -45,7 +44,7 @@ def list_(as_json: AsJson = False) -> None:
     catalog, versions, types = _known()
     _warn(catalog.metrics, types)
     if as_json:
-        typer.echo(json.dumps([_plain(one, versions) for one in catalog.metrics], indent=2, default=str))
+        print_json([_plain(one, versions) for one in catalog.metrics])
         return
     from analytics_pipeline.rollups.catalog_page import groups_of
 
@@ -76,7 +75,7 @@ def show(
     metric = catalog.by_id[metric_id]
     _warn([metric], types)
     if as_json:
-        typer.echo(json.dumps(_plain(metric, versions), indent=2, default=str))
+        print_json(_plain(metric, versions))
         return
     from analytics_pipeline.rollups.catalog_page import facts
 

@@ -4,7 +4,6 @@ Belongs here: arguments and words. Does not belong here: what is refused (`inges
 """
 
 import getpass
-import json
 import os
 import socket
 import sys
@@ -64,7 +63,7 @@ def show(
         typer.echo(f"without Kafka's side: {error}", err=True)
     if as_json:
         lines = [{**asdict(row), **_kafkas_side(row, held)} for row in rows]
-        typer.echo(json.dumps(lines, indent=2, default=lambda value: value.isoformat()))
+        print_json(lines)
     else:
         _show(rows, held)
 

@@ -107,7 +107,8 @@ def json_line(content: object) -> str:
 
 
 def _plain(value: Any) -> str:
-    return str(value.isoformat()) if hasattr(value, "isoformat") else str(value)
+    # As the API writes times: `Z`, and so much of the second as there is.
+    return value.isoformat().replace("+00:00", "Z") if hasattr(value, "isoformat") else str(value)
 
 
 def everywhere(command: Command) -> Command:

@@ -3,7 +3,7 @@
 Belongs here: arguments and words. Does not belong here: the numbers (`storage.source_statistics`).
 """
 
-import json
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from analytics_pipeline.cli.options import AsJson, app, everywhere
+from analytics_pipeline.cli.options import AsJson, app, everywhere, print_json
 from analytics_pipeline.cli.times import moment
 from analytics_pipeline.cli.workers import DATABASE, database, joined
 
@@ -41,7 +41,7 @@ def sources(
     with database(found, "sources") as opened:
         statistics = read(opened, since=start, until=now)
     if as_json:
-        typer.echo(json.dumps([one.as_dict() for one in statistics], indent=2))
+        print_json([asdict(one) for one in statistics])
     else:
         _show(statistics)
 

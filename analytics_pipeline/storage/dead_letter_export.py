@@ -8,6 +8,7 @@ import base64
 from collections.abc import Iterator
 from typing import Any
 
+from analytics_pipeline.events.times import format_time
 from analytics_pipeline.storage.connection import Connection
 from analytics_pipeline.storage.dead_letters import COLUMNS, MATCHING, Content, Filter, Letter, content_of
 
@@ -88,8 +89,8 @@ def as_record(letter: Letter, content: Content) -> dict[str, Any]:
         "group": letter.group,
         "status": letter.status,
         "attempts": letter.attempts,
-        "created_at": letter.created_at.isoformat(),
-        "message_timestamp": None if at is None else at.isoformat(),
+        "created_at": format_time(letter.created_at),
+        "message_timestamp": None if at is None else format_time(at),
         "key_base64": _base64(content.key),
         "value_base64": _base64(content.value),
         "headers_base64": [[name, _base64(value)] for name, value in content.headers],

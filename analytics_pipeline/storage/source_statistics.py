@@ -9,7 +9,7 @@ COMMIT. Folding is alone (an advisory lock) and only touches rows that are commi
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -123,11 +123,6 @@ class SourceStatistics:
     ahead_p99_ms: float | None
     ahead_max_ms: float
     reasons: dict[str, int] = field(default_factory=dict)
-
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON; times as ISO 8601."""
-        values = asdict(self)
-        return values | {name: values[name].isoformat() for name in ("first_at", "last_at")}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """`/api/v1/sources`: what each producer of each topic sends, how late, and what becomes of it."""
 
+from dataclasses import asdict
 from datetime import datetime, timedelta
 
 import orjson
@@ -82,6 +83,6 @@ async def get_sources(request: Request, services: ServicesDependency) -> Respons
     content = {
         "start_time": format_time(floor_time(start, 3_600)),
         "end_time": format_time(end),
-        "sources": [one.as_dict() for one in found],
+        "sources": [asdict(one) for one in found],
     }
-    return Response(orjson.dumps(content), media_type="application/json")
+    return Response(orjson.dumps(content, option=orjson.OPT_UTC_Z), media_type="application/json")

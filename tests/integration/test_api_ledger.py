@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from analytics_pipeline.cli.options import json_line
 from analytics_pipeline.events.messages import RawBatch
 from analytics_pipeline.local_stack.postgres import Postgres
 from analytics_pipeline.storage import audit, source_statistics
@@ -201,7 +202,8 @@ def test_sources_are_those_of_the_command(api: Api, landed: str) -> None:
     end = datetime.now(UTC) + timedelta(minutes=1)
     start = end - timedelta(hours=5)
     with connection(landed, name="test") as opened:
-        expected = [one.as_dict() for one in source_statistics.read(opened, since=start, until=end)]
+        found = source_statistics.read(opened, since=start, until=end)
+    expected = json.loads(json_line([asdict(one) for one in found]))
     assert [one["source"] for one in expected] == ["http", SOURCE]
     asked = {"start_time": iso(start), "end_time": iso(end)}
     answer = api.get(SOURCES, **asked)

@@ -10,6 +10,7 @@ from analytics_pipeline.settings import Settings
 from api.access import rules_of
 from api.app import create_app
 from api.documentation import TAGS
+from api.examples import EXAMPLES
 
 APP: Any = create_app(Settings()).app  # type: ignore[attr-defined]
 DOCUMENT: dict[str, Any] = APP.openapi()
@@ -55,6 +56,26 @@ def test_no_two_operations_have_one_id_and_every_tag_is_used() -> None:
     assert not [one for one in ids if "api_v1" in one]
     assert {tag for operation in OPERATIONS.values() for tag in operation["tags"]} == TAGS.keys()
     assert [tag["name"] for tag in DOCUMENT["tags"]] == list(TAGS)
+
+
+def closed(schemas: dict[str, Any]) -> dict[str, Any]:
+    """The same shapes, without room for fields that they do not name."""
+    return {
+        name: {"additionalProperties": False} | one if "properties" in one else one
+        for name, one in schemas.items()
+    }
+
+
+def test_every_read_in_json_has_a_true_example_without_a_field_that_is_not_there() -> None:
+    reads = {name.removeprefix("GET ") for name in OPERATIONS if name.startswith("GET ")}
+    assert EXAMPLES.keys() <= reads
+    assert {path for path in reads - EXAMPLES.keys() if "/stream/" not in path} == {
+        "/health", "/healthz", "/ready", "/api/v1/dead-letters/export",
+    }  # fmt: skip
+    components = {"schemas": closed(DOCUMENT["components"]["schemas"])}
+    for path, example in EXAMPLES.items():
+        schema = OPERATIONS[f"GET {path}"]["responses"]["200"]["content"]["application/json"]["schema"]
+        jsonschema_rs.validator_for(schema | {"components": components}).validate(example)
 
 
 def test_the_example_of_metrics_is_a_possible_answer() -> None:
