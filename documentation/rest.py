@@ -20,7 +20,8 @@ schemas and an example of every answer.
 
 Times are RFC 3339 with a zone, ranges half-open. Errors are listed in [problems](problems.md), scopes in
 [security](security.md).
-Every answer has `X-Request-ID`, `X-RateLimit-Limit`, `X-RateLimit-Remaining` and `Server-Timing`.
+Every answer has `X-Request-ID`, `X-RateLimit-Limit`, `X-RateLimit-Remaining`, `X-RateLimit-Reset` and
+`Server-Timing`.
 """
 
 

@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated
 from uuid import UUID
@@ -162,7 +163,9 @@ def sentence(one: "Fate") -> str:
     """All that is known, in one line."""
     parts = [one.verdict.value if one.reason is None else f"{one.verdict.value}: {one.reason}", one.detail]
     if one.event_id is not None:
-        event = f"{one.event_type} {one.event_id} at {one.event_time.isoformat()}" if one.event_time else ""
+        event = (
+            f"{one.event_type} {one.event_id} at {_shown(one.event_time, 'auto')}" if one.event_time else ""
+        )
         parts.append(event or f"event {one.event_id}")
     if one.source is not None:
         parts.append(f"{one.source}/{one.partition} offset {one.offset}")
@@ -171,8 +174,12 @@ def sentence(one: "Fate") -> str:
     if one.batch_id is not None:
         parts.append(f"batch {one.batch_id}")
     if one.at is not None:
-        parts.append(f"landed {one.at.isoformat(timespec='milliseconds')}")
+        parts.append(f"landed {_shown(one.at, 'milliseconds')}")
     return printable("; ".join(part for part in parts if part))
+
+
+def _shown(at: datetime, precision: str) -> str:
+    return at.isoformat(timespec=precision).replace("+00:00", "Z")
 
 
 def _uuid(text: str) -> UUID:

@@ -39,7 +39,7 @@ class Database(Section):
     password: SecretStr = SecretStr("")
     """Its password."""
     password_file: Path | None = None
-    """File that holds the password."""
+    """File that holds the password; wins over `password`, also over one in a variable."""
     ssl_mode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] = "prefer"
     """libpq's `sslmode`: `disable`, `allow`, `prefer`, `require`, `verify-ca`, `verify-full`."""
     max_connections: int = Field(default=50, ge=5)
@@ -106,7 +106,7 @@ class Redis(Section):
     password: SecretStr = SecretStr("")
     """Password."""
     password_file: Path | None = None
-    """File that holds the password."""
+    """File that holds the password; wins over `password`, also over one in a variable."""
     db: int = Field(default=0, ge=0)
     """Database number."""
     tls: bool = False

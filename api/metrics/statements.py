@@ -74,6 +74,8 @@ UNION ALL
 _ALL = SQL("")
 _BEFORE = SQL(" AND time_bucket < (SELECT at FROM since)")
 _SINCE = SQL(" AND time_bucket >= (SELECT at FROM since)")
+_NAMED = SQL(" AND dimensions = ANY(%(named)s::text[]::jsonb[])")
+_OTHERS = SQL(" AND dimensions <> ALL(%(named)s::text[]::jsonb[])")
 _SUMS = SQL("""
 WITH cells AS (
     SELECT *
@@ -226,20 +228,23 @@ def sums(wanted: Wanted) -> Statement:
 
 
 def _cells(wanted: Wanted, parameters: dict[str, Any]) -> Composed:
-    settled, pending = (_SETTLED, _SETTLED_SUMS), (_PENDING, _PENDING_SUMS)
     query = wanted.query
-    is_alone = not (
-        query.series.is_added_up
-        or wanted.buckets.is_composed
-        or wanted.named is not None
-        or _is_of_many_names(query)
-    )
-    if not is_alone:
-        return _ADDED_UP.format(rows=_union(wanted, parameters, (settled, pending)))
-    since = _union(wanted, parameters, (settled,), _SINCE)
+    halves = ((_SETTLED, _SETTLED_SUMS), (_PENDING, _PENDING_SUMS))
+    if query.series.is_added_up or wanted.buckets.is_composed or _is_of_many_names(query):
+        return _ADDED_UP.format(rows=_union(wanted, parameters, halves))
+    if wanted.named is None:
+        return _alone(wanted, parameters)
+    rest = _ADDED_UP.format(rows=_union(wanted, parameters, halves, _OTHERS))
+    return _alone(wanted._replace(named=None), parameters, _NAMED) + SQL(" UNION ALL ") + rest
+
+
+def _alone(wanted: Wanted, parameters: dict[str, Any], only: Composable = _ALL) -> Composed:
+    """Cells of one settled row each, where nothing is pending."""
+    pending = (_PENDING, _PENDING_SUMS)
+    since = _union(wanted, parameters, ((_SETTLED, _SETTLED_SUMS),), only + _SINCE)
     return _ALONE.format(
-        pending=_union(wanted, parameters, (pending,)),
-        before=_union(wanted, parameters, ((_SETTLED, _ALONE_SUMS),), _BEFORE),
+        pending=_union(wanted, parameters, (pending,), only),
+        before=_union(wanted, parameters, ((_SETTLED, _ALONE_SUMS),), only + _BEFORE),
         added_up=_ADDED_UP.format(rows=since + SQL(" UNION ALL SELECT * FROM waiting")),
     )
 
