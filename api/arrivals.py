@@ -106,6 +106,8 @@ class Arrivals:
         try:
             async with asyncio.timeout(MOST_SECONDS):
                 arrival = await waiter.found
+                # First, as no version has to be waited for to refuse.
+                _refuse(sent, arrival, sees_everything=sees_everything)
                 await self._database.watcher.since(time.monotonic())
         except TimeoutError:
             raise Unavailable(
@@ -114,7 +116,6 @@ class Arrivals:
             ) from None
         finally:
             self._waiters.discard(waiter)
-        _refuse(sent, arrival, sees_everything=sees_everything)
 
     async def close(self) -> None:
         """Stop looking."""

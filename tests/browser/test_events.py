@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -32,6 +33,33 @@ def test_it_begins_with_the_newest_events_of_the_api(opened: Opened, site: Site)
         assert stored["timestamp"][5:23].replace("T", " ") == time
         assert (kind, user) == (stored["event_type"], stored["user_id"])
         assert f"symbol={stored['properties']['symbol']}" in properties
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("label", "text", "asked"),
+    [
+        ("Type", "order.*", {"event_type": "order.*"}),
+        ("Type", "order.placed, page.view", {"event_type": ["order.placed", "page.view"]}),
+        ("User", "u1", {"user_id": "u1"}),
+        ("Session", "s1", {"session_id": "s1"}),
+    ],
+)
+def test_each_field_asks_what_the_api_would_be_asked(
+    opened: Opened, site: Site, label: str, text: str, asked: dict[str, Any]
+) -> None:
+    site.land(event("page.view", datetime.now(UTC), "u1") | {"session_id": "s1"})
+    page = opened(site, "/events?zone=UTC")
+    field = page.get_by_label(label, exact=True)
+    field.fill(text)
+    field.press("Enter")
+    expect(page).to_have_url(re.compile(f"{next(iter(asked))}="))
+    wanted = site.get(LIST, limit=100, **asked)["events"]
+    assert wanted
+    expect(page.locator(".tail tbody tr")).to_have_count(len(wanted))
+    assert [(kind, user) for _, kind, user, _, _ in rows(page)] == [
+        (one["event_type"], one["user_id"] or "") for one in wanted
+    ]
 
 
 def test_what_lands_appears_and_filters_hold_for_it(opened: Opened, site: Site) -> None:

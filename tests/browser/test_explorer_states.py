@@ -19,11 +19,8 @@ VOLUME = "trading.total_volume"
 MINUTE = timedelta(minutes=1)
 
 
-@pytest.mark.slow
-def test_a_late_event_marks_its_bucket_while_somebody_looks(opened: Opened, site: Site) -> None:
-    hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=6)
-    site.land(*(event("page.view", hour + number * MINUTE, "u") for number in range(0, 50, 5)))
-    settle(site.database)
+def finalize(site: Site) -> None:
+    """Every bucket that is over is final, as a merge would have it without a grace."""
     with connect(site.database, name="test", autocommit=True) as connection:
         finalize_buckets(
             connection,
@@ -31,6 +28,27 @@ def test_a_late_event_marks_its_bucket_while_somebody_looks(opened: Opened, site
             graces=dict.fromkeys(LEVELS, timedelta(0)),
             run_id="test",
         )
+
+
+@pytest.mark.slow
+def test_a_bucket_is_marked_that_had_late_events_before_it_was_final(opened: Opened, site: Site) -> None:
+    hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=9)
+    site.land(event("page.view", hour, "u"), event("page.view", hour + MINUTE, "u") | {"is_late": True})
+    settle(site.database)
+    finalize(site)
+    span = {"start_time": iso(hour), "end_time": iso(hour + timedelta(hours=2))}
+    page = opened(site, address(metric_name="events.count", interval="1h", **span))
+    mark = page.locator(f".ex-mark[data-at='{iso(hour).replace('Z', '.000Z')}']")
+    expect(mark).to_have_attribute("data-mark", "late")
+    expect(page.locator(".ex-signs [data-sign=late]")).to_be_visible()
+
+
+@pytest.mark.slow
+def test_a_late_event_marks_its_bucket_while_somebody_looks(opened: Opened, site: Site) -> None:
+    hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=6)
+    site.land(*(event("page.view", hour + number * MINUTE, "u") for number in range(0, 50, 5)))
+    settle(site.database)
+    finalize(site)
     start = iso(hour - timedelta(hours=1))
     page = opened(site, address(metric_name="events.count", interval="1h", start_time=start))
     [trace] = traces(page, "closed")

@@ -383,18 +383,23 @@ def test_the_sql_that_is_shown_runs(world: World, reader: Show) -> None:
         f"sources?source={SOURCE}", f"ledger?only=dead&source={SOURCE}", "restatements?reason=late",
     ]  # fmt: skip
     page = reader("/pipeline")
+    ran = []
     for address in addresses:
         go(page, world, f"/{address}")
         settled(page)
-        for button in page.locator("button.show-as").all():
+        buttons = page.locator("button.show-as").all()
+        assert buttons, address
+        for button in buttons:
             button.click()
             tab = page.get_by_role("tab", name="SQL")
             if tab.count():
                 tab.click()
                 rows(world.database, page.get_by_role("tabpanel").inner_text())
+                ran.append(address)
             page.get_by_role("tab", name="curl").click()
             assert world.site.base in page.get_by_role("tabpanel").inner_text()
             page.keyboard.press("Escape")
+    assert set(ran) == set(addresses)
 
 
 @pytest.mark.slow

@@ -21,6 +21,7 @@ from analytics_pipeline.rollups.deltas import compute_deltas
 from analytics_pipeline.storage import inbox
 from analytics_pipeline.storage.landing import Lander
 from api import arrivals
+from api.versions import Watcher
 from b25_client.events import uuid7
 from tests.integration.api_support import Api, database_copy, iso, running, settings_for
 from tests.integration.ingest_process import ingest, write_config
@@ -250,6 +251,19 @@ def test_what_cannot_be_waited_for_is_a_400(idle: tuple[Api, str], after: str) -
         answer = idle[0].request("GET", path, params={**parameters, "after": after})
         assert (answer.status_code, answer.json()["parameter"]) == (400, "after"), answer.text
         assert "DROP" not in answer.text
+
+
+def test_what_was_never_given_is_refused_without_waiting_for_the_versions(
+    idle: tuple[Api, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def hang(_self: object, _moment: float) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(Watcher, "since", hang)
+    monkeypatch.setattr(arrivals, "MOST_SECONDS", 1)
+    for path, parameters in WAITING:
+        answer = idle[0].request("GET", path, params={**parameters, "after": "ffff0000-0-1"})
+        assert (answer.status_code, answer.json()["parameter"]) == (400, "after"), answer.text
 
 
 def test_a_wrong_question_does_not_wait(idle: tuple[Api, str]) -> None:

@@ -3,9 +3,12 @@
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
+import yaml
 
 from analytics_pipeline.defs.checks.every_metric import Piece, chosen_pieces, every_metric_equals_raw
 from analytics_pipeline.defs.maintenance.history import forget_checks, forget_runs
@@ -18,6 +21,7 @@ from analytics_pipeline.storage.connection import Connection
 from analytics_pipeline.storage.metric_versions import register
 from tests.integration.landed import Event, land, order
 
+ROOT = Path(__file__).parents[2]
 HOUR = timedelta(hours=1)
 LEVELS = ("1m", "5m", "15m", "1h", "1d")
 
@@ -35,6 +39,31 @@ def definitions(db: Connection) -> dg.Definitions:
     from analytics_pipeline.definitions import definitions
 
     return definitions
+
+
+def test_run_configurations_of_the_guides_are_taken(definitions: dg.Definitions) -> None:
+    pages = [ROOT / "docs" / name for name in ("backfill.md", "operations.md", "retention.md")]
+    blocks = [
+        yaml.safe_load(text)
+        for page in pages
+        for text in re.findall(r"```yaml\n(ops:.*?)```", page.read_text(), re.DOTALL)
+    ]
+    assert len(blocks) == 4
+    jobs = definitions.resolve_all_job_defs()
+    for block in blocks:
+        assert any(_takes(job, block) for job in jobs), block
+    assert not any(_takes(job, {"ops": {"recompute_hours": {"config": {"no_such_key": 1}}}}) for job in jobs)
+
+
+def _takes(job: dg.JobDefinition, run_config: dict[str, Any]) -> bool:
+    chosen = [node for node in run_config["ops"] if job.has_node_named(node)]
+    if len(chosen) < len(run_config["ops"]):
+        return False
+    try:
+        dg.validate_run_config(job, run_config)
+    except dg.DagsterInvalidConfigError:
+        return False
+    return True
 
 
 def trade(now: datetime, hours: int = 3, orders: int = 5) -> list[Event]:

@@ -315,6 +315,13 @@ def cached(server: Redis, **changes: Any) -> Installation:
     return installation(redis=place)
 
 
+def test_a_redis_that_is_too_old_is_told(redis_server: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redis, "_info", lambda *_: {"redis_version": "6.0.16"})
+    [(level, sentence)] = bad(redis.reachable(cached(redis_server)))
+    assert level is Level.PROBLEM
+    assert "Redis 6.0.16 is too old" in sentence
+
+
 def test_redis_its_policy_and_what_refuses(redis_server: Redis) -> None:
     found = cached(redis_server)
     assert bad(redis.reachable(found)) == NOTHING

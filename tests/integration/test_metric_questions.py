@@ -185,6 +185,11 @@ def test_answers_are_those_of_plain_python(
             assert point["state"] in {"open", "restated", "settling", "final", None}
             if asked.compare and None not in (point["value"], point["compared"]):
                 assert point["change"] == pytest.approx(point["value"] - point["compared"])
+                percent = point["change_percent"]
+                if point["compared"]:
+                    assert percent == pytest.approx(100 * point["change"] / abs(point["compared"]))
+                else:
+                    assert percent is None
     assert points > 100
 
 

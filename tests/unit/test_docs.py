@@ -10,7 +10,8 @@ from pathlib import Path
 import click
 import pytest
 import typer
-from pydantic import SecretStr
+import yaml
+from pydantic import SecretStr, ValidationError
 
 from analytics_pipeline.cli import app
 from analytics_pipeline.events.decode import decode_posted
@@ -197,6 +198,16 @@ def test_posted_examples_are_events() -> None:
     assert bodies
     for body in bodies:
         assert decode_posted(body.encode(), now=datetime.now(UTC), limits=Limits()).payload
+
+
+def test_configuration_in_the_text_is_one() -> None:
+    blocks = [yaml.safe_load(text) for text in re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)]
+    assert blocks
+    for block in blocks:
+        Settings.model_validate(block)
+    [redis] = [block["redis"] for block in blocks if "redis" in block]
+    with pytest.raises(ValidationError):
+        Settings.model_validate({"redis": redis | {"no_such_key": 1}})
 
 
 def test_modules_beyond_300_lines_say_why() -> None:

@@ -139,6 +139,13 @@ def test_every_alert_has_a_severity_a_sentence_and_a_runbook() -> None:
         assert _RUNBOOK.fullmatch(rule["annotations"]["runbook_url"]), rule["alert"]
 
 
+def test_the_page_lists_every_alert_with_its_severity() -> None:
+    page = (ROOT / "docs/watching.md").read_text()
+    listed = re.findall(r"^\| `(Analytics\w+)` \| (page|warning) \|", page, re.MULTILINE)
+    assert len(listed) == len(dict(listed))
+    assert dict(listed) == {rule["alert"]: rule["labels"]["severity"] for rule in alerts()}
+
+
 def anchors(path: Path) -> set[str]:
     """Of the headings of a page, as GitHub and MkDocs make them."""
     headings = re.findall(r"^#+ +(.+?)\s*$", path.read_text(), re.MULTILINE)

@@ -1,15 +1,17 @@
-"""How many streams there may be, and of one caller."""
+"""How many streams there may be, and of one caller; what is told of trouble, and while there is nothing to tell."""
 
 import asyncio
 from collections.abc import Sequence
 from contextvars import Context
+from datetime import timedelta
 
 import pytest
 from starlette.types import Message
 
 from analytics_pipeline.settings import Realtime
-from api.errors import Problem, TooManyRequests, Unavailable
+from api.errors import NotFound, Problem, TooManyRequests, Unavailable
 from api.patient_response import PatientResponse
+from api.stream import streams as streams_module
 from api.stream.channels import Change
 from api.stream.streams import Streams
 from api.turns import calling
@@ -61,3 +63,50 @@ def test_one_caller_has_half_of_all_streams() -> None:
     assert b"the key does not hold any more" in b"".join(listen(first))
     open_as(streams, "one")
     assert refusal(streams, "third") is Unavailable
+
+
+class Told:
+    """A channel that tells these in turn, or raises them."""
+
+    def __init__(self, *turns: Sequence[Change] | Problem) -> None:
+        self._turns = list(turns)
+
+    @property
+    def is_over(self) -> bool:
+        return not self._turns
+
+    async def changes(self) -> Sequence[Change]:
+        turn = self._turns.pop(0)
+        if isinstance(turn, Problem):
+            raise turn
+        return turn
+
+
+def heard(channel: Told) -> str:
+    """All that a client hears of it."""
+    often = Realtime(update_interval=timedelta(milliseconds=100))
+    streams = Streams(often, patience=1, is_stopping=lambda: channel.is_over)
+    return b"".join(listen(streams.open(channel, lambda: True))).decode()
+
+
+def test_trouble_is_told_and_the_stream_goes_on() -> None:
+    away = Unavailable("Postgres is not reachable.", kind="database-unavailable")
+    text = heard(Told([Change("dashboard", b"1", "a")], away, [Change("dashboard", b"2", "b")]))
+    assert [line for line in text.splitlines() if line.startswith(("event", "id"))] == [
+        "event: dashboard", "id: a", "event: problem", "event: dashboard", "id: b", "event: bye",
+    ]  # fmt: skip
+    assert "database-unavailable" in text
+
+
+def test_a_client_hears_that_the_stream_is_there_while_there_is_nothing_to_tell(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(streams_module, "_PING", 0.15)
+    assert ": ping" in heard(Told([], [], [], []))
+    monkeypatch.setattr(streams_module, "_PING", 60)
+    assert ": ping" not in heard(Told([], [], [], []))
+
+
+def test_streams_can_be_switched_off() -> None:
+    off = Streams(Realtime(enabled=False), patience=1, is_stopping=lambda: False)
+    assert refusal(off, None) is NotFound
