@@ -24,8 +24,9 @@ _VARIABLES = {
 }
 # A filling of twenty million events takes minutes. A statement that takes this long is at fault, and would hold the
 # pool of the marts, and with its snapshot the vacuum of every table. In libpq's own variable, because a profile of dbt
-# knows no option of the session but its search path; all other connections bring options of their own.
-_SESSION = {"PGOPTIONS": "-c statement_timeout=30min"}
+# knows no option of the session but its search path; all other connections bring options of their own. No helpers: the
+# marts may take a core each, but landing and answers must not wait for all of them.
+_SESSION = {"PGOPTIONS": "-c statement_timeout=30min -c max_parallel_workers_per_gather=0"}
 
 
 def dbt_environment(conninfo: str) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """Commands to a running stack: an answer, a refusal in words, and no entry without the key."""
 
 import secrets
+import socket
 from collections.abc import Iterator
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Client
@@ -8,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from analytics_pipeline.errors import EnvironmentFault
+from analytics_pipeline.local_stack import control
 from analytics_pipeline.local_stack.control import Answer, ControlServer, Refused, ask
 from analytics_pipeline.local_stack.detached import down, status
 from analytics_pipeline.local_stack.state import NotRunning, Record, StateFolder
@@ -51,6 +54,30 @@ def test_nobody_enters_without_the_key(server: ControlServer, folder: StateFolde
     with pytest.raises(AuthenticationError):
         Client(("127.0.0.1", server.port), authkey=secrets.token_bytes(32))
     assert "echo" in ask(folder, "status")
+
+
+def test_programs_that_look_for_something_else_keep_nobody_out(
+    server: ControlServer, folder: StateFolder
+) -> None:
+    with (
+        socket.create_connection(("127.0.0.1", server.port)) as silent,
+        socket.create_connection(("127.0.0.1", server.port)) as browser,
+    ):
+        browser.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        for _ in range(3):
+            assert "echo" in ask(folder, "status")
+        silent.settimeout(10)
+        assert b"" in iter(lambda: silent.recv(4096), None), "let go in the end"
+
+
+def test_a_port_that_says_nothing_is_not_waited_for(
+    folder: StateFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(control, "_PATIENCE", 1)
+    with socket.create_server(("127.0.0.1", 0)) as mute, folder.lock():
+        folder.write(Record(control_port=mute.getsockname()[1], control_key="k"))
+        with pytest.raises(EnvironmentFault, match="takes no commands"):
+            ask(folder, "status")
 
 
 def test_no_stack_is_told(folder: StateFolder) -> None:
