@@ -8,7 +8,6 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated
 from uuid import UUID
@@ -18,7 +17,7 @@ import typer
 from analytics_pipeline.cli.dead_letter_display import printable
 from analytics_pipeline.cli.options import app, everywhere, json_line, print_json
 from analytics_pipeline.cli.progress import Tell, working
-from analytics_pipeline.cli.times import moment
+from analytics_pipeline.cli.times import iso, moment
 from analytics_pipeline.cli.workers import DATABASE, database, joined
 from analytics_pipeline.errors import ConfigurationError
 
@@ -163,9 +162,7 @@ def sentence(one: "Fate") -> str:
     """All that is known, in one line."""
     parts = [one.verdict.value if one.reason is None else f"{one.verdict.value}: {one.reason}", one.detail]
     if one.event_id is not None:
-        event = (
-            f"{one.event_type} {one.event_id} at {_shown(one.event_time, 'auto')}" if one.event_time else ""
-        )
+        event = f"{one.event_type} {one.event_id} at {iso(one.event_time)}" if one.event_time else ""
         parts.append(event or f"event {one.event_id}")
     if one.source is not None:
         parts.append(f"{one.source}/{one.partition} offset {one.offset}")
@@ -174,12 +171,8 @@ def sentence(one: "Fate") -> str:
     if one.batch_id is not None:
         parts.append(f"batch {one.batch_id}")
     if one.at is not None:
-        parts.append(f"landed {_shown(one.at, 'milliseconds')}")
+        parts.append(f"landed {iso(one.at, 'milliseconds')}")
     return printable("; ".join(part for part in parts if part))
-
-
-def _shown(at: datetime, precision: str) -> str:
-    return at.isoformat(timespec=precision).replace("+00:00", "Z")
 
 
 def _uuid(text: str) -> UUID:

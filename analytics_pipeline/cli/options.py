@@ -8,12 +8,14 @@ import inspect
 import json
 import sys
 from collections.abc import Callable
+from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, cast
 
 import typer
 
+from analytics_pipeline.cli.times import iso
 from analytics_pipeline.settings import adopt
 
 app = typer.Typer(
@@ -107,8 +109,7 @@ def json_line(content: object) -> str:
 
 
 def _plain(value: Any) -> str:
-    # As the API writes times: `Z`, and so much of the second as there is.
-    return value.isoformat().replace("+00:00", "Z") if hasattr(value, "isoformat") else str(value)
+    return iso(value) if isinstance(value, datetime) else str(value)
 
 
 def everywhere(command: Command) -> Command:

@@ -64,6 +64,11 @@ def ago(age: str, option: str) -> datetime:
         raise ConfigurationError(f"{option}: write a duration with its unit, like 15m, 24h or 7d") from None
 
 
+def iso(at: datetime, precision: str = "auto") -> str:
+    """A time in UTC as the API writes it: `Z`, and so much of the second as there is, or as `timespec` says."""
+    return at.isoformat(timespec=precision).replace("+00:00", "Z")
+
+
 def to_second(at: datetime | None, missing: str = "–") -> str:
     """A time in UTC for people; `missing` where there is none."""
     return missing if at is None else f"{at:%Y-%m-%d %H:%M:%SZ}"

@@ -54,10 +54,16 @@ def point_at(page: Page, share: float) -> None:
     page.mouse.move(area["x"] + area["width"] * share, area["y"] + area["height"] / 2)
 
 
+def finalize(site: Site) -> None:
+    """Every bucket that is over is final, as a merge would have it without a grace."""
+    with connect(site.database, name="test", autocommit=True) as connection:
+        graces = dict.fromkeys(LEVELS, timedelta(0))
+        finalize_buckets(connection, now=datetime.now(UTC), graces=graces, run_id="test")
+
+
 def final_hour(site: Site) -> dict[str, str]:
     """A range of an hour, whose buckets of up to 15m are over, merged and final: its parameters."""
     now = datetime.now(UTC)
-    with connect(site.database, name="test", autocommit=True) as connection:
-        finalize_buckets(connection, now=now, graces=dict.fromkeys(LEVELS, timedelta(0)), run_id="test")
+    finalize(site)
     end = now.replace(second=0, microsecond=0) - timedelta(minutes=35)
     return {"start_time": iso(end - timedelta(hours=1)), "end_time": iso(end)}

@@ -7,27 +7,13 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
-from analytics_pipeline.rollups.schema import LEVELS
-from analytics_pipeline.storage.buckets import finalize_buckets
-from analytics_pipeline.storage.connection import connect
 from tests.browser.conftest import Opened
-from tests.browser.explored import address, drawn, traces
+from tests.browser.explored import address, drawn, finalize, traces
 from tests.browser.site import Site
 from tests.integration.api_support import event, iso, settle
 
 VOLUME = "trading.total_volume"
 MINUTE = timedelta(minutes=1)
-
-
-def finalize(site: Site) -> None:
-    """Every bucket that is over is final, as a merge would have it without a grace."""
-    with connect(site.database, name="test", autocommit=True) as connection:
-        finalize_buckets(
-            connection,
-            now=datetime.now(UTC),
-            graces=dict.fromkeys(LEVELS, timedelta(0)),
-            run_id="test",
-        )
 
 
 @pytest.mark.slow
