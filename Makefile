@@ -14,7 +14,7 @@ BIN := .venv/bin
 CODE := analytics_pipeline api tests
 IN_TWO := -n 2 --dist loadscope --no-loadscope-reorder
 
-.PHONY: screenshots dashboards chaos soak bench-ingest bench-post bench-api bench-rollup bench-dagster bench-finality bench-page docs site site-serve lock help up down clean test test-all test-browser test-coverage fmt lint build run dev migrate-up docker-build docker-run
+.PHONY: screenshots dashboards chaos soak bench-ingest bench-post bench-api bench-rollup bench-dagster bench-finality bench-page bench-start docs site site-serve lock help up down clean test test-all test-browser test-coverage fmt lint build run dev migrate-up docker-build docker-run
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -69,6 +69,9 @@ bench-finality: .venv/.dev ## How soon buckets are final and a late event is see
 
 bench-page: .venv/.dev ## How far the dashboard is behind and what it keeps while events land; ARGS='--minutes 60 --rate 10000'
 	@$(BIN)/python -m benchmarks.dashboard_page $(ARGS)
+
+bench-start: .venv/.dev ## How long it takes from a clone to the first chart; ARGS='--cold' downloads everything
+	@$(BIN)/python -m benchmarks.first_chart $(ARGS)
 
 soak: .venv/.dev ## Run the whole stack under load and check the books; make soak ARGS='--minutes 1 --rate 1000'
 	@$(BIN)/python -m benchmarks.soak $(ARGS)
