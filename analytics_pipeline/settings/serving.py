@@ -43,7 +43,7 @@ class Realtime(Section):
 
     enabled: bool = True
     """Whether there are [streams](streams.md)."""
-    update_interval: Duration = timedelta(seconds=1)
+    update_interval: Duration = timedelta(milliseconds=500)
     """How often a stream looks for news."""
     max_connections: int = Field(default=1000, ge=1)
     """Open streams of one API process, half of them for one key or address."""

@@ -376,6 +376,63 @@ def test_sources_and_restatements_show_what_the_api_tells(world: World, reader: 
 
 
 @pytest.mark.slow
+def test_an_address_of_the_ledger_shows_the_batches_that_it_names(world: World, reader: Show) -> None:
+    batch = value(world.database, "SELECT min(batch_id) FROM ingest_batches WHERE dead > 0")
+    wanted = {
+        "": "true",
+        "only=dead": "dead > 0",
+        "only=duplicates": "duplicate > 0",
+        "only=skipped": "skipped > 0",
+        "only=notes": "note IS NOT NULL",
+        f"source={SOURCE}": f"source = '{SOURCE}'",
+        f"only=dead&source={SOURCE}": f"dead > 0 AND source = '{SOURCE}'",
+        "source=nobody": "false",
+        f"batch={batch}": f"batch_id = {batch}",
+    }
+    page = reader("/ledger")
+    for address, condition in wanted.items():
+        go(page, world, f"/ledger?{address}")
+        settled(page)
+        batches = rows(
+            world.database, f"SELECT batch_id FROM ingest_batches WHERE {condition} ORDER BY batch_id DESC"
+        )
+        shown = page.get_by_role("table", name="Batches").locator("tbody tr")
+        expect(shown.locator("th")).to_have_text([str(number) for (number,) in batches])
+        if not batches:
+            expect(page.get_by_text("No batch matches.")).to_be_visible()
+    expect(page.get_by_role("heading", name=f"Batch {batch}")).to_be_visible()
+    page.get_by_role("button", name="All batches").click()
+    expect(page).not_to_have_url(re.compile("batch="))
+
+
+@pytest.mark.slow
+def test_an_address_of_the_sources_shows_its_topic_alone(world: World, reader: Show) -> None:
+    page = reader(f"/sources?source={SOURCE}")
+    expect(page.get_by_role("heading", name=SOURCE)).to_be_visible()
+    expect(page.locator("[data-producer]")).not_to_have_count(0)
+    go(page, world, "/sources?source=nobody")
+    expect(page.get_by_text("Nothing has landed")).to_be_visible()
+    expect(page.get_by_label("Topic")).to_have_value("nobody")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("verb", ["Replay", "Discard"])
+def test_a_dialog_can_be_used_by_everybody_on_a_telephone(world: World, admin: Show, verb: str) -> None:
+    letter = value(world.database, "SELECT max(id) FROM dead_letter_events")
+    execute(world.database, "UPDATE dead_letter_events SET status = 'open' WHERE id = %s", letter)
+    page = admin(f"/dead-letters?letter={letter}", width=360)
+    page.get_by_role("button", name=f"{verb} letter {letter}").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_be_visible()
+    assert dialog.evaluate(
+        "one => { const at = one.getBoundingClientRect(); return at.left >= 0 && at.right <= 360; }"
+    )
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    found = Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()
+
+
+@pytest.mark.slow
 def test_the_sql_that_is_shown_runs(world: World, reader: Show) -> None:
     letter = value(world.database, "SELECT max(id) FROM dead_letter_events")
     addresses = [

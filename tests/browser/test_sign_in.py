@@ -5,6 +5,7 @@ from typing import Any
 
 import httpx
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Opened
@@ -91,3 +92,12 @@ def test_a_key_that_sees_a_part_is_told_what_it_does_not_see(
     sign_in(page, key("read", event_types=("order.filled",)).text)
     expect(page.get_by_text("Tiles are about all events")).to_be_visible()
     expect(page.locator("[data-panel=volume] .legend li").first).to_be_visible()
+
+
+@pytest.mark.slow
+def test_signing_in_can_be_done_by_everybody_on_a_telephone(opened: Opened, keyed_site: Site) -> None:
+    page = opened(keyed_site, "/overview", width=360, expected_errors=REFUSED)
+    expect(page.get_by_label("API key")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    found = Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()

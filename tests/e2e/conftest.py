@@ -51,13 +51,15 @@ def checkout(folder: Path) -> Path:
 
 @pytest.fixture(scope="package")
 def stack(folder: Path, checkout: Path) -> Iterator[Stack]:
-    """Started in the background, without the simulator; stopped at the end."""
+    """Started in the foreground, without the simulator; stopped at the end."""
     stack = Stack(folder / "state", checkout)
     try:
-        stack.up()
+        stack.begin()
         yield stack
     finally:
         stack.run("down")
+        if stack.foreground is not None:
+            stack.foreground.wait(60)
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from confluent_kafka import Producer
 
 from analytics_pipeline.rollups.schema import LEVELS
 from analytics_pipeline.settings import environment
+from tests.waiting import wait_for
 
 ROOT = Path(__file__).parents[2]
 START_LIMIT = 240
@@ -54,6 +55,9 @@ class Stack:
     def __init__(self, folder: Path, checkout: Path = ROOT, /, **variables: str) -> None:
         self.folder = folder
         self.checkout = checkout
+        self.said = folder.with_name(f"{folder.name}-said")
+        """What it printed in the foreground."""
+        self.foreground: subprocess.Popen[bytes] | None = None
         self.variables = {
             **environment(),
             "PYTHONPATH": str(checkout),  # before what is installed
@@ -75,17 +79,24 @@ class Stack:
             check=False,
         )
 
-    def begin(self, *arguments: str) -> subprocess.Popen[str]:
-        """`analytics …`, in the foreground of nobody."""
-        return subprocess.Popen(
-            self._command(*arguments),
-            cwd=self.checkout,
-            env=self.variables,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
+    def begin(self) -> None:
+        """Start in the foreground, without a terminal, and wait until everything is ready."""
+        self.said.parent.mkdir(parents=True, exist_ok=True)
+        with self.said.open("wb") as file:
+            running = self.foreground = subprocess.Popen(
+                self._command("up", "--no-simulator"),
+                cwd=self.checkout,
+                env=self.variables,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        wait_for(
+            lambda: running.poll() is not None or "everything is ready" in self.said.read_text(),
+            START_LIMIT,
+            "everything is ready",
         )
+        assert running.poll() is None, self.said.read_text()
 
     def up(self, *arguments: str) -> str:
         """Start in the background; returns what it printed."""

@@ -19,7 +19,7 @@ def world(database: str) -> Iterator[World]:
 def test_numbers_are_those_of_plain_sql_after_every_step(
     world: World, request: pytest.FixtureRequest
 ) -> None:
-    chosen = seeds(request.config, range(50))
+    chosen = seeds(request.config, range(34))
     for seed in chosen:
         run(world, seed, shrink=request.config.getoption(OPTION) is not None)
     if len(chosen) > 1:

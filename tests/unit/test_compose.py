@@ -220,11 +220,18 @@ def test_the_gateway_leads_to_the_apis_ports_and_holds_nothing_back() -> None:
 
 
 def test_the_image_runs_as_a_user_of_its_own_from_locked_packages() -> None:
-    lines = (ROOT / "Dockerfile").read_text()
-    assert re.search(r"^USER analytics$", lines, re.MULTILINE)
-    assert "--require-hashes" in lines
-    for base in re.findall(r"^FROM (\S+)", lines, re.MULTILINE):
-        assert re.search(r":\d+\.\d+\.\d+", base), f"{base} is not pinned"
+    """Of two stages: what installs packages, and what has them alone."""
+    installing, running = (ROOT / "Dockerfile").read_text().split("\nFROM ")[1:]
+    for stage in (installing, running):
+        assert re.match(r"python:\d+\.\d+\.\d+-slim-", stage), (
+            f"{stage.split()[0]} is not pinned, or not slim"
+        )
+    assert "--require-hashes" in installing
+    assert "pip install" not in running
+    assert "COPY --from=packages" in running
+    user, rest = running.split("\nUSER ")[1].split("\n", 1)
+    assert user == "analytics"
+    assert "RUN" not in rest
 
 
 def test_the_image_has_what_it_copies_and_the_ignore_file_lets_it_through() -> None:

@@ -17,7 +17,7 @@ let told = "";
 
 /**
  * Follow a stream below /api/v1/stream/. `handlers` are functions by the name of the message, each given its data.
- * `beats` says that it speaks every second, so that silence means it is stale. The answer closes it.
+ * `beats` says that it speaks at least every second, so that silence means it is stale. The answer closes it.
  */
 export function follow(name, params, handlers, { beats = false } = {}) {
   return join(new Stream(name, params, handlers, beats));

@@ -1,7 +1,7 @@
 // The state of the trading system at a glance: ten numbers and seven live charts.
 //
-// One stream beats once a second and brings the numbers; each beat asks for the last buckets of all charts in one call,
-// so that all are from one moment. The whole range is read at first, and again every minute for what came late.
+// One stream brings the numbers, twice a second while events land; once a second its beat asks for the last buckets of all
+// charts in one call, so that all are from one moment. The whole range is read at first, and again every minute for what came late.
 
 import { errorState, h } from "../dom.js";
 import { Board } from "../overview/board.js";
@@ -44,6 +44,7 @@ class Overview {
     this.wanted = new AbortController();
     this.closers = [() => this.wanted.abort()];
     this.isAsking = false;
+    this.askedAt = -Infinity;
     this.wholeAt = -Infinity;
     this.historyAt = -Infinity;
     this.now = null;
@@ -105,7 +106,7 @@ class Overview {
       all.map((symbol) => h("option", { value: symbol, selected: symbol === chosen }, symbol))));
   }
 
-  /** A second has passed; `dashboard` are its numbers, null if there are none for this key. */
+  /** There is something new, or a second has passed; `dashboard` are its numbers, null if there are none for this key. */
   async beat(dashboard) {
     if (dashboard) {
       this.tiles.show(dashboard);
@@ -114,8 +115,10 @@ class Overview {
     } else {
       this.now = Date.now();
     }
-    if (this.isAsking || document.hidden) return;
+    // A beat may come a little early.
+    if (this.isAsking || document.hidden || performance.now() - this.askedAt < 0.9 * BEAT) return;
     this.isAsking = true;
+    this.askedAt = performance.now();
     try {
       await this.refresh(Boolean(dashboard));
       this.problem.hidden = true;
