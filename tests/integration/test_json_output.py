@@ -1,4 +1,4 @@
-"""`--json`: standard output is one JSON document and nothing else, with whatever else a command has to say beside it."""
+"""`--json`: standard output is one JSON document; whatever else a command has to say stands beside it."""
 
 import json
 from datetime import UTC, datetime
