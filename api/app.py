@@ -156,6 +156,14 @@ def _database(
     return TracedDatabase(settings, listeners=listeners, traces=traces)
 
 
+def _arrivals(settings: Settings, database: Database, traces: tracing.Traces | None) -> Arrivals:
+    if traces is None:
+        return Arrivals(database, settings.kafka.topics)
+    from api.traced import TracedArrivals
+
+    return TracedArrivals(database, settings.kafka.topics, traces=traces, namespace=settings.kafka.group_id)
+
+
 def _services(
     settings: Settings, clock: Clock, is_stopping: Callable[[], bool], traces: tracing.Traces | None
 ) -> Services:
@@ -187,7 +195,7 @@ def _services(
             versions=versions,
         ),
     }
-    arrivals = Arrivals(database, settings.kafka.topics)
+    arrivals = _arrivals(settings, database, traces)
     inbox = InboxCommitter(
         database,
         uuid4(),

@@ -1,4 +1,4 @@
-"""The API with a server span for each request, and a client span for each question to Postgres.
+"""The API with a server span for each request, and spans within for each question to Postgres and each wait.
 
 Belongs here: what these spans say. Does not belong here: OpenTelemetry (`analytics_pipeline.tracing`).
 Only a process with `tracing.enabled` imports this; without it there is one layer less, and `Database` as it is.
@@ -9,7 +9,10 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from analytics_pipeline import tracing
+from analytics_pipeline.events.messages import Offset
+from analytics_pipeline.storage.arrivals import Sent, batch_of
 from analytics_pipeline.tracing import Traces
+from api.arrivals import Arrivals
 from api.database import Connection, Database
 from api.edge import REQUEST_ID, Application, Message, Receive, Scope, Send
 
@@ -83,6 +86,27 @@ class TracedDatabase(Database):
         with self._traces.span("write", "client", _about("write")):
             async with super().write() as opened:
                 yield opened
+
+
+class TracedArrivals(Arrivals):
+    """See `Arrivals`; a wait for a message from Kafka links to the landing that the answer then holds."""
+
+    def __init__(self, database: Database, topics: list[str], *, traces: Traces, namespace: str) -> None:
+        """Take what an `Arrivals` takes, and the tracer; `namespace` as for `tracing.Identity`."""
+        super().__init__(database, topics)
+        self._traces = traces
+        self._namespace = namespace
+
+    async def wait(self, sent: Sent, *, sees_everything: bool) -> None:
+        """Return when it has landed; see `Arrivals.wait`."""
+        with self._traces.span("wait until landed", "internal", {}) as span:
+            await super().wait(sent, sees_everything=sees_everything)
+            if isinstance(sent, Offset) and span.is_recording():
+                async with self._database.read("after") as opened:
+                    batch = await batch_of(opened, sent)
+                if batch is not None:
+                    link = tracing.link_to_batch(self._namespace, batch)
+                    span.add_link(link.context, link.attributes)
 
 
 def _about(query: str) -> dict[str, str]:

@@ -46,6 +46,14 @@ CROSS JOIN LATERAL (
 ORDER BY sent.place
 """
 
+_BATCH = """
+SELECT batch_id FROM (
+    SELECT batch_id, next_offset FROM ingest_batches
+    WHERE source = %(source)s AND partition = %(partition)s AND first_offset <= %(offset)s
+    ORDER BY first_offset DESC, batch_id DESC LIMIT 1
+) AS newest
+WHERE next_offset > %(offset)s
+"""
 
 Sent = Landing | Offset
 """Events of one POST, or one message."""
@@ -78,6 +86,13 @@ async def arrivals(connection: psycopg.AsyncConnection[Any], sent: Collection[Se
         one: Arrival(is_known, has_landed, dead, tuple(reasons or ()))
         for one, (is_known, has_landed, dead, reasons) in zip(sent, await cursor.fetchall(), strict=True)
     }
+
+
+async def batch_of(connection: psycopg.AsyncConnection[Any], message: Offset) -> int | None:
+    """The batch that a message was last read in; None where the ledger has none."""
+    asked = {"source": message.topic, "partition": message.partition, "offset": message.offset}
+    row = await (await connection.execute(_BATCH, asked)).fetchone()
+    return None if row is None else int(row[0])
 
 
 def _span(sent: Sent) -> tuple[str, int, int, int, int]:

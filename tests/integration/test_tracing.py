@@ -165,6 +165,22 @@ def test_a_posted_event_leads_from_its_request_to_its_landing(pipeline):
     assert landed.attributes["messaging.system"] == "analytics.inbox"
 
 
+def test_a_message_leads_through_its_landing_to_the_answer_that_waited_for_it(pipeline):
+    """One after the other by links: the producer's span, the landing, the wait of the request."""
+    sent_in, sent_by, header = traceparent(0xF1)
+    offset = read(pipeline)
+    send(pipeline, [41], header)
+    asked_in, _, asking = traceparent(0xF2)
+    path = f"/api/v1/metrics?metric_name=events.count&interval=5m&after={TOPIC}:0:{offset}"
+    assert ask(pipeline, path, asking) == 200
+    landed = linked_to(pipeline, sent_in, sent_by)
+    served = pipeline.receiver.one("GET /api/v1/metrics", trace_id=asked_in)
+    waited = pipeline.receiver.one("wait until landed", trace_id=asked_in)
+    assert waited.parent_id == served.span_id
+    assert [link[:2] for link in waited.links] == [(landed.trace_id, landed.span_id)]
+    assert waited.links[0][2]["analytics.batch_id"] == landed.attributes["analytics.batch_id"]
+
+
 def test_a_merge_links_to_the_landings_it_settled(pipeline):
     _, _, header = traceparent(0xE1)
     before = read(pipeline)
