@@ -103,8 +103,8 @@ site: .venv/.dev ## Build the documentation as a site in site/; a link that lead
 site-serve: .venv/.dev ## Show the documentation on http://127.0.0.1:8000 while you write it
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve $(ARGS)
 
-screenshots: .venv/.dev ## Take the pictures of README and docs from what `make up` runs, by Chromium
-	@$(BIN)/python -m documentation.screenshots
+screenshots: .venv/.dev ## Take the pictures of README and docs from what `make up` runs; ARGS='--every FOLDER': of all views, sizes and themes
+	@$(BIN)/python -m documentation.screenshots $(ARGS)
 
 dashboards: .venv/.dev ## Write the dashboards of Grafana, deploy/grafana/dashboards, from deploy/grafana/boards
 	@$(BIN)/python -m deploy.grafana

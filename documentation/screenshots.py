@@ -1,14 +1,20 @@
-"""Pictures of the running system for README and docs: `make screenshots`, while `make up` runs.
+"""Pictures of the running system: `make screenshots`, while `make up` runs.
+
+Those of README and docs; with `--every FOLDER` every view of the dashboard as each size of screen and each theme
+shows it, for a person to look at before a release.
 
 Belongs here: what is opened and when it is worth a picture. Does not belong here: drawn pictures (`pictures`).
 """
 
+import argparse
 import json
 import subprocess
 import sys
-from typing import Any, NamedTuple
+from itertools import product
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
 
-from playwright.sync_api import Error, Page
+from playwright.sync_api import Browser, Error, Page
 
 from documentation import browser
 from documentation.pages import FOLDER
@@ -24,6 +30,7 @@ class Shot(NamedTuple):
         server: whose address the path belongs to, as `analytics status` names it.
         shows: what a person waits for, as a selector, and how many of it.
         settle: ms until animations are over.
+        is_whole: whether all of the page is on it, however long it is.
     """
 
     name: str
@@ -33,6 +40,8 @@ class Shot(NamedTuple):
     width: int = 1440
     height: int = 900
     settle: int = 1_500
+    scheme: Literal["light", "dark"] = "light"
+    is_whole: bool = False
 
 
 SHOTS = (
@@ -51,6 +60,33 @@ SHOTS = (
         height=720,
         settle=6_000,
     ),
+)
+
+_EXPLORED = "explorer?metric_name=trading.order_latency&aggregation=p95&group_by=symbol&interval=1m&last=15m"
+_VIEWS = (
+    "overview?range=15m",
+    _EXPLORED,
+    "events",
+    "dead-letters?status=all",
+    "sources",
+    "ledger",
+    "pipeline",
+    "restatements",
+)
+_SCREENS = ((360, 740), (768, 1024), (1440, 900), (3840, 2160))
+EVERY = tuple(
+    Shot(
+        f"{view.partition('?')[0]}-{width}-{scheme}.png",
+        "api",
+        f"/dashboard/{view}",
+        ("#main .card, #main .state", 1),
+        width,
+        height,
+        settle=4_000,
+        scheme=scheme,
+        is_whole=True,
+    )
+    for view, (width, height), scheme in product(_VIEWS, _SCREENS, ("light", "dark"))
 )
 
 
@@ -72,14 +108,13 @@ def addresses() -> dict[str, Any]:
     return dict(found)
 
 
-def take(page: Page, shot: Shot, root: str) -> None:
-    """Open, wait, write the picture below `docs/pictures`."""
-    page.set_viewport_size({"width": shot.width, "height": shot.height})
+def take(page: Page, shot: Shot, root: str, folder: Path) -> None:
+    """Open, wait, write the picture."""
     page.goto(root.rstrip("/") + shot.path, timeout=_PATIENCE)
     selector, least = shot.shows
     page.locator(selector).nth(least - 1).wait_for(state="attached", timeout=_PATIENCE)
     page.wait_for_timeout(shot.settle)
-    page.screenshot(path=FOLDER / "pictures" / shot.name)
+    page.screenshot(path=folder / shot.name, full_page=shot.is_whole)
 
 
 def main() -> None:
@@ -88,20 +123,35 @@ def main() -> None:
     Raises:
         SystemExit: no browser, nothing runs, or a page does not show what it should.
     """
+    parser = argparse.ArgumentParser(prog="python -m documentation.screenshots", description=__doc__)
+    parser.add_argument(
+        "--every", type=Path, metavar="FOLDER", help="take every view at every size instead, into this folder"
+    )
+    every: Path | None = parser.parse_args().every
     program = browser.program()
     if program is None:
         raise SystemExit(browser.MISSING)
     found = addresses()
+    folder = every or FOLDER / "pictures"
+    folder.mkdir(parents=True, exist_ok=True)
     with browser.running(program) as opened:
-        for shot in SHOTS:
-            page = opened.new_page(color_scheme="light", reduced_motion="reduce")
-            try:
-                take(page, shot, str(found[shot.server]))
-            except Error as error:
-                why = error.message.splitlines()[0]
-                raise SystemExit(f"{shot.name}: {shot.path} does not show it: {why}") from None
-            page.close()
-            print(f"docs/pictures/{shot.name} is written")  # noqa: T201 - a command
+        for shot in EVERY if every else SHOTS:
+            _take_in(opened, shot, str(found[shot.server]), folder)
+            print(f"{folder / shot.name} is written")  # noqa: T201 - a command
+
+
+def _take_in(opened: Browser, shot: Shot, root: str, folder: Path) -> None:
+    page = opened.new_page(
+        viewport={"width": shot.width, "height": shot.height},
+        color_scheme=shot.scheme,
+        reduced_motion="reduce",
+    )
+    try:
+        take(page, shot, root, folder)
+    except Error as error:
+        why = error.message.splitlines()[0]
+        raise SystemExit(f"{shot.name}: {shot.path} does not show it: {why}") from None
+    page.close()
 
 
 if __name__ == "__main__":
