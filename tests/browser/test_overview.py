@@ -100,6 +100,43 @@ def test_volume_is_the_apis_bucket_by_bucket(page: Page, site: Site) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("panel", "trace", "metric", "asked", "per"),
+    [
+        ("fill_rate", "Fill rate", "trading.order_fill_rate", {}, 1),
+        ("users", "Users", "users.active", {}, 1),
+        ("latency", "p50", "trading.order_latency", {"aggregation": "p50"}, 1),
+        ("latency", "p95", "trading.order_latency", {"aggregation": "p95"}, 1),
+        ("candles", "Volume", "trading.total_volume", {"dimension": f"symbol:eq:{SYMBOLS[0]}"}, 1),
+        ("events", "order.placed", "events.count", {"dimension": "event_type:eq:order.placed"}, 60),
+    ],
+)
+def test_a_chart_shows_what_the_api_says_of_each_minute(
+    opened: Opened, site: Site, panel: str, trace: str, metric: str, asked: dict[str, str], per: int
+) -> None:
+    page = opened(site, f"/overview?symbol={SYMBOLS[0]}&zone=UTC")
+    drawn(page, panel)
+
+    def agree() -> bool:
+        wanted = {
+            point["timestamp"][:19].replace("T", " "): point["value"] / per
+            for point in site.points(metric, **asked, **HOUR)
+            if point["value"] is not None
+        }
+        found = {
+            at: value
+            for one in traces(page, panel)
+            if one["name"] == trace
+            for at, value in zip(one["x"], one["y"], strict=True)
+            if value is not None
+        }
+        shared = sorted(found.keys() & wanted.keys())[:-1]  # without the open minute
+        return len(shared) > 50 and all(found[at] == pytest.approx(wanted[at]) for at in shared)
+
+    wait_for(agree, timeout=20, message=f"{trace} is the API's")
+
+
+@pytest.mark.slow
 def test_the_strategies_that_lose_most_are_shown_and_what_is_left_is_added_up(
     opened: Opened, site: Site
 ) -> None:

@@ -2,12 +2,14 @@
 
 import itertools
 import json
+import re
 import signal
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from urllib.parse import urlsplit
 
 import httpx
 import psutil
@@ -143,6 +145,17 @@ def test_a_second_stack_in_the_same_folder_is_refused(stack: Stack) -> None:
         assert done.returncode == 1
         assert "already running" in done.stderr
         assert "analytics down" in done.stderr
+
+
+def test_status_says_what_runs_and_where(stack: Stack) -> None:
+    text, found = stack.run("status").stdout, stack.status()
+    assert set(found["processes"]) > {"ingest", "api", "postgres"}
+    for name, one in found["processes"].items():
+        assert re.search(rf"\b{name}\b.*\brunning\b.*\b{one['pid']}\b", text), text
+    assert f"{found['addresses']['api']}/dashboard" in text
+    password = urlsplit(found["addresses"]["postgres"]).password
+    assert password
+    assert password not in text
 
 
 def test_unknown_services_are_refused_with_the_known_ones(stack: Stack) -> None:
