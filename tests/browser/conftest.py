@@ -13,13 +13,14 @@ from analytics_pipeline.local_stack.redis import Redis
 from documentation import browser
 from tests.browser.site import Site, admit, running_site, stored_events
 from tests.browser.watched import PATIENCE, Contexts, watched
-from tests.integration.api_support import database_copy, land, settle
+from tests.integration.api_support import land, settle
 from tests.integration.conftest import (  # noqa: F401 - the same servers as the integration tests have
     postgres,
     redis_server,
     state_folder,
     template_database,
 )
+from tests.integration.databases import database_copy
 
 # A busy machine is no defect.
 expect.set_options(timeout=PATIENCE)

@@ -21,7 +21,8 @@ from analytics_pipeline.storage.landing import Lander
 from analytics_pipeline.storage.offsets import Claim
 from tests.browser.conftest import Opened
 from tests.browser.site import Site, running_site
-from tests.integration.api_support import database_copy, settle
+from tests.integration.api_support import settle
+from tests.integration.databases import database_copy
 from tests.integration.keyed_api import make_key
 from tests.integration.landing_rig import (
     LIMITS,

@@ -17,10 +17,7 @@ from uuid import UUID, uuid4
 import httpx
 import psycopg
 import pyarrow as pa
-from psycopg import sql
-from psycopg.conninfo import make_conninfo
 
-from analytics_pipeline.local_stack.postgres import Postgres
 from analytics_pipeline.rollups.catalog import BUILT_IN
 from analytics_pipeline.rollups.deltas import compute_deltas
 from analytics_pipeline.settings import Settings
@@ -222,20 +219,6 @@ def running(
         loop.call_soon_threadsafe(loop.stop)
         thread.join(5)
         loop.close()
-
-
-@contextmanager
-def database_copy(postgres: Postgres, template: str, name: str) -> Iterator[str]:
-    """A database for several tests that do not mind each other; connection string."""
-    copied = sql.Identifier(name)
-    with psycopg.connect(postgres.superuser_conninfo(), autocommit=True) as connection:
-        connection.execute(
-            sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {} STRATEGY FILE_COPY").format(
-                copied, sql.Identifier(template), sql.Identifier(postgres.user)
-            )
-        )
-        yield make_conninfo(postgres.conninfo(), dbname=name)
-        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(copied))
 
 
 def plain(points: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ import psycopg
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 from psycopg import sql
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.conninfo import conninfo_to_dict
 
 from analytics_pipeline.local_stack.child import Child
 from analytics_pipeline.local_stack.kafka import Kafka
@@ -29,6 +29,7 @@ from analytics_pipeline.storage.landing import Lander
 from analytics_pipeline.storage.migrations import migrate
 from analytics_pipeline.storage.partitions import ensure_partitions
 from analytics_pipeline.storage.retention import write_policies
+from tests.integration.databases import fresh_database
 
 _numbers = itertools.count(1)
 
@@ -110,24 +111,6 @@ def template_database(postgres: Postgres) -> str:
 def database(postgres: Postgres, template_database: str) -> Iterator[str]:
     """Connection string of this test's own database, as the product's role, which owns it."""
     yield from fresh_database(postgres, template_database)
-
-
-def fresh_database(postgres: Postgres, template: str) -> Iterator[str]:
-    """Connection string of a copy of a database to which nobody is connected; it is dropped afterwards."""
-    name = f"test_{next(_numbers)}"
-    create = sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {} STRATEGY FILE_COPY").format(
-        sql.Identifier(name), sql.Identifier(template), sql.Identifier(postgres.user)
-    )
-    with psycopg.connect(postgres.superuser_conninfo(), autocommit=True) as connection:
-        try:
-            # Files that share their blocks until one is written: 20 ms instead of 80.
-            connection.execute("SET file_copy_method = clone")
-            connection.execute(create)
-        except psycopg.Error:  # a PostgreSQL before 18, or a file system that cannot
-            connection.execute("RESET ALL")
-            connection.execute(create)
-        yield make_conninfo(postgres.conninfo(), dbname=name)
-        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
 @pytest.fixture(scope="session")

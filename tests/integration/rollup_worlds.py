@@ -8,7 +8,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from analytics_pipeline.local_stack.postgres import Postgres
 from analytics_pipeline.storage.connection import Connection, connect
-from tests.integration.conftest import fresh_database
+from tests.integration.databases import fresh_database
 from tests.integration.rollup_actors import HOUR, NEXT, Actors, prepare, sent
 from tests.integration.rollup_truth import check_idle, check_truth, remember
 from tests.integration.stepping import Steps

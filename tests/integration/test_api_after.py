@@ -23,7 +23,8 @@ from analytics_pipeline.storage.landing import Lander
 from api import arrivals
 from api.versions import Watcher
 from b25_client.events import uuid7
-from tests.integration.api_support import Api, database_copy, iso, running, settings_for
+from tests.integration.api_support import Api, iso, running, settings_for
+from tests.integration.databases import database_copy
 from tests.integration.ingest_process import ingest, write_config
 from tests.integration.keyed_api import client_of
 from tests.integration.landing_rig import SOURCE, claim, decode_inbox, event, execute, land, message, value

@@ -14,7 +14,8 @@ import pytest
 
 from analytics_pipeline.local_stack.postgres import Postgres
 from api.access import rules_of
-from tests.integration.api_support import Api, database_copy, event, iso, land, running, settings_for
+from tests.integration.api_support import Api, event, iso, land, running, settings_for
+from tests.integration.databases import database_copy
 
 EVENTS, STATS, METRICS = "/api/v1/events", "/api/v1/events/stats", "/api/v1/metrics"
 DASHBOARD, CUSTOM, INGESTION = (

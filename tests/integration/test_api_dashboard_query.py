@@ -18,7 +18,8 @@ from api import arrivals
 from api.dashboard import batch
 from api.errors import BadRequest, Unavailable
 from api.snapshot import snapshot
-from tests.integration.api_support import Api, database_copy, event, iso, land, running, settings_for, settle
+from tests.integration.api_support import Api, event, iso, land, running, settings_for, settle
+from tests.integration.databases import database_copy
 from tests.integration.keyed_api import Client, client_of
 from tests.integration.landing_rig import value
 from tests.waiting import wait_for

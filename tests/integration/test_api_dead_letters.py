@@ -15,7 +15,8 @@ import pytest
 from analytics_pipeline.local_stack.postgres import Postgres
 from analytics_pipeline.storage.landing import Lander
 from api.dead_letters import repository
-from tests.integration.api_support import Api, database_copy, iso
+from tests.integration.api_support import Api, iso
+from tests.integration.databases import database_copy
 from tests.integration.keyed_api import Client, asking_for_keys, client_of
 from tests.integration.landing_rig import check_books, claim, event, execute, land, message, rows, value
 

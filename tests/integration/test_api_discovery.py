@@ -13,7 +13,8 @@ from analytics_pipeline.rollups.deltas import compute_deltas
 from analytics_pipeline.storage import metric_versions
 from analytics_pipeline.storage.connection import connect
 from analytics_pipeline.storage.series import Admission
-from tests.integration.api_support import EVENTS, Api, database_copy, event, iso, land, settle
+from tests.integration.api_support import EVENTS, Api, event, iso, land, settle
+from tests.integration.databases import database_copy
 from tests.integration.keyed_api import Client, asking_for_keys, client_of
 from tests.waiting import wait_for
 

@@ -8,7 +8,8 @@ import pytest
 from analytics_pipeline.local_stack.postgres import Postgres
 from analytics_pipeline.rollups.precision import DISTINCT_ERROR
 from analytics_pipeline.rollups.states import DISTINCT_SIZE
-from tests.integration.api_support import Api, database_copy, event, iso, land, running, settings_for, settle
+from tests.integration.api_support import Api, event, iso, land, running, settings_for, settle
+from tests.integration.databases import database_copy
 
 FEW, MANY = DISTINCT_SIZE - 24, 4 * DISTINCT_SIZE
 START = (datetime.now(UTC) - timedelta(days=2)).replace(hour=3, minute=0, second=0, microsecond=0)

@@ -11,7 +11,7 @@ import pytest
 from analytics_pipeline.local_stack.postgres import Postgres
 from analytics_pipeline.settings import Settings
 from api.app import create_app
-from tests.integration.api_support import database_copy
+from tests.integration.databases import database_copy
 from tests.integration.keyed_api import Client, asking_for_keys, client_of
 
 TOLD = "qjxwv"

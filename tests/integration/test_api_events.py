@@ -22,7 +22,8 @@ from api.database import Connection, Database
 from api.events.listing import read_event_list
 from api.events.pages import read_page
 from api.events.reading import EventReader
-from tests.integration.api_support import Api, database_copy, event, iso, land, running, settings_for
+from tests.integration.api_support import Api, event, iso, land, running, settings_for
+from tests.integration.databases import database_copy
 
 EVENTS = "/api/v1/events"
 TYPES = ("order.placed", "order.filled", "user.login", "market.data.update")

@@ -12,7 +12,8 @@ import pytest
 
 from analytics_pipeline.local_stack.postgres import Postgres
 from tests.integration.api_process import Process, started
-from tests.integration.api_support import database_copy, iso
+from tests.integration.api_support import iso
+from tests.integration.databases import database_copy
 from tests.waiting import wait_for
 
 MIB = 1 << 20

@@ -20,7 +20,8 @@ from analytics_pipeline.storage.landing import Lander
 from api import desk
 from api.errors import Unavailable
 from tests.integration import landing_rig
-from tests.integration.api_support import Api, database_copy, iso, running, settings_for
+from tests.integration.api_support import Api, iso, running, settings_for
+from tests.integration.databases import database_copy
 from tests.integration.landing_rig import (
     SOURCE,
     claim,

@@ -21,7 +21,8 @@ from analytics_pipeline.storage.dagster_schema import create_dagster_schema
 from analytics_pipeline.storage.landing import Lander
 from analytics_pipeline.storage.standings import Stop
 from analytics_pipeline.telemetry import INGEST_LAG
-from tests.integration.api_support import Api, database_copy, running, settings_for
+from tests.integration.api_support import Api, running, settings_for
+from tests.integration.databases import database_copy
 from tests.integration.landing_rig import SOURCE, claim, event, execute, land, message, value
 
 PIPELINE, RUNS = "/api/v1/pipeline", "/api/v1/pipeline/runs"

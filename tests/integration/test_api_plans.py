@@ -16,7 +16,8 @@ from analytics_pipeline.storage.connection import Connection, Lock, connect, con
 from analytics_pipeline.storage.partitions import ensure_range
 from analytics_pipeline.storage.recompute import RecomputeResult
 from analytics_pipeline.storage.rollups import hour_lock
-from tests.integration.api_support import Api, database_copy, iso, running, settings_for
+from tests.integration.api_support import Api, iso, running, settings_for
+from tests.integration.databases import database_copy
 from tests.integration.landed import Event, land
 
 PLAN, BACKFILLS = "/api/v1/retention/plan", "/api/v1/backfills"

@@ -18,7 +18,8 @@ from analytics_pipeline.local_stack.postgres import Postgres
 from analytics_pipeline.rollups.catalog import BUILT_IN
 from analytics_pipeline.rollups.deltas import compute_deltas
 from analytics_pipeline.storage.landing import Lander
-from tests.integration.api_support import Api, database_copy, iso, running, settings_for
+from tests.integration.api_support import Api, iso, running, settings_for
+from tests.integration.databases import database_copy
 from tests.integration.landing_rig import check_books, decode_inbox, execute, message, rows, value
 from tests.waiting import wait_for
 

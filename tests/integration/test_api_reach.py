@@ -13,7 +13,8 @@ import pytest
 
 from analytics_pipeline.local_stack.postgres import Postgres
 from tests.integration.api_process import started
-from tests.integration.api_support import Api, database_copy, event, iso, land, settle
+from tests.integration.api_support import Api, event, iso, land, settle
+from tests.integration.databases import database_copy
 from tests.integration.keyed_api import Client, asking_for_keys, client_of, make_key, revoke
 from tests.waiting import wait_for
 

@@ -13,7 +13,8 @@ from analytics_pipeline.rollups.schema import LEVELS
 from analytics_pipeline.storage import buckets, rollups
 from analytics_pipeline.storage.connection import Connection, connect
 from analytics_pipeline.storage.restatements import Reason, complete_until, restatements, restating
-from tests.integration.api_support import Api, database_copy, iso, running, settings_for
+from tests.integration.api_support import Api, iso, running, settings_for
+from tests.integration.databases import database_copy
 from tests.integration.rollup_data import land
 from tests.unit.rollups.events import batch
 

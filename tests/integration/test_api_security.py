@@ -20,7 +20,8 @@ from analytics_pipeline.storage.api_keys import SCOPES
 from api.access import rules_of
 from api.app import create_app
 from api.edge import Edge
-from tests.integration.api_support import Api, database_copy, iso, running, settings_for
+from tests.integration.api_support import Api, iso, running, settings_for
+from tests.integration.databases import database_copy
 from tests.integration.keyed_api import (
     WRONG,
     Client,

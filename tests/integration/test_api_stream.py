@@ -22,7 +22,7 @@ from api.events.listing import read_event_list
 from api.stream.channels import EventTail, Metric
 from tests.integration.api_process import Process, started
 from tests.integration.api_support import Api, event, land, running, settings_for
-from tests.integration.conftest import fresh_database
+from tests.integration.databases import fresh_database
 from tests.waiting import wait_for
 
 _FAST = {"B25_REALTIME__UPDATE_INTERVAL": "100ms"}

@@ -3,17 +3,13 @@
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import psycopg
 import pyarrow.parquet as pq
 import pytest
-from psycopg import sql
-from psycopg.conninfo import make_conninfo
 
 from analytics_pipeline import cli
 from analytics_pipeline.defs.partitions import hour_key
@@ -28,6 +24,7 @@ from analytics_pipeline.storage.connection import Connection, connect
 from analytics_pipeline.storage.metric_versions import register
 from analytics_pipeline.storage.partitions import ensure_range
 from analytics_pipeline.storage.recompute import RecomputeResult, recompute_hour
+from tests.integration.databases import database_copy, fresh_database
 from tests.integration.ingest_process import write_config
 from tests.integration.rollup_data import land
 from tests.integration.test_backfill import command
@@ -56,7 +53,7 @@ def archived(
 ) -> Iterator[tuple[str, Path]]:
     """A database with three hours of a day and one of the next, merged, archived and dropped; and the archive."""
     name, folder = "archived_days", tmp_path_factory.mktemp("archived") / "archive"
-    with created(postgres, name, template_database) as conninfo:
+    with database_copy(postgres, template_database, name) as conninfo:
         keep = Retention(raw_events="3d", archive_uri=f"file://{folder}")
         with connect(conninfo, name="test", autocommit=True) as connection:
             ensure_range(connection, DAY, NOW)
@@ -70,24 +67,12 @@ def archived(
         yield name, folder
 
 
-@contextmanager
-def created(postgres: Postgres, name: str, template: str) -> Iterator[str]:
-    names = [sql.Identifier(each) for each in (name, template, postgres.user)]
-    with psycopg.connect(postgres.superuser_conninfo(), autocommit=True) as connection:
-        connection.execute(
-            sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {} STRATEGY FILE_COPY").format(*names)
-        )
-        yield make_conninfo(postgres.conninfo(), dbname=name)
-        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(names[0]))
-
-
 @pytest.fixture
 def database(postgres: Postgres, archived: tuple[str, Path], tmp_path: Path) -> Iterator[str]:
     """A copy of both for each test."""
     name, folder = archived
     shutil.copytree(folder, tmp_path / "archive")
-    with created(postgres, f"{name}_copy", name) as conninfo:
-        yield conninfo
+    yield from fresh_database(postgres, name)
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from analytics_pipeline.local_stack.postgres import Postgres
 from analytics_pipeline.storage.definitions import put_definition
 from tests.integration.api_process import Process, started
-from tests.integration.api_support import database_copy
+from tests.integration.databases import database_copy
 from tests.integration.ingest_process import Ingest, ingest, produce, wait_until_landed, write_config
 from tests.integration.landing_rig import check_books, event, rows, value
 from tests.unit.events.bad_inputs import DEFINED, JUDGED, OK, Case, live

@@ -30,7 +30,7 @@ from tests.integration import rollup_data
 from tests.integration.api_process import Process, started
 from tests.integration.api_support import EVENTS, event, land
 from tests.integration.client_support import known_key, making, unique
-from tests.integration.conftest import fresh_database
+from tests.integration.databases import fresh_database
 from tests.integration.landing_rig import claim, message
 from tests.integration.landing_rig import event as sent_event
 from tests.integration.landing_rig import land as land_messages

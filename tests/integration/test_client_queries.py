@@ -45,7 +45,7 @@ from b25_client.events import uuid7
 from tests.integration.api_process import Process, started
 from tests.integration.api_support import event, land
 from tests.integration.client_support import Line, known_key, making, unique
-from tests.integration.conftest import fresh_database
+from tests.integration.databases import fresh_database
 from tests.integration.keyed_api import WRONG, revoke
 from tests.integration.landing_rig import decode_inbox
 from tests.waiting import wait_for

@@ -21,7 +21,8 @@ from analytics_pipeline.settings import Settings
 from analytics_pipeline.storage.definition_uses import Uses
 from api.access import rules_of
 from api.app import create_app
-from tests.integration.api_support import Api, database_copy, event, land, running, settings_for
+from tests.integration.api_support import Api, event, land, running, settings_for
+from tests.integration.databases import database_copy
 from tests.integration.keyed_api import Client, asking_for_keys, client_of
 from tests.integration.test_api_contract import BAD_DEFINITIONS, BAD_EVENTS
 from tests.waiting import wait_for

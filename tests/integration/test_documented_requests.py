@@ -15,7 +15,8 @@ import pytest
 from analytics_pipeline.local_stack.postgres import Postgres
 from analytics_pipeline.settings import environment
 from tests.integration.api_process import Process, started
-from tests.integration.api_support import database_copy, event, land
+from tests.integration.api_support import event, land
+from tests.integration.databases import database_copy
 from tests.integration.keyed_api import make_key
 from tests.waiting import wait_for
 from tests.walkthrough import Block, blocks

@@ -17,7 +17,7 @@ from analytics_pipeline.local_stack.postgres import Postgres
 from analytics_pipeline.storage import import_progress, import_runs
 from analytics_pipeline.storage.connection import connection
 from analytics_pipeline.storage.landing import CommitUnknown, Lander, TimedOut
-from tests.integration.conftest import fresh_database
+from tests.integration.databases import fresh_database
 from tests.integration.landing_rig import claim, execute, land, message, rows, value
 from tests.integration.original_service import (
     Event,

@@ -15,7 +15,7 @@ from analytics_pipeline.settings import environment
 from analytics_pipeline.storage.connection import connection
 from analytics_pipeline.storage.migrations import check_schema, migrate
 from tests.commands import run_command
-from tests.integration.conftest import fresh_database
+from tests.integration.databases import fresh_database
 from tests.integration.ingest_process import write_config
 from tests.integration.landing_rig import execute, rows, value
 from tests.integration.original_service import AS_WRITTEN, create_tables, event, history, past, store

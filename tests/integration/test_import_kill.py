@@ -12,7 +12,7 @@ import pytest
 from analytics_pipeline.failpoints import FailPoint, RunPoint
 from analytics_pipeline.local_stack.postgres import Postgres
 from analytics_pipeline.settings import environment
-from tests.integration.conftest import fresh_database
+from tests.integration.databases import fresh_database
 from tests.integration.landing_rig import rows, value
 from tests.integration.original_service import (
     check_everything,

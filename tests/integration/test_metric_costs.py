@@ -8,7 +8,8 @@ import psycopg
 import pytest
 
 from analytics_pipeline.local_stack.postgres import Postgres
-from tests.integration.api_support import Api, database_copy, event, iso, land, running, settings_for, settle
+from tests.integration.api_support import Api, event, iso, land, running, settings_for, settle
+from tests.integration.databases import database_copy
 from tests.waiting import wait_for
 
 HOUR = (datetime.now(UTC) - timedelta(days=1)).replace(minute=0, second=0, microsecond=0)

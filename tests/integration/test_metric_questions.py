@@ -17,7 +17,8 @@ import pytest
 from analytics_pipeline.local_stack.postgres import Postgres
 from analytics_pipeline.settings import Settings
 from analytics_pipeline.storage.rollups import merge_hour
-from tests.integration.api_support import Api, database_copy, event, iso, land, running, settings_for, settle
+from tests.integration.api_support import Api, event, iso, land, running, settings_for, settle
+from tests.integration.databases import database_copy
 from tests.integration.naive_metrics import QUANTILE_ERROR, Asked, expected, namings, starts
 from tests.waiting import wait_for
 

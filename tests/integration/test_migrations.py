@@ -12,7 +12,7 @@ from analytics_pipeline.storage import migrations
 from analytics_pipeline.storage.connection import Connection, connection
 from analytics_pipeline.storage.migrations import migrate
 from analytics_pipeline.storage.patience import Held
-from tests.integration.conftest import fresh_database
+from tests.integration.databases import fresh_database
 from tests.integration.landing_rig import rows
 
 FIRST, SECOND, THIRD = (

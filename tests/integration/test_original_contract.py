@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from analytics_pipeline.local_stack.postgres import Postgres
-from tests.integration.api_support import Api, database_copy, event, iso, land, running, settings_for
+from tests.integration.api_support import Api, event, iso, land, running, settings_for
+from tests.integration.databases import database_copy
 
 V1 = "/api/v1"
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z"

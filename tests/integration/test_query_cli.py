@@ -19,7 +19,8 @@ from analytics_pipeline.storage.api_keys import create_key, new_key
 from analytics_pipeline.storage.connection import connect
 from tests.commands import run_command
 from tests.integration.api_process import Process, started
-from tests.integration.api_support import database_copy, event, iso, land, settle
+from tests.integration.api_support import event, iso, land, settle
+from tests.integration.databases import database_copy
 from tests.waiting import wait_for
 
 Run = Callable[..., tuple[int, str, str]]

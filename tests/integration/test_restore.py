@@ -23,7 +23,7 @@ from psycopg.conninfo import conninfo_to_dict
 from analytics_pipeline.local_stack.postgres import Postgres
 from analytics_pipeline.settings import environment
 from tests.integration.api_process import Process, started
-from tests.integration.api_support import database_copy
+from tests.integration.databases import database_copy
 from tests.integration.ingest_process import ingest, write_config
 from tests.integration.landing_rig import check_books, rows
 from tests.waiting import wait_for

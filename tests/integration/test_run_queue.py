@@ -14,7 +14,7 @@ from analytics_pipeline.local_stack.postgres import Postgres
 from analytics_pipeline.settings import project_file, settings
 from analytics_pipeline.storage.connection import connection
 from analytics_pipeline.storage.dagster_schema import create_dagster_schema
-from tests.integration.conftest import fresh_database
+from tests.integration.databases import fresh_database
 
 QUEUED, STARTED = dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.STARTED
 

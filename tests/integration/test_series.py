@@ -34,7 +34,7 @@ from analytics_pipeline.storage.offsets import Claim
 from analytics_pipeline.storage.partitions import ensure_range
 from analytics_pipeline.storage.series import Admission, Usage
 from tests.integration.api_support import iso, running, settings_for
-from tests.integration.conftest import fresh_database
+from tests.integration.databases import fresh_database
 from tests.integration.landing_rig import (
     SOURCE,
     check_books,

@@ -16,7 +16,7 @@ from analytics_pipeline.local_stack.postgres import Postgres
 from analytics_pipeline.settings import Settings
 from analytics_pipeline.storage.connection import connect
 from tests.integration.api_process import Process, started
-from tests.integration.conftest import fresh_database
+from tests.integration.databases import fresh_database
 from tests.integration.ingest_process import ingest, wait_until_landed, write_config
 from tests.integration.landing_rig import event, rows, value
 from tests.otlp import Received, Receiver, receiving

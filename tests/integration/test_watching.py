@@ -31,7 +31,7 @@ from analytics_pipeline.storage.dagster_figures import dagster_figures
 from analytics_pipeline.storage.dagster_schema import create_dagster_schema
 from analytics_pipeline.storage.postgres_figures import STATES, postgres_figures
 from tests.integration.api_process import Process, started
-from tests.integration.conftest import fresh_database
+from tests.integration.databases import fresh_database
 from tests.integration.ingest_process import ingest, produce, wait_until_landed, write_config
 from tests.integration.landing_rig import event, execute
 from tests.waiting import wait_for
