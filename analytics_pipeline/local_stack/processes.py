@@ -4,6 +4,7 @@ Belongs here: looking at and ending what somebody else started. Does not belong 
 """
 
 import os
+import signal
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,10 +20,16 @@ _LOOK_INTERVAL = 0.02
 
 @dataclass(frozen=True)
 class Started:
-    """A process as the record knows it: the id alone may belong to somebody else by now."""
+    """A process as the record knows it: the id alone may belong to somebody else by now.
+
+    Attributes:
+        created: s since 1970.
+        stop_signal: what asks it to end in an orderly way.
+    """
 
     pid: int
     created: float
+    stop_signal: int = signal.SIGTERM
 
     def process(self) -> psutil.Process | None:
         """The process, when it is still the same one and alive."""

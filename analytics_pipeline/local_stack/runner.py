@@ -121,8 +121,8 @@ class Runner:
 
     def started(self) -> Started | None:
         """The process for the record, while there is one."""
-        pid = self._child.pid
-        return Started(pid, self._child.created) if pid and self._child.is_running else None
+        pid, child = self._child.pid, self._child
+        return Started(pid, child.created, child.service.stop_signal) if pid and child.is_running else None
 
     def describe(self) -> dict[str, Any]:
         """For `analytics status`: state, pid, restarts, since when, log, last error."""

@@ -245,7 +245,7 @@ def end_leftovers(record: Record, patience: float = 20.0) -> list[str]:
         process = started.process()
         if process is not None:
             with suppress(psutil.Error):
-                process.terminate()
+                process.send_signal(started.stop_signal)
             await_end([process], patience)
         end_session(started.pid, started.created)
     return ended

@@ -1,6 +1,7 @@
 """The state folder: one stack at a time, a record that survives damage, leftovers of a killed supervisor."""
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -74,6 +75,18 @@ def test_leftovers_are_ended_last_first(folder: StateFolder) -> None:
     for name, child in children.items():
         child.wait(10)
         assert record.processes[name].process() is None
+
+
+def test_leftovers_are_asked_to_end_in_their_own_way(folder: StateFolder) -> None:
+    """Postgres waits at SIGTERM until everybody has left."""
+    code = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); signal.pause()"
+    with subprocess.Popen([sys.executable, "-c", code], start_new_session=True, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        started = Started(child.pid, psutil.Process(child.pid).create_time(), signal.SIGINT)
+        folder.write(Record(processes={"postgres": started}))
+        assert folder.end_left_over() == ["postgres"]
+    assert child.returncode not in {-signal.SIGKILL, -signal.SIGTERM}
 
 
 def test_a_folder_is_not_deleted_while_something_of_a_killed_stack_runs(folder: StateFolder) -> None:
