@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from operator import add, length_hint, methodcaller
 from typing import Any, NamedTuple, Protocol
 
@@ -109,14 +110,29 @@ class RawBatch(NamedTuple):
     messages: Sequence[Message]
 
 
-def sizes(messages: Sequence[Message]) -> Iterator[int]:
-    """Bytes of the value, the key and the headers of each message.
+def sizes(messages: list[Message]) -> Iterator[int]:
+    """Bytes of the value, the key and the headers of each message; the first that asks Kafka's messages for headers.
 
     There are tens of thousands a second: without headers no line of Python is run for one of them.
+
+    A message with a header name that is not UTF-8 is replaced, in the list, by one that has no headers: confluent-kafka
+    raises when it is asked for them, and gives names that are null pointers when it is asked again.
     """
+    headers: list[Any] = []
+    while len(headers) < len(messages):
+        try:
+            headers.extend(map(_headers_of, islice(messages, len(headers), None)))
+        except UnicodeDecodeError:
+            messages[len(headers)] = _without_headers(messages[len(headers)])
     found = map(add, map(len, messages), map(length_hint, map(_key_of, messages)))  # None hints at 0
-    headers = list(map(_headers_of, messages))
     return map(add, found, map(_size_of_headers, headers)) if any(headers) else found
+
+
+def _without_headers(message: Message) -> PlainMessage:
+    kind, millis = message.timestamp()
+    return PlainMessage(
+        _bytes(message.value()), message.offset(), millis if kind else None, _bytes(message.key())
+    )
 
 
 def _size_of_headers(headers: Sequence[tuple[str, bytes | None]] | None) -> int:

@@ -96,13 +96,14 @@ class Owned:
         """The same without what is landing."""
         return self.waiting > 0 or self._end > self._launched_to
 
-    def take(self, messages: Sequence[Message]) -> None:
+    def take(self, fetched: Sequence[Message]) -> None:
         """Keep fetched messages, in order; those from before the position were landed or are in memory already.
 
         After a cut none is kept: it would be one of a topic that was made anew.
         """
         if self.is_cut_off:
             return
+        messages = list(fetched)
         if messages and messages[0].offset() < self._position:
             messages = [message for message in messages if message.offset() >= self._position]
         if messages:

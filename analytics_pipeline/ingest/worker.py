@@ -374,8 +374,11 @@ class Worker:
         self._consumer.commit({span.key: span.next_offset for span in ours})
         if landed is not None:
             accounts.landed(landed)
+            keys = {span.key for span in ours}
             for line in landed.lines:
-                self._ownership.count((line.source, line.partition), line.read, line.dead)
+                # What was claimed anew meanwhile has recalled this batch from the ledger.
+                if (key := (line.source, line.partition)) in keys:
+                    self._ownership.count(key, line.read, line.dead)
         if self._backoff.failures:
             _log.info("landing goes on", failures=self._backoff.failures)
             self._backoff.reset()

@@ -17,6 +17,7 @@ from api.discovery.visible import Visible, stored_sets, visible_metrics
 from api.documentation import errors
 from api.errors import Forbidden, NotFound, invalid_parameter
 from api.metrics.measures import has_quantiles
+from api.metrics.parts import visible_versions
 from api.parameters import openapi_parameters
 from api.principal import reach_of
 
@@ -117,9 +118,10 @@ def _sets(name: str, asked: schemas.Values, request: Request, services: Services
             )
     sets: defaultdict[str, list[str]] = defaultdict(list)
     for metric in having:
-        ids = list(dict.fromkeys(one.metric_id for one in services.versions.of(metric)))
-        for dimension_set in stored_sets(metric, name, reach_of(request)):
-            sets[dimension_set] += ids
+        reach, served = reach_of(request), services.versions.of(metric)
+        for dimension_set in stored_sets(metric, name, reach):
+            visible = visible_versions(dimension_set, served, reach)
+            sets[dimension_set] += dict.fromkeys(one.metric_id for one in visible)
     if not sets:
         raise Forbidden("No series with this dimension is made of events alone that the key sees.")
     return sets

@@ -129,6 +129,15 @@ class Filters:
         return {column: value for column, value in asked.items() if value is not None}
 
     @property
+    def has_every_type(self) -> bool:
+        """Whether no type is left out."""
+        return not self.types and not self.type_prefixes and self.reach.event_types is None
+
+    def has_type(self, event_type: str) -> bool:
+        """Whether events of this type may be among them, prefixes aside."""
+        return (not self.types or event_type in self.types) and self.reach.has_type(event_type)
+
+    @property
     def is_counted_by_rollups(self) -> bool:
         """Whether the counts by type tell how many there are."""
         return not (self.type_prefixes or self.owners or self.id or self.properties or self.reach.dimensions)

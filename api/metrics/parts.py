@@ -4,9 +4,13 @@ Belongs here: whether the series that were chosen are such, or saying why not. D
 (`selection`), SQL (`repository`), keys.
 """
 
+from collections.abc import Collection, Iterable
+
 from analytics_pipeline.events.reach import Reach
 from analytics_pipeline.rollups.catalog import Metric, dimension_set_name
 from api.errors import Forbidden
+from api.metrics.service import Served
+from api.times import format_time
 
 _BY_TYPE = "event_type"
 
@@ -33,6 +37,27 @@ def check_visible(
     )
 
 
+def visible_versions(dimension_set: str, served: Iterable[Served], reach: Reach) -> list[Served]:
+    """Versions of a metric whose series of a dimension set are made of the key's events, or told apart by type."""
+    is_told_apart = reach.event_types is None or _BY_TYPE in dimension_set.split(",")
+    return [one for one in served if is_told_apart or _are_seen(one.event_types, reach)]
+
+
+def check_versions(dimension_set: str, served: Collection[Served], reach: Reach) -> None:
+    """Refuse a time for which a version answers that counted events of other types than the metric does now.
+
+    Raises:
+        Forbidden: events that the key does not see are part of what that version counted.
+    """
+    visible = visible_versions(dimension_set, served, reach)
+    if len(visible) < len(served):
+        until = max(one.end for one in served if one not in visible)
+        raise Forbidden(
+            f"Until {format_time(until)} the metric was made of events of types that the key does not see; ask for the "
+            "time from then on, or have it backfilled."
+        )
+
+
 def _check_types(
     metric: Metric, metric_name: str, dimension_set: str, is_grouped: bool, reach: Reach
 ) -> None:
@@ -45,9 +70,13 @@ def _check_types(
             or reach.has_type(metric_name.removeprefix(f"{metric.name}."))
         )
     else:
-        is_visible = bool(metric.event_types) and all(map(reach.has_type, metric.event_types))
+        is_visible = _are_seen(metric.event_types, reach)
     if not is_visible:
         raise Forbidden(
             "Events of types that the key does not see are part of this metric; events.count.<type> and "
             "events.count with group_by=event_type can be had for its own."
         )
+
+
+def _are_seen(event_types: Collection[str], reach: Reach) -> bool:
+    return bool(event_types) and all(map(reach.has_type, event_types))

@@ -55,6 +55,7 @@ from api.metrics.parameters import (
     Fill,
     Order,
 )
+from api.metrics.parts import check_versions
 from api.metrics.selection import Series, choose, read_group_by
 from api.metrics.service import Served, always
 from api.opaque import mark_of
@@ -134,6 +135,13 @@ class MetricQuery:
     def parts(self, buckets: Buckets) -> list[Part]:
         """These buckets, by the version that answers for them."""
         return parts_of(self.served, buckets)
+
+    @property
+    def answering(self) -> list[Served]:
+        """The versions that answer for buckets of the question, or for those that they are compared with."""
+        earlier = self.frame.earlier
+        buckets = (self.frame.buckets, *([earlier[0]] if earlier else []))
+        return [part.served for each in buckets for part in self.parts(each)]
 
     def is_before_service(self, buckets: Buckets) -> npt.NDArray[np.bool_]:
         """Which buckets begin before their version was computed."""
@@ -236,6 +244,7 @@ def read_queries(
         if top is not None and not series.is_carried:
             _check_rest(metric)
         one = MetricQuery(name, metric, aggregation, series, versions_of(metric), top, frame)
+        check_versions(series.dimension_set, one.answering, reach)
         if cursor is not None and cursor.mark not in (None, one.mark):
             raise other_question()
         found.append(one)

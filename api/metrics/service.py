@@ -20,13 +20,17 @@ _END = datetime(9999, 1, 1, tzinfo=UTC)
 _SERVICE = """
 SELECT
     metric_name, metric_id, kind, greatest(served_from, %(begin)s), least(served_until, %(end)s), available_from,
-    coalesce(superseded_at, %(end)s)
+    coalesce(superseded_at, %(end)s), event_types
 FROM metric_service ORDER BY metric_name, version
 """
 
 
 class Served(NamedTuple):
-    """One version, the range of bucket starts that it answers for, and the range in which it is complete."""
+    """One version, the range of bucket starts that it answers for, the range in which it is complete, and its types.
+
+    Attributes:
+        event_types: whose events it counts; all, if there are none.
+    """
 
     metric_id: str
     kind: str
@@ -34,6 +38,7 @@ class Served(NamedTuple):
     end: datetime
     complete_from: datetime
     complete_until: datetime
+    event_types: tuple[str, ...] = ()
 
     @property
     def is_predecessor(self) -> bool:
@@ -43,7 +48,7 @@ class Served(NamedTuple):
 
 def always(metric: "Metric") -> Served:
     """What a metric is that nobody has registered: the only one of its name."""
-    return Served(metric.metric_id, metric.kind.value, _BEGIN, _END, _BEGIN, _END)
+    return Served(metric.metric_id, metric.kind.value, _BEGIN, _END, _BEGIN, _END, tuple(metric.event_types))
 
 
 def cut(served: Iterable[Served], first: datetime, end: datetime, seconds: int) -> list[Served]:
@@ -78,8 +83,8 @@ class MetricService:
         """Read them again."""
         rows = await (await connection.execute(_SERVICE, {"begin": _BEGIN, "end": _END})).fetchall()
         found: dict[str, list[Served]] = {}
-        for name, *rest in rows:
-            found.setdefault(name, []).append(Served(*rest))
+        for name, *rest, event_types in rows:
+            found.setdefault(name, []).append(Served(*rest, tuple(event_types)))
         self._by_name = {name: tuple(versions) for name, versions in found.items()}
 
 

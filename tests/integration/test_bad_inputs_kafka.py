@@ -19,6 +19,7 @@ from tests.integration.ingest_process import (
     write_config,
 )
 from tests.integration.landing_rig import check_books, event, execute, rows, value
+from tests.raw_kafka import produce_with_header
 from tests.waiting import wait_for
 
 Topics = Callable[..., str]
@@ -57,6 +58,24 @@ STRANGE: dict[str, tuple[dict[str, Any], str]] = {
     "at the size limit, dead": ({"value": b"x" * (MOST_BYTES - 400)}, "not_json"),
     "null value": ({"value": None, "key": b"k"}, "empty_message"),
 }
+
+
+def test_a_header_whose_name_is_no_text_stops_nothing(
+    database: str, kafka: str, topic: Topics, tmp_path: Path
+) -> None:
+    name = topic(partitions=1)
+    produce(kafka, name, encoded(1))
+    produce_with_header(kafka, name, b"\xff\xfe", b"v", encoded(2)[0])
+    produce_with_header(kafka, name, b"\xff", b"v", b"broken")
+    produce(kafka, name, encoded(3))
+    with ingest(write_config(tmp_path, database, kafka, [name])) as process:
+        wait_until_landed(database, name, 4)
+        assert process.stop() == 0
+    assert rows(database, "SELECT source_offset FROM events ORDER BY 1") == [(0,), (1,), (3,)]
+    assert rows(database, "SELECT source_offset, reason, value, headers FROM dead_letter_events") == [
+        (2, "not_json", b"broken", None)
+    ]
+    check_books(database)
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 import threading
 import time
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from analytics_pipeline.errors import EnvironmentFault
 from analytics_pipeline.events.dead_letter_limit import DeadLetterLimit
-from analytics_pipeline.events.messages import PlainMessage, sizes
+from analytics_pipeline.events.messages import Message, PlainMessage, sizes
 from analytics_pipeline.ingest.backoff import Backoff
 from analytics_pipeline.ingest.owned import Owned
 from analytics_pipeline.ingest.process import run_together
@@ -148,6 +149,34 @@ def test_a_message_is_as_large_as_its_value_its_key_and_its_headers() -> None:
     ]
     assert list(sizes(found[:3])) == [4, 0, 3]
     assert list(sizes(found)) == [4, 0, 3, 16]
+
+
+class NamedByBytes(PlainMessage):
+    """As confluent-kafka is with a header name that is not UTF-8; asking it again would end the process."""
+
+    asked = 0
+
+    def headers(self) -> Any:
+        type(self).asked += 1
+        raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
+
+
+def test_a_message_whose_headers_cannot_be_read_is_kept_without_them_and_not_asked_again() -> None:
+    bad = [NamedByBytes(b"one", 1, 5, b"k"), NamedByBytes(None, 3)]
+    found: list[Message] = [
+        PlainMessage(b"0", 0, extra=(("a", b"b"),)),
+        bad[0],
+        PlainMessage(b"2", 2),
+        bad[1],
+    ]
+    assert list(sizes(found)) == [3, 4, 1, 0]
+    assert found[1::2] == [PlainMessage(b"one", 1, 5, b"k"), PlainMessage(None, 3)]
+    assert NamedByBytes.asked == 2
+    owned = Owned(("t", 0), Claim(0, 1), DeadLetterLimit(0.5, 100))
+    owned.take([PlainMessage(b"0", 0), NamedByBytes(b"1", 1)])
+    cut = owned.cut(100, 100)
+    assert cut is not None
+    assert [message.headers() for message in cut.batch.messages] == [None, None]
 
 
 @given(

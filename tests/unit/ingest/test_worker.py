@@ -439,6 +439,21 @@ def test_too_many_dead_letters_stop_the_partition_and_only_that_one() -> None:
     check(rig, (P0, rig.database.rows[P0].next_offset), (P1, 500))
 
 
+def test_a_batch_in_flight_counts_once_for_a_partition_that_is_claimed_anew() -> None:
+    """The claim recalls it from the ledger; then its landing is heard of."""
+    kafka = MemoryKafka()
+    kafka.produce(P0, messages(0, 60, lambda _number: b"broken"))
+    kafka.produce(P1, messages(0, 200))
+    rig = Rig(kafka, MemoryDatabase(), make_limit=lambda: DeadLetterLimit(0.5, 80))
+    rig.step()
+    assert rig.worker._flight is not None
+    rig.consumer.rebalance([P1])
+    rig.consumer.rebalance([P0, P1])
+    rig.step(20)
+    assert len(rig.database.dead) == 60
+    assert rig.ownership.get(P0) is not None, "60 dead letters are not 80"
+
+
 def test_a_passed_dead_letter_limit_is_remembered_until_somebody_decides() -> None:
     """A new owner stops at once, without another batch of dead letters; after the decision it starts counting anew."""
     kafka, database = MemoryKafka(), MemoryDatabase()

@@ -80,7 +80,9 @@ def test_leftovers_are_ended_last_first(folder: StateFolder) -> None:
 def test_leftovers_are_asked_to_end_in_their_own_way(folder: StateFolder) -> None:
     """Postgres waits at SIGTERM until everybody has left."""
     code = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); signal.pause()"
-    with subprocess.Popen([sys.executable, "-c", code], start_new_session=True, stdout=subprocess.PIPE) as child:
+    with subprocess.Popen(
+        [sys.executable, "-c", code], start_new_session=True, stdout=subprocess.PIPE
+    ) as child:
         assert child.stdout is not None
         child.stdout.readline()
         started = Started(child.pid, psutil.Process(child.pid).create_time(), signal.SIGINT)
