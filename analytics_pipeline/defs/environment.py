@@ -19,7 +19,9 @@ _PASSED_ON = ("host", "port", "sslmode", "sslrootcert", "connect_timeout")
 def dagster_environment(settings: Settings) -> dict[str, str]:
     """Variables for `dagster-webserver`, `dagster-daemon` and code servers; the URL holds the password.
 
-    Host and port go into the query, where a socket folder is allowed too; the schema goes in as `search_path`.
+    Host and port go into the query, where a socket folder is allowed too; the schema goes in as `search_path`. Dagster
+    reads its times as UTC, and lets the session write them, so the session's zone is that. A backfill whose code server
+    is away for a moment waits for it instead of failing.
     """
     parts = conninfo_to_dict(settings.database.conninfo())
     login = quote(str(parts.get("user") or ""), safe="")
@@ -27,9 +29,10 @@ def dagster_environment(settings: Settings) -> dict[str, str]:
         login += ":" + quote(str(parts["password"]), safe="")
     query = {key: str(parts[key]) for key in _PASSED_ON if parts.get(key)}
     query["application_name"] = "analytics-dagster"
-    query["options"] = f"-csearch_path={settings.dagster.schema_name}"
+    query["options"] = f"-csearch_path={settings.dagster.schema_name} -ctimezone=UTC"
     name = quote(str(parts.get("dbname") or ""), safe="")
     return {
         URL_VARIABLE: f"postgresql://{login}@/{name}?{urlencode(query, quote_via=quote)}",
         "DAGSTER_DISABLE_TELEMETRY": "yes",
+        "DAGSTER_BACKFILL_RETRY_DEFINITION_CHANGED_ERROR": "1",
     }

@@ -11,7 +11,7 @@ from pathlib import Path
 from analytics_pipeline.local_stack import probes
 from analytics_pipeline.local_stack.addresses import Listener
 from analytics_pipeline.local_stack.dagster_home import write_home
-from analytics_pipeline.local_stack.orphaned_runs import fail_orphaned_runs
+from analytics_pipeline.local_stack.orphaned_runs import RELOADED_WITHIN, fail_runs, orphaned_runs
 from analytics_pipeline.local_stack.plan import Plan
 from analytics_pipeline.local_stack.service import Say, Service
 from analytics_pipeline.settings import SHARED_FOLDER, environment
@@ -57,10 +57,19 @@ def api_and_dagster(plan: Plan) -> list[Service]:
         prepared_at[0] = time.time()  # heartbeats of an earlier daemon are older
         write_home(plan.folder.dagster, code)
 
+    orphans: list[str] = []
+
     def prepare_code_server(say: Say) -> None:
         prepare_dagster(say)
-        if fail_orphaned_runs(plan.resolved, of_dagster):
-            say("marked runs that ended with the last code server as failed")
+        orphans[:] = orphaned_runs(plan.resolved)
+        if orphans:
+            say("runs ended with the last code server: they are marked so once this one is there")
+
+    def mark_orphans() -> None:
+        if orphans:
+            time.sleep(RELOADED_WITHIN)
+            fail_runs(orphans, of_dagster)
+            orphans.clear()
 
     return [
         Service(
@@ -82,6 +91,7 @@ def api_and_dagster(plan: Plan) -> list[Service]:
             of_dagster,
             prepare=prepare_code_server,
             is_ready=probes.answers(*_reach(code)),
+            once_ready=mark_orphans,
             ready_timeout=_READY_TIMEOUT,
             stop_timeout=_DAGSTER_STOPS_WITHIN,
         ),

@@ -579,15 +579,19 @@ def test_retention_does_nothing_when_cleanup_is_off(db, definitions, instance, m
 
 
 @pytest.mark.slow
-def test_runs_are_forgotten_and_what_they_materialized_is_not(db, definitions, instance, now):
+def test_runs_are_forgotten_and_what_they_materialized_is_not(db, definitions, instance, now, monkeypatch):
     land(db, trade(now))
     merge(definitions, instance)
     known = {level: set(materialized(instance, f"metric_rollups_{level}")) for level in LEVELS}
     land(db, trade(now, hours=1))
     merge(definitions, instance)
+    printed: list[list[str]] = []
+    monkeypatch.setattr(
+        instance.compute_log_manager, "delete_logs", lambda prefix: printed.append(list(prefix))
+    )
     assert forget_runs(instance, before=now - HOUR) == (0, 0)
     forgotten = forget_runs(instance, before=now + HOUR)
-    assert forgotten.runs == 2
+    assert forgotten.runs == len(printed) == 2
     assert forgotten.partitions_kept == sum(len(partitions) for partitions in known.values())
     assert instance.get_runs_count() == 0
     assert {level: set(materialized(instance, f"metric_rollups_{level}")) for level in LEVELS} == known

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from analytics_pipeline.defs.environment import dagster_environment
 from analytics_pipeline.local_stack.addresses import Listener
 from analytics_pipeline.local_stack.dagster_home import create_tables_once, write_home
-from analytics_pipeline.local_stack.orphaned_runs import fail_orphaned_runs
+from analytics_pipeline.local_stack.orphaned_runs import fail_runs, orphaned_runs
 from analytics_pipeline.settings import Settings, environment
 from analytics_pipeline.storage.connection import connection
 from analytics_pipeline.storage.dagster_schema import create_dagster_schema
@@ -23,7 +23,10 @@ import dagster as dg
 def job(): ...
 
 with dg.DagsterInstance.get() as instance:
-    for status in dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.SUCCESS:
+    for status in (
+        dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.CANCELING,
+        dg.DagsterRunStatus.STARTING,
+    ):
         instance.create_run_for_job(job, status=status)
 """
 
@@ -35,16 +38,37 @@ def test_runs_that_ended_with_their_code_server_are_failed(database: str, tmp_pa
     with connection(database, name="test") as opened:
         create_dagster_schema(opened, settings.dagster.schema_name)
     variables = {**environment(), **dagster_environment(settings), "DAGSTER_HOME": str(tmp_path)}
-    assert not fail_orphaned_runs(settings, variables)  # no tables yet
+    assert orphaned_runs(settings) == []  # no tables yet
 
     write_home(tmp_path, Listener("local_stack.dagster_code_port", "127.0.0.1", 1))
     create_tables_once(settings, tmp_path)
     create_tables_once(settings, tmp_path)
-    assert not fail_orphaned_runs(settings, variables)
+    assert orphaned_runs(settings) == []
 
     subprocess.run([sys.executable, "-c", START_A_RUN], env=variables, check=True)
-    assert fail_orphaned_runs(settings, variables)
+    found = orphaned_runs(settings)
+    assert len(found) == 2
+    assert statuses(database) == ["STARTED", "SUCCESS", "CANCELING", "STARTING"], "nothing is marked yet"
+    fail_runs(found, variables)
+    assert statuses(database) == ["FAILURE", "SUCCESS", "CANCELED", "STARTING"]
+    fail_runs(found, variables)
+    assert statuses(database) == ["FAILURE", "SUCCESS", "CANCELED", "STARTING"]
+    assert orphaned_runs(settings) == []
+
+
+def test_a_code_server_of_ones_own_starts_although_there_were_none(database: str, tmp_path: Path) -> None:
+    variables = {**environment(), "B25_DATABASE__URL": database, "DAGSTER_HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-m", orphaned_runs.__module__, "echo", "api", "--port", "4000"],
+        env=variables,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "api --port 4000\n"), done.stderr
+
+
+def statuses(database: str) -> list[str]:
     with psycopg.connect(database) as opened:
-        found = opened.execute("SELECT status FROM dagster.runs ORDER BY id").fetchall()
-    assert found == [("FAILURE",), ("SUCCESS",)]
-    assert not fail_orphaned_runs(settings, variables)
+        return [status for (status,) in opened.execute("SELECT status FROM dagster.runs ORDER BY id")]

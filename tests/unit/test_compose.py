@@ -17,6 +17,7 @@ OTHER_VARIABLES = {
     "DAGSTER_HOME",
     "DAGSTER_POSTGRES_URL",
     "DAGSTER_DISABLE_TELEMETRY",
+    "DAGSTER_BACKFILL_RETRY_DEFINITION_CHANGED_ERROR",
     "PROMETHEUS_MULTIPROC_DIR",
 }
 EXAMPLE = dict(
@@ -151,23 +152,11 @@ def test_one_shots_run_once_and_the_rest_comes_back() -> None:
         assert service["restart"] == ("no" if name in ONE_SHOTS else "unless-stopped"), name
 
 
-def test_runs_that_ended_with_the_code_server_are_marked_before_the_next_one_starts(tmp_path: Path) -> None:
+def test_the_code_server_starts_with_what_marks_the_runs_that_ended_with_the_last_one() -> None:
     """They are its children; counted as running, they would hold their pools for hours."""
-    said = tmp_path / "said"
     service = OURS["dagster-code"]
-    command = [part.replace("$$", "$") for part in (*service["entrypoint"], *service["command"])]
-
-    def start(*, marking_ends_with: int) -> list[str]:
-        said.write_text("")
-        for program, code in (("python", marking_ends_with), ("dagster", 0)):
-            (tmp_path / program).write_text(f'#!/bin/sh\necho {program} "$@" >> {said}\nexit {code}\n')
-            (tmp_path / program).chmod(0o755)
-        subprocess.run(command, env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, check=False)
-        return said.read_text().splitlines()
-
-    marking = f"python -m {orphaned_runs.__name__}"
-    assert start(marking_ends_with=0) == [marking, " ".join(["dagster", *service["command"]])]
-    assert start(marking_ends_with=1) == [marking]  # the container is started again
+    assert service["entrypoint"] == ["python", "-m", orphaned_runs.__name__]
+    assert service["command"][:3] == ["dagster", "api", "grpc"]
 
 
 def test_no_secret_is_in_the_file() -> None:

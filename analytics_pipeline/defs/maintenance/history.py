@@ -1,6 +1,7 @@
 """Dagster's own history: runs go after a while, what they materialized stays known.
 
-A live merge a minute leaves about 40 kB: 60 MB a day, if nobody cleared it away.
+A live merge a minute leaves about 40 kB: 60 MB a day, if nobody cleared it away; and each run leaves files of what it
+printed.
 Belongs here: forgetting runs, and what checks found. Ticks are Dagster's own business (`retention` in dagster.yaml).
 """
 
@@ -27,8 +28,8 @@ class Forgotten(NamedTuple):
 def forget_runs(instance: dg.DagsterInstance, *, before: datetime, limit: int = 5000) -> Forgotten:
     """Delete finished runs created before a time, the oldest first.
 
-    Deleting a run deletes its events; without the second telling, a partition that was last materialized by it
-    would be shown as missing.
+    Deleting a run deletes its events, and what it printed; without the second telling, a partition that was last
+    materialized by it would be shown as missing.
     """
     filters = dg.RunsFilter(statuses=FINISHED, created_before=before)
     runs = [record.dagster_run.run_id for record in instance.get_run_records(filters, limit, ascending=True)]
@@ -48,6 +49,7 @@ def forget_runs(instance: dg.DagsterInstance, *, before: datetime, limit: int = 
                 instance.report_runless_asset_event(event)
                 kept += 1
         instance.delete_run(run_id)
+        instance.compute_log_manager.delete_logs(prefix=[run_id])
     return Forgotten(len(runs), kept)
 
 

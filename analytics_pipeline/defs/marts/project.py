@@ -4,6 +4,7 @@ Belongs here: finding and parsing the project. Does not belong here: running it 
 """
 
 import hashlib
+import os
 import sys
 from pathlib import Path
 
@@ -25,8 +26,15 @@ def dbt_project() -> DbtProject:
     target = settings().local_stack.state_folder.absolute() / "dbt" / _fingerprint(folder)
     project = DbtProject(project_dir=folder, target_path=target, profiles_dir=folder)
     if not project.manifest_path.exists():
-        target.mkdir(parents=True, exist_ok=True)
-        dbt_client(project).cli(["parse", "--quiet"], target_path=target).wait()
+        # Whole or not at all, the manifest last: it is not made again where there is one.
+        fresh = target.with_name(f"{target.name}.{os.getpid()}")
+        fresh.mkdir(parents=True, exist_ok=True)
+        target.mkdir(exist_ok=True)
+        dbt_client(project).cli(["parse", "--quiet"], target_path=fresh).wait()
+        manifest = project.manifest_path.name
+        for path in sorted(fresh.iterdir(), key=lambda one: one.name == manifest):
+            path.replace(target / path.name)
+        fresh.rmdir()
     return project
 
 

@@ -97,12 +97,18 @@ def _asked(
 
 
 def _report(context: dg.AssetExecutionContext, result: RecomputeResult) -> None:
-    """One hour, or a day that has no hours any more, on the partitions of every level that it wrote."""
+    """One hour, or a day that has no hours any more, on the partitions of every level that it wrote.
+
+    Of today there are hours still to come: nothing is told of those.
+    """
     for level in dict.fromkeys([*result.rows, "1d"]):
+        definition, key = (DAILY, day_key(result.hour)) if level == "1d" else (HOURLY, hour_key(result.hour))
+        if not definition.has_partition_key(key):
+            continue
         context.log_event(
             dg.AssetMaterialization(
                 KEYS[level],
-                partition=(day_key if level == "1d" else hour_key)(result.hour),
+                partition=key,
                 metadata=describe_recompute(level, result),
                 tags=level_tags(level),
             )

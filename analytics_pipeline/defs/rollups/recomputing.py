@@ -99,19 +99,28 @@ def _plan(
     hours = asked.hours(connection)
     if not asked.is_preview:
         check_registered(connection, metric_ids or [], catalog)
-    group = context.instance.get_run_group(context.run.run_id)
     planned = plan(
         connection,
         hours,
         catalog=catalog,
         metric_ids=metric_ids,
         restart=asked.is_preview,
-        of_runs=[run.run_id for run in group[1]] if group else [context.run.run_id],
+        of_runs=_group(context),
     )
     context.log.info(f"{'to compare' if asked.is_preview else 'to recompute'}: {told(hours)}")
     if planned.done:
         context.log.info(f"{planned.done:,} of them are done by an interrupted run of this group")
     return planned
+
+
+def _group(context: dg.AssetExecutionContext) -> list[str]:
+    """Ids of the runs that this one goes on for, as far as they are still known."""
+    run = context.run
+    try:
+        group = context.instance.get_run_group(run.run_id)
+    except dg.DagsterRunNotFoundError:  # the first of them was cleared away
+        return [one for one in (run.run_id, run.parent_run_id, run.root_run_id) if one]
+    return [one.run_id for one in group[1]] if group else [run.run_id]
 
 
 def _results(

@@ -3,6 +3,8 @@
 Belongs here: what they are. Does not belong here: how they are materialized (`assets`, `live`).
 """
 
+import warnings
+
 import dagster as dg
 
 from analytics_pipeline.defs.conventions import OWNERS, ROLLUPS
@@ -51,11 +53,19 @@ _FROM_EVENTS = {
 }
 
 
+def _upstream(hours: dg.AssetKey) -> dg.AssetDep:
+    """The hours of each day, those alone that there are: today has not all of its own, and can be recomputed too."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        mapping = dg.TimeWindowPartitionMapping(allow_nonexistent_upstream_partitions=True)
+    return dg.AssetDep(hours, partition_mapping=mapping)
+
+
 def level_spec(level: str, upstream: dg.AssetKey) -> dg.AssetSpec:
     """The asset of one level, computed from another."""
     return dg.AssetSpec(
         KEYS[level],
-        deps=[upstream],
+        deps=[_upstream(upstream) if level == "1d" else upstream],
         description=(
             f"All metrics of the catalog in buckets of {level}: settled rows (`metric_aggregations`), states "
             f"(`metric_states`) and the bucket register. Live runs add pending deltas; materializing a "

@@ -2,14 +2,17 @@
 
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import dagster as dg
 import pytest
 import yaml
+from dagster._core.definitions.partitions.context import partition_loading_context
 
 from analytics_pipeline.defs import partitions
 from analytics_pipeline.defs.conventions import OWNERS
+from analytics_pipeline.defs.partitions import DAILY, HOURLY
 from analytics_pipeline.rollups.catalog import BUILT_IN, STATE_VERSION
 from analytics_pipeline.settings import project_file
 
@@ -61,6 +64,18 @@ def test_rollups_descend_from_events_and_change_only_with_the_format_of_states(r
     days = graph.get(dg.AssetKey("metric_rollups_1d"))
     assert isinstance(days.partitions_def, dg.DailyPartitionsDefinition)
     assert days.parent_keys == {dg.AssetKey("metric_rollups_1h")}
+
+
+def test_days_from_yesterday_to_today_can_be_backfilled_at_any_hour(repository):
+    """Today's hours that are still to come are no partitions, and nothing is asked of them."""
+    hours = dg.AssetKey("metric_rollups_1h")
+    mapping = repository.asset_graph.get(dg.AssetKey("metric_rollups_1d")).partition_mappings[hours]
+    now = datetime(2026, 6, 2, 10, 30, tzinfo=UTC)
+    with partition_loading_context(effective_dt=now):
+        days = DAILY.subset_with_partition_keys(["2026-06-01", "2026-06-02"])
+        found = mapping.get_upstream_mapped_partitions_result_for_partitions(days, DAILY, HOURLY)
+    assert found.required_but_nonexistent_subset.is_empty
+    assert len(found.partitions_subset) == 24 + 11
 
 
 def test_each_metric_is_an_asset_whose_version_is_its_declarations(repository):

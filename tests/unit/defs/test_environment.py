@@ -20,7 +20,7 @@ def test_the_url_reaches_the_products_database_in_dagsters_schema(database, host
     url = make_url(dagster_environment(settings)[URL_VARIABLE])
     assert (url.username, url.password, url.database) == ("analytics_user", "p@ss/w:rd", "analytics")
     assert url.query["host"] == host
-    assert url.query["options"] == "-csearch_path=elsewhere"
+    assert url.query["options"] == "-csearch_path=elsewhere -ctimezone=UTC"
 
 
 def test_dagster_yaml_reads_that_variable_and_sends_nothing_home():
