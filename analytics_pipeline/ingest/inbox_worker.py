@@ -5,6 +5,7 @@ transaction, because a landing costs the same for one event as for hundreds; a f
 """
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
@@ -20,6 +21,8 @@ from analytics_pipeline.ingest.backoff import Backoff
 from analytics_pipeline.storage.landing import CommitUnknown, Lander, TimedOut
 
 _log = structlog.get_logger(__name__)
+_LONG = 1.0
+"""Seconds of judging, by schemas that somebody defined, that are better spent before a transaction than in it."""
 
 
 class InboxWorker:
@@ -41,6 +44,8 @@ class InboxWorker:
         self._definitions = definitions
         self._limits = limits
         self._batch_size = self._rows = batch_size
+        self._judged_in = 0.0
+        """Seconds that it took to judge the last events."""
         self._poll = poll
         self._pace = pace
         self._woken = woken
@@ -53,11 +58,13 @@ class InboxWorker:
         Raises:
             InvariantBroken: the books do not balance.
         """
+        is_slow = False
         while not stop.is_set():
             try:
-                landed = self._lander.land_inbox(self._rows, self._decode)
+                landed = self._lander.land_inbox(self._rows, self._decode, is_slow=is_slow)
             except TimedOut as error:
                 self._rows = max(1, self._rows // 2)
+                is_slow = self._judged_in > _LONG
                 self._wait(stop, error)
             except CommitUnknown as error:
                 # Rows that did not land are still in the inbox, the others are not: there is nothing to resolve.
@@ -67,6 +74,7 @@ class InboxWorker:
             else:
                 self._backoff.reset()
                 self._rows = min(self._batch_size, self._rows * 2)
+                is_slow = is_slow and landed is not None and self._judged_in > _LONG
                 if landed is None:
                     self._woken.wait(self._poll)
                     self._woken.clear()
@@ -77,12 +85,15 @@ class InboxWorker:
         self._lander.close()
 
     def _decode(self, messages: Sequence[Message]) -> Decoded:
-        return decode_batches(
+        began = time.monotonic()
+        decoded = decode_batches(
             [RawBatch(HTTP_SOURCE, 0, messages)],
             now=self._now(),
             limits=self._limits,
             definitions=self._definitions(),
         )
+        self._judged_in = time.monotonic() - began
+        return decoded
 
     def _wait(self, stop: threading.Event, error: EnvironmentFault) -> None:
         accounts.failed(error)

@@ -39,7 +39,9 @@ class TracedLander(Lander):
         assert landed is not None
         return landed
 
-    def land_inbox(self, limit: int, decode: Callable[[Sequence[Message]], Decoded]) -> Landed | None:
+    def land_inbox(
+        self, limit: int, decode: Callable[[Sequence[Message]], Decoded], *, is_slow: bool = False
+    ) -> Landed | None:
         """Land about `limit` posted events."""
         taken: list[RawBatch] = []
 
@@ -49,7 +51,9 @@ class TracedLander(Lander):
             return decoded
 
         attributes = {"messaging.system": "analytics.inbox"}
-        return self._traced(partial(super().land_inbox, limit, noting), lambda: taken, attributes)
+        return self._traced(
+            partial(super().land_inbox, limit, noting, is_slow=is_slow), lambda: taken, attributes
+        )
 
     def _traced(
         self,

@@ -73,6 +73,19 @@ DELETE FROM http_inbox WHERE id = ANY(ARRAY(
 ))
 RETURNING id, payload, events, (extract(EPOCH FROM received_at) * 1000)::bigint, producers
 """
+# The same without a lock: somebody else may take them meanwhile.
+_LOOK = """
+WITH sized AS (
+    SELECT
+        id, payload, events, received_at, producers,
+        sum(events) OVER (ORDER BY id) - events AS events_before,
+        sum(octet_length(payload)) OVER (ORDER BY id) - octet_length(payload) AS bytes_before
+    FROM (SELECT * FROM http_inbox ORDER BY id LIMIT %(rows)s) AS oldest
+)
+SELECT id, payload, events, (extract(EPOCH FROM received_at) * 1000)::bigint, producers FROM sized
+WHERE events_before < %(events)s AND bytes_before < %(bytes)s
+"""
+_TAKE_SEEN = "DELETE FROM http_inbox WHERE id = ANY(%s) RETURNING id"
 _DUPLICATES = """
 INSERT INTO http_duplicates (inbox_id, positions)
 SELECT repeats.inbox_id, array_agg(repeats.position ORDER BY repeats.position)
@@ -213,11 +226,27 @@ def take(cursor: Cursor, limit: int) -> list[Message]:
     Whole rows: at least one, no further one once `limit` events are reached. Rows that another landing has taken
     are passed over; a rollback puts them back.
     """
-    limits = {"rows": min(limit, _MOST_ROWS), "events": limit, "bytes": _MOST_BYTES}
+    return _messages(cursor.execute(_TAKE, _limits(limit)).fetchall())
+
+
+def look(cursor: Cursor, limit: int) -> tuple[list[int], list[Message]]:
+    """What `take` would take, left where it is: the rows, and their events."""
+    found = cursor.execute(_LOOK, _limits(limit)).fetchall()
+    return [row for row, *_ in found], _messages(found)
+
+
+def take_seen(cursor: Cursor, rows: Sequence[int]) -> bool:
+    """Take rows that were looked at, inside the landing transaction; whether all of them were still there."""
+    return len(cursor.execute(_TAKE_SEEN, (rows,)).fetchall()) == len(rows)
+
+
+def _limits(events: int) -> dict[str, int]:
+    return {"rows": min(events, _MOST_ROWS), "events": events, "bytes": _MOST_BYTES}
+
+
+def _messages(found: Sequence[tuple[Any, ...]]) -> list[Message]:
     messages: list[Message] = []
-    for row, payload, events, millis, producers in sorted(
-        cursor.execute(_TAKE, limits).fetchall(), key=_by_row
-    ):
+    for row, payload, events, millis, producers in sorted(found, key=_by_row):
         if producers is None:
             for position, line in enumerate(_lines(payload, events)):
                 messages.append(PlainMessage(line, row + position, millis))

@@ -58,6 +58,7 @@ _START = "SELECT raw_floor, nextval('ingest_batch_id_seq') FROM retention_state"
 _TIMEOUT = "4s"
 _ATTEMPTS = 5
 _QUERY_CANCELED = "57014"
+_STOOD_STILL = "25P03"
 _CHECK_VIOLATION = "23514"
 
 
@@ -288,12 +289,15 @@ class Lander:
         assert landed is not None
         return landed
 
-    def land_inbox(self, limit: int, decode: Callable[[Sequence[Message]], Decoded]) -> Landed | None:
+    def land_inbox(
+        self, limit: int, decode: Callable[[Sequence[Message]], Decoded], *, is_slow: bool = False
+    ) -> Landed | None:
         """Land about `limit` posted events, whole rows of the inbox; None when nothing waits.
 
         Args:
             limit: events; the row that reaches it is the last.
             decode: for the messages of the inbox, source `http`, partition 0.
+            is_slow: decode before the transaction, which may stand still for 4 s only.
 
         Raises:
             See the module.
@@ -303,7 +307,19 @@ class Lander:
             messages = inbox.take(cursor, limit)
             return _Work([], decode(messages), None) if messages else None
 
-        return self._transact(take, [])
+        if not is_slow:
+            return self._transact(take, [])
+        rows, messages = self._simply(lambda opened: inbox.look(opened.cursor(), limit))
+        if not rows:
+            return None
+        decoded = decode(messages)
+
+        def take_seen(cursor: Cursor) -> _Work:
+            if not inbox.take_seen(cursor, rows):
+                raise EnvironmentFault("another process landed what was looked at in the inbox")
+            return _Work([], decoded, None)
+
+        return self._transact(take_seen, [])
 
     def land_replay(self, take: Callable[[Cursor], Taken | None]) -> Landed | None:
         """Land the dead letters that `take` locks; None when it takes none.
@@ -488,6 +504,8 @@ def _meaning(error: psycopg.Error) -> AnalyticsError:
     state = error.sqlstate or "connection lost"
     if error.sqlstate == _QUERY_CANCELED:
         return TimedOut("a statement of the landing transaction took longer than 4 s")
+    if error.sqlstate == _STOOD_STILL:
+        return TimedOut("the landing transaction stood still for longer than 4 s between two statements")
     if error.sqlstate == _CHECK_VIOLATION and error.diag.constraint_name is None:
         return MissingPartition("an event has no partition to land in: run `analytics migrate`")
     if is_row_fault(error):

@@ -10,10 +10,13 @@ from datetime import UTC, datetime
 import psycopg
 import pytest
 
+from analytics_pipeline.errors import EnvironmentFault
+from analytics_pipeline.events.decode import Decoded
 from analytics_pipeline.events.limits import Limits
+from analytics_pipeline.events.messages import Message
 from analytics_pipeline.events.posted import decode_posted
-from analytics_pipeline.storage import inbox
-from analytics_pipeline.storage.landing import CommitUnknown, Lander
+from analytics_pipeline.storage import inbox, landing
+from analytics_pipeline.storage.landing import CommitUnknown, Lander, TimedOut
 from tests.integration.landing_rig import check_books, decode_inbox, event, execute, message, rows, value
 from tests.waiting import wait_for
 
@@ -78,6 +81,45 @@ def test_appending_wakes_whoever_listens(database: str) -> None:
         listening.execute("LISTEN inbox")
         post(database, payloads(0))
         assert [note.channel for note in listening.notifies(timeout=5, stop_after=1)] == ["inbox"]
+
+
+def test_events_that_take_long_to_judge_land_where_they_are_judged_before_the_transaction(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(landing, "_TIMEOUT", "1s")
+    lander, other = Lander(database, name="slow-landing"), Lander(database, name="landing-test")
+    post(database, payloads(*range(4)))
+    open_ones = (
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE application_name = 'slow-landing' AND xact_start IS NOT NULL"
+    )
+
+    def slowly(messages: Sequence[Message]) -> Decoded:
+        wait_for(lambda: value(database, open_ones) == 0, message="no transaction of the landing is open")
+        return decode_inbox(messages)
+
+    with pytest.raises(TimedOut, match="stood still"):
+        lander.land_inbox(100, slowly)
+    assert value(database, "SELECT sum(events) FROM http_inbox") == 4
+    landed = lander.land_inbox(100, slowly, is_slow=True)
+    assert landed is not None
+    assert landed.lines[0].stored == 4
+    assert lander.land_inbox(100, slowly, is_slow=True) is None
+
+    def overtaken(messages: Sequence[Message]) -> Decoded:
+        assert other.land_inbox(2, decode_inbox) is not None
+        return decode_inbox(messages)
+
+    post(database, payloads(*range(4, 12)))
+    with pytest.raises(EnvironmentFault, match="another process"):
+        lander.land_inbox(100, overtaken, is_slow=True)
+    check_inbox(database)
+    rest = lander.land_inbox(100, decode_inbox, is_slow=True)
+    assert rest is not None
+    assert rest.lines[0].stored == 4
+    check_inbox(database)
+    lander.close()
+    other.close()
 
 
 def test_posted_events_land_once_and_leave_the_inbox(database: str, lander: Lander) -> None:
