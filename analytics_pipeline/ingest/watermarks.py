@@ -44,8 +44,11 @@ class Notes:
         self.high = 0
 
     def add(self, note: Note) -> None:
-        """Remember; a repeated note is ignored, and a long backlog is thinned out."""
-        if self._waiting and note.at <= self._waiting[-1].at:
+        """Remember; a repeated note is ignored, and a long backlog is thinned out.
+
+        So is one below an earlier watermark: it is of a topic that was made anew, of which nothing has landed.
+        """
+        if note.high < self.high or (self._waiting and note.at <= self._waiting[-1].at):
             return
         self.high = note.high
         self._waiting.append(note)

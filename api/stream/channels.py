@@ -7,6 +7,7 @@ A channel is asked when its client has taken what it said before, so nothing que
 between, never the newest.
 """
 
+import time
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -31,8 +32,9 @@ _LONGEST_WAY = timedelta(seconds=5)
 _MOST_EVENTS = 200
 """In one message, and of those that land between two looks: a live tail is looked at, so the newest count."""
 _MOST_AGAIN = 5_000
-_MOST_BYTES_AGAIN = 4 << 20
 """At one look, for a client that has come back, and is told all that it has missed."""
+_MOST_BYTES = 4 << 20
+"""Of properties, at one look."""
 # Everything before this has landed, of Kafka and of POST.
 _LANDED_UNTIL = """
 SELECT now(), least(
@@ -54,6 +56,9 @@ class Change(NamedTuple):
 class Channel(Protocol):
     """Something that changes."""
 
+    seconds: float
+    """Of this process's time that the last call took, reads aside."""
+
     async def changes(self) -> Sequence[Change]:
         """What is new since the last call.
 
@@ -71,6 +76,8 @@ class _Horizon(NamedTuple):
 
 class Dashboard:
     """The newest answer of the dashboard, whenever it is another."""
+
+    seconds = 0.0
 
     def __init__(self, reads: CachedReads, path: str, last_id: str) -> None:
         """Take the path of the read and what the client had last."""
@@ -109,16 +116,25 @@ class Metric:
         self._last = last_id
         self._points: dict[_Place, Any] | None = None
         self._intervals: list[str] = []
+        self.seconds = 0.0
         self._reads.question(path, query_string, reach)
 
     async def changes(self) -> Sequence[Change]:
         """See `Channel`."""
+        self.seconds = 0.0
         question = self._reads.question(self._path, self._query, self._reach)
         key = self._reads.key(question)
         if key is not None and key == self._key:
             return []
         found = await self._reads.get(question, key)
-        body, own = found.body, identity(found.etag)
+        began = time.perf_counter()
+        try:
+            return self._compare(found.body, identity(found.etag), key)
+        finally:
+            self.seconds = time.perf_counter() - began
+
+    def _compare(self, body: bytes, own: str, key: str | None) -> Sequence[Change]:
+        """What is another than in the answer before."""
         content = orjson.loads(body)
         results = content["results"] if "results" in content else [content["result"]]
         points = {
@@ -175,6 +191,7 @@ class EventTail:
     """Whether some were left out before the position."""
     is_catching_up: bool = False
     """Whether its client has come back: it is told all that it has missed before what is new."""
+    seconds: float = 0.0
 
     async def changes(self) -> Sequence[Change]:
         """See `Channel`."""
@@ -188,7 +205,7 @@ class EventTail:
         newest = replace(
             self.wanted, filters=filters, order=Order.DESC, limit=_MOST_EVENTS, after=None, is_back=False
         )
-        page = await read_page(self.database, newest, most_seen=self.most_seen)
+        page = await read_page(self.database, newest, most_seen=self.most_seen, most_bytes=_MOST_BYTES)
         events = [event for event in reversed(page.events) if event.row > self.position]
         has_gap, self.has_gap, self.landed_until = page.has_more or self.has_gap, False, until
         if events:
@@ -212,7 +229,7 @@ class EventTail:
             after=self.position,
             is_back=False,
         )
-        page = await read_page(self.database, oldest, most_seen=self.most_seen, most_bytes=_MOST_BYTES_AGAIN)
+        page = await read_page(self.database, oldest, most_seen=self.most_seen, most_bytes=_MOST_BYTES)
         self.is_catching_up = page.has_more
         found = []
         for number in range(0, len(page.events), _MOST_EVENTS):

@@ -22,6 +22,10 @@ from api.turns import caller
 
 _PING = 15.0
 _RETRY = 5.0
+_SHARE = 0.2
+"""Of a process's time, for comparing the answers of all streams with those before."""
+_LITTLE = 0.005
+"""Seconds of it that are not counted: an answer of some hundred points takes less."""
 _RECONNECT = 2_000
 """Milliseconds a client is asked to wait before it connects again."""
 
@@ -59,6 +63,8 @@ class Streams:
         self._patience = patience
         self._is_stopping = is_stopping
         self._open: Counter[str | None] = Counter()
+        self._free_at = 0.0
+        """When the streams of large answers have had their share of this process's time until then."""
 
     def open(self, channel: Channel, is_allowed: Callable[[], bool]) -> PatientResponse:
         """The answer that tells a channel for as long as its client listens, and may.
@@ -112,9 +118,17 @@ class Streams:
                 yield message
                 spoken = time.monotonic()
             # From one look to the next: what a look takes must not make what it tells older.
-            took = time.monotonic() - looked
-            await asyncio.sleep(max(self._interval - took, self._interval / 10))
+            now = time.monotonic()
+            pause = max(self._interval - (now - looked), self._interval / 10, self._share(channel, now))
+            await asyncio.sleep(pause)
         yield format_sse_event(event="bye", data_str='{"reason":"the service stops; connect again"}')
+
+    def _share(self, channel: Channel, now: float) -> float:
+        """Seconds until this one may look again, so that all that compare large answers leave time to others."""
+        if channel.seconds < _LITTLE:
+            return 0.0
+        self._free_at = max(now, self._free_at) + channel.seconds / _SHARE
+        return self._free_at - now
 
 
 async def _messages(channel: Channel) -> list[bytes]:

@@ -534,6 +534,32 @@ def test_the_api_shows_other_and_says_so(database: str) -> None:
         assert ask() == ({"": 3}, None)
 
 
+def test_a_total_is_exact_only_where_no_type_shares_a_place(database: str) -> None:
+    with connect(database, name="test", autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO metric_series SELECT %s, %s, 'event_type', jsonb_build_object('event_type', 't' || number)"
+            " FROM generate_series(1, 1000) AS number",
+            (NOON.date(), BUILT_IN.by_name["events.count"].metric_id),
+        )
+    ingest = Ingest(database, catalog=BUILT_IN)
+    types = ["t7", "rare", "rare", "more"]
+    ingest.land(
+        [event(number, timestamp=NOON.isoformat(), event_type=name) for number, name in enumerate(types)]
+    )
+    ingest.lander.close()
+    with running(settings_for(database)) as api:
+
+        def total(how: str, *names: str) -> dict[str, Any]:
+            asked = {"start_time": iso(NOON), "end_time": iso(NOON + timedelta(hours=1)), "event_type": names}
+            found: dict[str, Any] = api.get("/api/v1/events", limit=1, total=how, **asked)["total"]
+            return found
+
+        assert total("exact", "rare") == {"value": 2, "is_exact": True}
+        assert total("exact", "t7") == {"value": 1, "is_exact": True}
+        assert total("estimated", "rare")["is_exact"] is False
+        assert total("estimated") == {"value": 4, "is_exact": True}
+
+
 def test_other_is_written_as_other_dimensions_are(database: str, ingest: Ingest) -> None:
     """So that landings and recomputes, which read it from jsonb, name one series."""
     ingest.land(typed("a", "b", "c", "d"))

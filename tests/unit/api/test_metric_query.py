@@ -1,19 +1,22 @@
 """What a query string of /api/v1/metrics means, and when two mean the same."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
+from analytics_pipeline.events.reach import reach
 from analytics_pipeline.events.times import EPOCH, micros
 from analytics_pipeline.rollups.catalog import BUILT_IN, Metric
 from analytics_pipeline.rollups.schema import LEVELS
-from api.errors import BadRequest
+from api.errors import BadRequest, Forbidden
 from api.metrics.answers import NOT_COMPUTED, warnings_of
 from api.metrics.buckets import moment
 from api.metrics.cursors import Cursor, Place
 from api.metrics.measures import EXACT
+from api.metrics.parts import visible_versions
 from api.metrics.points import Points, points_of, with_earlier
 from api.metrics.query import MetricQuery, read_queries
 from api.metrics.reading import Marks, MetricResult
@@ -65,6 +68,31 @@ def test_a_start_before_the_last_day_needs_no_end_and_an_end_there_no_start() ->
     assert found.frame.start == datetime(2025, 12, 31, tzinfo=UTC)
     found = read("metric_name=events.count&end_time=2026-02-01T00:00:00Z")
     assert found.frame.start == NOW - timedelta(days=1)
+
+
+def test_a_time_when_the_metric_counted_events_that_a_key_does_not_see_is_refused() -> None:
+    metric, edited = BUILT_IN.by_name["trading.total_volume"], datetime(2026, 1, 31, 6, tzinfo=UTC)
+    now = always(metric)._replace(first=edited, complete_from=edited)
+    before = always(metric)._replace(metric_id="before", end=edited, complete_until=edited, event_types=())
+    seen = reach(["order.*"], {})
+
+    def ask(start: str, more: str = "", **how: Any) -> tuple[MetricQuery, ...]:
+        query = f"metric_name=trading.total_volume&interval=1h&start_time=2026-01-{start}Z{more}"
+        return read_queries(
+            query.encode(), now=NOW, max_points=50_000, catalog=BUILT_IN,
+            versions_of=lambda _: (before._replace(**how), now), reach=seen,
+        )  # fmt: skip
+
+    with pytest.raises(Forbidden, match=r"Until 2026-01-31T06:00:00Z the metric was made of events of types"):
+        ask("31T05:00:00")
+    with pytest.raises(Forbidden):
+        ask("31T05:00:00", event_types=("order.filled", "market.data.update"))
+    with pytest.raises(Forbidden):
+        ask("31T06:00:00", "&compare=previous")
+    assert ask("31T06:00:00")
+    assert ask("31T05:00:00", event_types=("order.filled", "order.placed"))
+    assert visible_versions("", (before, now), seen) == [now]
+    assert visible_versions("event_type", (before, now), seen) == [before, now]
 
 
 def test_equal_questions_have_one_canonical_text_and_others_have_others() -> None:

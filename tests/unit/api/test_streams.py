@@ -68,8 +68,9 @@ def test_one_caller_has_half_of_all_streams() -> None:
 class Told:
     """A channel that tells these in turn, or raises them."""
 
-    def __init__(self, *turns: Sequence[Change] | Problem) -> None:
+    def __init__(self, *turns: Sequence[Change] | Problem, seconds: float = 0.0) -> None:
         self._turns = list(turns)
+        self.seconds = seconds
 
     @property
     def is_over(self) -> bool:
@@ -105,6 +106,15 @@ def test_a_client_hears_that_the_stream_is_there_while_there_is_nothing_to_tell(
     assert ": ping" in heard(Told([], [], [], []))
     monkeypatch.setattr(streams_module, "_PING", 60)
     assert ": ping" not in heard(Told([], [], [], []))
+
+
+def test_all_streams_of_large_answers_have_a_fifth_of_the_time_together() -> None:
+    streams = Streams(Realtime(), patience=1, is_stopping=lambda: False)
+    large, small = Told(seconds=0.1), Told(seconds=0.001)
+    assert streams._share(large, 10.0) == pytest.approx(0.5)
+    assert streams._share(large, 10.0) == pytest.approx(1.0)
+    assert streams._share(small, 10.0) == 0
+    assert streams._share(large, 20.0) == pytest.approx(0.5)
 
 
 def test_streams_can_be_switched_off() -> None:

@@ -140,6 +140,16 @@ def test_messages_that_are_in_memory_or_landed_are_not_taken_again() -> None:
     assert owned.cut(100, 100) is None
 
 
+def test_the_watermark_of_a_topic_that_was_made_anew_is_no_proof() -> None:
+    notes, at = Notes(), datetime(2026, 5, 15, 12, tzinfo=UTC)
+    notes.add(Note(at, 1000))
+    notes.forget(at)
+    notes.add(Note(at + timedelta(seconds=1), 5))
+    assert notes.reached(1000) is None
+    notes.add(Note(at + timedelta(seconds=2), 1000))
+    assert notes.reached(1000) == at + timedelta(seconds=2)
+
+
 def test_a_message_is_as_large_as_its_value_its_key_and_its_headers() -> None:
     found = [
         PlainMessage(b"four", 0),
