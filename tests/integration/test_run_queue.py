@@ -103,6 +103,11 @@ def test_four_runs_at_once_at_most(queue):
     assert queue.next() == ["merge_live"]
 
 
+def test_what_may_start_while_the_code_server_is_away_waits_for_minutes(instance):
+    queue = instance.get_concurrency_config().run_queue_config
+    assert queue.max_user_code_failure_retries * queue.user_code_failure_retry_delay >= 120
+
+
 @pytest.mark.parametrize(
     ("job", "reason", "is_retried"),
     [
