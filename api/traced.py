@@ -5,8 +5,10 @@ Only a process with `tracing.enabled` imports this; without it there is one laye
 """
 
 from collections.abc import AsyncIterator, Collection
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
+
+import psycopg
 
 from analytics_pipeline import tracing
 from analytics_pipeline.events.messages import Offset
@@ -15,6 +17,7 @@ from analytics_pipeline.tracing import Traces
 from api.arrivals import Arrivals
 from api.database import Connection, Database
 from api.edge import REQUEST_ID, Application, Message, Receive, Scope, Send
+from api.errors import Problem
 
 _TRACEPARENT = tracing.TRACEPARENT.encode()
 _FIRST_OF_OURS = 500
@@ -102,11 +105,13 @@ class TracedArrivals(Arrivals):
         with self._traces.span("wait until landed", "internal", {}) as span:
             await super().wait(sent, sees_everything=sees_everything)
             if isinstance(sent, Offset) and span.is_recording():
-                async with self._database.read("after") as opened:
-                    batch = await batch_of(opened, sent)
-                if batch is not None:
-                    link = tracing.link_to_batch(self._namespace, batch)
-                    span.add_link(link.context, link.attributes)
+                # What waits has what it wants: that it cannot be traced is no reason to refuse it.
+                with suppress(Problem, psycopg.Error):
+                    async with self._database.read("after") as opened:
+                        batch = await batch_of(opened, sent)
+                    if batch is not None:
+                        link = tracing.link_to_batch(self._namespace, batch)
+                        span.add_link(link.context, link.attributes)
 
 
 def _about(query: str) -> dict[str, str]:

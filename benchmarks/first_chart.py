@@ -20,9 +20,10 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,9 @@ from tests.e2e.local import PORTS, ROOT
 LONGEST = 180.0
 """Seconds from the clone to the first chart."""
 _PATIENCE_MS = 60_000
+_LONGEST_START = 1200.0
+_STOPS_WITHIN = 120.0
+_CACHES = ("PIP_CACHE_DIR", "XDG_CACHE_HOME")
 _DRAWN = "[data-panel] .js-plotly-plot .main-svg"
 _FILLED = "[data-panel]:has(.js-plotly-plot .main-svg)"
 _STAGES = (
@@ -122,7 +126,7 @@ def _made_up(clone: Path, home: Path | None) -> Iterator[Iterator[str]]:
     variables = {name: value for name, value in environment().items() if not name.startswith("B25_")}
     variables |= {f"B25_{port}": "0" for port in PORTS}
     # Of the clone alone: what runs this benchmark is not to lend it its packages.
-    for name in ("VIRTUAL_ENV", "PYTHONPATH", "MAKEFLAGS", "MAKELEVEL"):
+    for name in ("VIRTUAL_ENV", "PYTHONPATH", "MAKEFLAGS", "MAKELEVEL", *(_CACHES if home else ())):
         variables.pop(name, None)
     if home is not None:
         home.mkdir()
@@ -137,12 +141,16 @@ def _made_up(clone: Path, home: Path | None) -> Iterator[Iterator[str]]:
         start_new_session=True,
     )
     assert running.stdout is not None
+    limit = threading.Timer(_LONGEST_START, os.killpg, (running.pid, signal.SIGINT))
+    limit.start()
     try:
         yield _shown(running.stdout)
     finally:
-        os.killpg(running.pid, signal.SIGINT)
+        limit.cancel()
+        with suppress(ProcessLookupError):
+            os.killpg(running.pid, signal.SIGINT)
         # What it still says is read, or it could not end.
-        running.communicate()
+        running.communicate(timeout=_STOPS_WITHIN)
 
 
 def _shown(lines: Iterator[str]) -> Iterator[str]:

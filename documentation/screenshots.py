@@ -74,6 +74,7 @@ _VIEWS = (
     "restatements",
 )
 _SCREENS = ((360, 740), (768, 1024), (1440, 900), (3840, 2160))
+_SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 EVERY = tuple(
     Shot(
         f"{view.partition('?')[0]}-{width}-{scheme}.png",
@@ -86,7 +87,7 @@ EVERY = tuple(
         scheme=scheme,
         is_whole=True,
     )
-    for view, (width, height), scheme in product(_VIEWS, _SCREENS, ("light", "dark"))
+    for view, (width, height), scheme in product(_VIEWS, _SCREENS, _SCHEMES)
 )
 
 

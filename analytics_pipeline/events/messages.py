@@ -9,7 +9,6 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import islice
 from operator import add, length_hint, methodcaller
 from typing import Any, NamedTuple, Protocol
 
@@ -119,11 +118,13 @@ def sizes(messages: list[Message]) -> Iterator[int]:
     raises when it is asked for them, and gives names that are null pointers when it is asked again.
     """
     headers: list[Any] = []
+    asked = map(_headers_of, messages)
     while len(headers) < len(messages):
         try:
-            headers.extend(map(_headers_of, islice(messages, len(headers), None)))
-        except UnicodeDecodeError:
+            headers.extend(asked)
+        except (UnicodeDecodeError, SystemError):  # it returns a result and an exception
             messages[len(headers)] = _without_headers(messages[len(headers)])
+            headers.append(None)
     found = map(add, map(len, messages), map(length_hint, map(_key_of, messages)))  # None hints at 0
     return map(add, found, map(_size_of_headers, headers)) if any(headers) else found
 

@@ -72,7 +72,7 @@ class Freshness:
             if owned.stopped is not None:  # what a topic holds that was made anew waits from its beginning on
                 accounts.lag(owned.key, note.high - owned.stopped.goes_on_at)
                 continue
-            owned.notes.add(note)
+            owned.notes.add(note, next_offset=owned.next_offset)
             accounts.lag(owned.key, note.high - owned.next_offset)
             views.append(View(owned.key, owned.fetched_to, owned.next_offset, note.high))
         count = len(claimed)

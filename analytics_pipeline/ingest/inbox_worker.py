@@ -18,7 +18,7 @@ from analytics_pipeline.events.limits import Limits
 from analytics_pipeline.events.messages import HTTP_SOURCE, Message, RawBatch
 from analytics_pipeline.ingest import accounts
 from analytics_pipeline.ingest.backoff import Backoff
-from analytics_pipeline.storage.landing import CommitUnknown, Lander, TimedOut
+from analytics_pipeline.storage.landing import CommitUnknown, Lander, Overtaken, TimedOut
 
 _log = structlog.get_logger(__name__)
 _LONG = 1.0
@@ -62,6 +62,8 @@ class InboxWorker:
         while not stop.is_set():
             try:
                 landed = self._lander.land_inbox(self._rows, self._decode, is_slow=is_slow)
+            except Overtaken:  # several look at the oldest rows: others do their share of them now
+                self._rows = max(1, self._rows // 2)
             except TimedOut as error:
                 self._rows = max(1, self._rows // 2)
                 is_slow = self._judged_in > _LONG
@@ -70,11 +72,15 @@ class InboxWorker:
                 # Rows that did not land are still in the inbox, the others are not: there is nothing to resolve.
                 self._wait(stop, error)
             except EnvironmentFault as error:
+                is_slow = (
+                    is_slow or self._judged_in > _LONG
+                )  # a pooler between does not say what ended the session
                 self._wait(stop, error)
             else:
                 self._backoff.reset()
-                self._rows = min(self._batch_size, self._rows * 2)
                 is_slow = is_slow and landed is not None and self._judged_in > _LONG
+                if not is_slow:
+                    self._rows = min(self._batch_size, self._rows * 2)
                 if landed is None:
                     self._woken.wait(self._poll)
                     self._woken.clear()

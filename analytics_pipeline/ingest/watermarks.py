@@ -43,12 +43,15 @@ class Notes:
         self._waiting: deque[Note] = deque()
         self.high = 0
 
-    def add(self, note: Note) -> None:
+    def add(self, note: Note, *, next_offset: int) -> None:
         """Remember; a repeated note is ignored, and a long backlog is thinned out.
 
-        So is one below an earlier watermark: it is of a topic that was made anew, of which nothing has landed.
+        So is one that lies below an earlier watermark and below what has landed: it is of a topic that was made anew,
+        of which nothing has landed. A log that lost its end (another leader was chosen without it) goes on otherwise.
         """
-        if note.high < self.high or (self._waiting and note.at <= self._waiting[-1].at):
+        if self._waiting and note.at <= self._waiting[-1].at:
+            return
+        if note.high < min(self.high, next_offset):
             return
         self.high = note.high
         self._waiting.append(note)

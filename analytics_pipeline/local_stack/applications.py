@@ -4,6 +4,7 @@ Belongs here: their commands, when each is ready, and the order in which all sto
 Does not belong here: the embedded servers (`postgres`, `kafka`, `redis`).
 """
 
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 from analytics_pipeline.local_stack import probes
 from analytics_pipeline.local_stack.addresses import Listener
 from analytics_pipeline.local_stack.dagster_home import write_home
-from analytics_pipeline.local_stack.orphaned_runs import RELOADED_WITHIN, fail_runs, orphaned_runs
+from analytics_pipeline.local_stack.orphaned_runs import fail_runs_later, orphaned_runs
 from analytics_pipeline.local_stack.plan import Plan
 from analytics_pipeline.local_stack.service import Say, Service
 from analytics_pipeline.settings import SHARED_FOLDER, environment
@@ -58,6 +59,7 @@ def api_and_dagster(plan: Plan) -> list[Service]:
         write_home(plan.folder.dagster, code)
 
     orphans: list[str] = []
+    marking: list[subprocess.Popen[bytes]] = []  # kept, so that nobody warns of it; it ends by itself
 
     def prepare_code_server(say: Say) -> None:
         prepare_dagster(say)
@@ -67,8 +69,7 @@ def api_and_dagster(plan: Plan) -> list[Service]:
 
     def mark_orphans() -> None:
         if orphans:
-            time.sleep(RELOADED_WITHIN)
-            fail_runs(orphans, of_dagster)
+            marking[:] = [fail_runs_later(orphans, of_dagster)]
             orphans.clear()
 
     return [

@@ -20,14 +20,16 @@ from contextlib import suppress
 
 import psycopg
 from psycopg import sql
+from tenacity import Retrying, stop_after_attempt, wait_exponential
 
-from analytics_pipeline.errors import EnvironmentFault
 from analytics_pipeline.settings import Settings, load_settings
 
-RELOADED_WITHIN = 10.0
+_MODULE = "analytics_pipeline.local_stack.orphaned_runs"
+_RELOADED_WITHIN = 10.0
 """Seconds until Dagster's daemon has noticed a new code server."""
-
 _STARTS_WITHIN = 60.0
+"""Seconds until a code server answers whose start nobody watches."""
+_ATTEMPTS = 10
 # One that is only starting may have been put back into the queue; Dagster's monitoring ends it where it was not.
 _FOUND = "SELECT run_id FROM {schema}.runs WHERE status IN ('STARTED', 'CANCELING') ORDER BY id"
 
@@ -43,29 +45,28 @@ def orphaned_runs(settings: Settings) -> list[str]:
     return []
 
 
-def fail_runs(runs: Sequence[str], variables: Mapping[str, str]) -> None:
-    """Mark them as ended; in a process of its own, because Dagster takes a second to load.
+def fail_runs_later(
+    runs: Sequence[str], variables: Mapping[str, str] | None = None, *, after: float = _RELOADED_WITHIN
+) -> subprocess.Popen[bytes]:
+    """Mark them as ended, some seconds from now; in a process of its own, because Dagster takes a second to load.
 
     Args:
         runs: ids.
-        variables: the whole environment of a process of Dagster.
-
-    Raises:
-        EnvironmentFault: Dagster refused.
+        variables: the whole environment of a process of Dagster; this one's, where there is none.
+        after: seconds, until a code server is there and known.
     """
-    result = subprocess.run(_failing(runs), env=dict(variables), capture_output=True, text=True, check=False)
-    if result.returncode != 0:
-        last = (result.stderr.strip() or "no output").splitlines()[-1]
-        raise EnvironmentFault(
-            f"runs of Dagster that ended with its code server could not be marked so: {last}"
-        )
+    command = [sys.executable, "-m", _MODULE, "--after", str(after), "--fail", *runs]
+    return subprocess.Popen(command, env=None if variables is None else dict(variables))
 
 
-def _failing(runs: Sequence[str], *, after: float = 0.0) -> list[str]:
-    return [sys.executable, "-m", __name__, "--after", str(after), "--fail", *runs]
+def _fail(runs: Sequence[str]) -> None:
+    """Again and again, for a few minutes: what is not marked holds its pool."""
+    for attempt in Retrying(stop=stop_after_attempt(_ATTEMPTS), wait=wait_exponential(max=30), reraise=True):
+        with attempt:
+            _fail_once(runs)
 
 
-def _fail_them(runs: Sequence[str]) -> None:
+def _fail_once(runs: Sequence[str]) -> None:
     from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
 
     why = "Its code server ended while it ran."
@@ -78,20 +79,25 @@ def _fail_them(runs: Sequence[str]) -> None:
 
 
 def main() -> None:
-    """Start a code server, or mark runs."""
-    parser = argparse.ArgumentParser(prog=f"python -m {__name__}", description=__doc__)
-    parser.add_argument("--after", type=float, default=0.0, metavar="SECONDS", help=argparse.SUPPRESS)
+    """Start a code server, or mark runs: those that are named, or without a command all of them."""
+    parser = argparse.ArgumentParser(prog=f"python -m {_MODULE}", description=__doc__)
+    parser.add_argument(
+        "--after", type=float, default=_STARTS_WITHIN, metavar="SECONDS", help="when the code server answers"
+    )
     parser.add_argument("--fail", nargs="+", metavar="RUN", help=argparse.SUPPRESS)
     parser.add_argument("command", nargs=argparse.REMAINDER, help="of the code server, with its arguments")
     asked = parser.parse_args()
     if asked.fail:
         time.sleep(asked.after)
-        _fail_them(asked.fail)
+        _fail(asked.fail)
         return
+    runs = orphaned_runs(load_settings())
     if not asked.command:
-        parser.error("name the command that starts the code server")
-    if runs := orphaned_runs(load_settings()):
-        subprocess.Popen(_failing(runs, after=_STARTS_WITHIN))
+        if runs:
+            _fail(runs)
+        return
+    if runs:
+        fail_runs_later(runs, after=asked.after)
     os.execvp(asked.command[0], asked.command)  # noqa: S606 - what a person or a container named
 
 

@@ -62,6 +62,10 @@ _STOOD_STILL = "25P03"
 _CHECK_VIOLATION = "23514"
 
 
+class Overtaken(EnvironmentFault):
+    """What was looked at has been landed by somebody else; nothing was done."""
+
+
 class TimedOut(EnvironmentFault):
     """A statement took longer than its timeout: half of the batch may pass."""
 
@@ -316,7 +320,7 @@ class Lander:
 
         def take_seen(cursor: Cursor) -> _Work:
             if not inbox.take_seen(cursor, rows):
-                raise EnvironmentFault("another process landed what was looked at in the inbox")
+                raise Overtaken("another process landed what was looked at in the inbox")
             return _Work([], decoded, None)
 
         return self._transact(take_seen, [])

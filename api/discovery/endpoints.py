@@ -120,8 +120,8 @@ def _sets(name: str, asked: schemas.Values, request: Request, services: Services
     for metric in having:
         reach, served = reach_of(request), services.versions.of(metric)
         for dimension_set in stored_sets(metric, name, reach):
-            visible = visible_versions(dimension_set, served, reach)
-            sets[dimension_set] += dict.fromkeys(one.metric_id for one in visible)
+            if visible := visible_versions(dimension_set, served, reach):
+                sets[dimension_set] += dict.fromkeys(one.metric_id for one in visible)
     if not sets:
         raise Forbidden("No series with this dimension is made of events alone that the key sees.")
     return sets

@@ -54,10 +54,10 @@ POSTED: dict[str, Any] = {
 
 _JSON = (b"content-type", b"application/json")
 _KEY = re.compile(rb"[\x21-\x7e]{1,255}")
-_FIRST_SLICE, _LARGEST_SLICE = 8, 256
-"""Items judged at a time; then other requests have their turn."""
-_TURN = 0.02
-"""Seconds that a slice should take: the schema of a type may let an event take half a second."""
+_SLICE = 32
+"""Items judged at a time."""
+_TURN = 0.01
+"""Seconds of judging after which other requests have their turn; the schema of a type may make it long."""
 
 
 class Reply(NamedTuple):
@@ -175,15 +175,13 @@ class Poster:
 
     async def _read_all(self, items: Sequence[bytes]) -> Verdicts:
         verdicts: list[Accepted | Refused] = []
-        size = _FIRST_SLICE
-        while True:
-            began = time.perf_counter()
-            verdicts += self._read(items[len(verdicts) : len(verdicts) + size])
-            if len(verdicts) == len(items):
-                return verdicts
-            took = max(time.perf_counter() - began, 1e-6)
-            size = max(1, min(_LARGEST_SLICE, int(size * _TURN / took)))
-            await asyncio.sleep(0)
+        began = time.perf_counter()
+        for start in range(0, len(items), _SLICE):
+            if time.perf_counter() - began > _TURN:
+                await asyncio.sleep(0)
+                began = time.perf_counter()
+            verdicts += self._read(items[start : start + _SLICE])
+        return verdicts
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable
 from analytics_pipeline.events.reach import Reach
 from analytics_pipeline.rollups.catalog import Metric, dimension_set_name
 from api.errors import Forbidden
-from api.metrics.service import Served
+from api.metrics.service import END, Served
 from api.times import format_time
 
 _BY_TYPE = "event_type"
@@ -52,6 +52,10 @@ def check_versions(dimension_set: str, served: Collection[Served], reach: Reach)
     visible = visible_versions(dimension_set, served, reach)
     if len(visible) < len(served):
         until = max(one.end for one in served if one not in visible)
+        if until >= END:
+            raise Forbidden(
+                "What answers for this metric now was made of events of types that the key does not see."
+            )
         raise Forbidden(
             f"Until {format_time(until)} the metric was made of events of types that the key does not see; ask for the "
             "time from then on, or have it backfilled."

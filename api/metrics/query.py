@@ -138,7 +138,12 @@ class MetricQuery:
 
     @property
     def answering(self) -> list[Served]:
-        """The versions that answer for buckets of the question, or for those that they are compared with."""
+        """The versions that answer for buckets of the question, or for those that they are compared with.
+
+        Where last values are carried, those of all time before, too.
+        """
+        if self.series.is_carried:
+            return [one for one in self.served if one.first < min(one.end, self.data_until)]
         earlier = self.frame.earlier
         buckets = (self.frame.buckets, *([earlier[0]] if earlier else []))
         return [part.served for each in buckets for part in self.parts(each)]

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 CHANNEL = "metric_versions"
 _BEGIN = datetime(1, 1, 1, tzinfo=UTC)
-_END = datetime(9999, 1, 1, tzinfo=UTC)
+END = datetime(9999, 1, 1, tzinfo=UTC)
+"""Later than everything."""
 _SERVICE = """
 SELECT
     metric_name, metric_id, kind, greatest(served_from, %(begin)s), least(served_until, %(end)s), available_from,
@@ -43,12 +44,12 @@ class Served(NamedTuple):
     @property
     def is_predecessor(self) -> bool:
         """Whether another version has taken the name."""
-        return self.complete_until < _END
+        return self.complete_until < END
 
 
 def always(metric: "Metric") -> Served:
     """What a metric is that nobody has registered: the only one of its name."""
-    return Served(metric.metric_id, metric.kind.value, _BEGIN, _END, _BEGIN, _END, tuple(metric.event_types))
+    return Served(metric.metric_id, metric.kind.value, _BEGIN, END, _BEGIN, END, tuple(metric.event_types))
 
 
 def cut(served: Iterable[Served], first: datetime, end: datetime, seconds: int) -> list[Served]:
@@ -81,10 +82,10 @@ class MetricService:
 
     async def reload(self, connection: Connection) -> None:
         """Read them again."""
-        rows = await (await connection.execute(_SERVICE, {"begin": _BEGIN, "end": _END})).fetchall()
+        rows = await (await connection.execute(_SERVICE, {"begin": _BEGIN, "end": END})).fetchall()
         found: dict[str, list[Served]] = {}
         for name, *rest, event_types in rows:
-            found.setdefault(name, []).append(Served(*rest, tuple(event_types)))
+            found.setdefault(name, []).append(Served(*rest)._replace(event_types=tuple(event_types)))
         self._by_name = {name: tuple(versions) for name, versions in found.items()}
 
 

@@ -57,7 +57,7 @@ class Channel(Protocol):
     """Something that changes."""
 
     seconds: float
-    """Of this process's time that the last call took, reads aside."""
+    """Of this process's time that the last call took to compare a large answer with the one before, if it did."""
 
     async def changes(self) -> Sequence[Change]:
         """What is new since the last call.

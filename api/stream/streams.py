@@ -26,6 +26,8 @@ _SHARE = 0.2
 """Of a process's time, for comparing the answers of all streams with those before."""
 _LITTLE = 0.005
 """Seconds of it that are not counted: an answer of some hundred points takes less."""
+_LONGEST_PAUSE = 30.0
+"""Seconds between two looks, however many of those there are."""
 _RECONNECT = 2_000
 """Milliseconds a client is asked to wait before it connects again."""
 
@@ -105,35 +107,37 @@ class Streams:
 
     async def _tell(self, channel: Channel, is_allowed: Callable[[], bool]) -> AsyncIterator[bytes]:
         yield format_sse_event(retry=_RECONNECT)
-        spoken = time.monotonic()
+        spoken, due = time.monotonic(), 0.0
         while not self._is_stopping():
             looked = time.monotonic()
             if not is_allowed():
                 yield format_sse_event(event="bye", data_str='{"reason":"the key does not hold any more"}')
                 return
-            messages = await _messages(channel)
+            messages: list[bytes] = []
+            if looked >= due:
+                messages = await self._messages(channel)
+                due = looked + self._owed(channel)
             if not messages and time.monotonic() - spoken > _PING:
                 messages = [KEEPALIVE_COMMENT]
             for message in messages:
                 yield message
                 spoken = time.monotonic()
             # From one look to the next: what a look takes must not make what it tells older.
-            now = time.monotonic()
-            pause = max(self._interval - (now - looked), self._interval / 10, self._share(channel, now))
-            await asyncio.sleep(pause)
+            took = time.monotonic() - looked
+            await asyncio.sleep(max(self._interval - took, self._interval / 10))
         yield format_sse_event(event="bye", data_str='{"reason":"the service stops; connect again"}')
 
-    def _share(self, channel: Channel, now: float) -> float:
+    async def _messages(self, channel: Channel) -> list[bytes]:
+        try:
+            changes = await channel.changes()
+        except Problem as problem:
+            return [format_sse_event(event="problem", data_str=problem.body("").decode())]
+        return [format_sse_event(event=one.event, data_str=one.data.decode(), id=one.id) for one in changes]
+
+    def _owed(self, channel: Channel) -> float:
         """Seconds until this one may look again, so that all that compare large answers leave time to others."""
         if channel.seconds < _LITTLE:
             return 0.0
-        self._free_at = max(now, self._free_at) + channel.seconds / _SHARE
+        now = time.monotonic()
+        self._free_at = min(max(now, self._free_at) + channel.seconds / _SHARE, now + _LONGEST_PAUSE)
         return self._free_at - now
-
-
-async def _messages(channel: Channel) -> list[bytes]:
-    try:
-        changes = await channel.changes()
-    except Problem as problem:
-        return [format_sse_event(event="problem", data_str=problem.body("").decode())]
-    return [format_sse_event(event=one.event, data_str=one.data.decode(), id=one.id) for one in changes]

@@ -10,8 +10,8 @@ from tests.commands import run_command
 from tests.integration.api_support import event, land
 
 READING = (
-    "dead-letters groups", "dead-letters list", "definitions list", "definitions show seen.once", "doctor",
-    "fate 00000000-0000-7000-8000-000000000000", "keys list", "ledger show", "ledger verify", "metrics list",
+    "dead-letters groups", "dead-letters list", "definitions list", "doctor",
+    "fate --id 00000000-0000-7000-8000-000000000000", "keys list", "ledger show", "ledger verify", "metrics list",
     "metrics show events.count", "migrate", "offsets show", "query events", "query metrics events.count", "sources",
     "status",
 )  # fmt: skip
@@ -28,8 +28,5 @@ def test_a_command_that_reads_prints_one_document(
     land(database, [event("seen.once", datetime.now(UTC), "user")])
     code, out, err = run_command(monkeypatch, capsys, ["analytics", *words.split(), "--json"])
     assert "Traceback" not in err
-    if out:
-        json.loads(out)
-    else:
-        assert code, "it has nothing to say, and says that all is well"
-        assert err.startswith("error: ")
+    assert code in {0, 1, 3}, err
+    json.loads(out)

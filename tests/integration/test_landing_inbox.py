@@ -91,7 +91,7 @@ def test_events_that_take_long_to_judge_land_where_they_are_judged_before_the_tr
     post(database, payloads(*range(4)))
     open_ones = (
         "SELECT count(*) FROM pg_stat_activity"
-        " WHERE application_name = 'slow-landing' AND xact_start IS NOT NULL"
+        " WHERE application_name = 'analytics-slow-landing' AND xact_start IS NOT NULL"
     )
 
     def slowly(messages: Sequence[Message]) -> Decoded:

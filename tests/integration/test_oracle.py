@@ -16,10 +16,12 @@ def world(database: str) -> Iterator[World]:
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.parametrize("lives", [range(34), pytest.param(range(34, 84), marks=pytest.mark.slow)], ids=str)
 def test_numbers_are_those_of_plain_sql_after_every_step(
-    world: World, request: pytest.FixtureRequest
+    world: World, request: pytest.FixtureRequest, lives: range
 ) -> None:
-    chosen = seeds(request.config, range(34))
+    """As many as take a minute and a half, and in the slow tests as many as take two more."""
+    chosen = seeds(request.config, lives)
     for seed in chosen:
         run(world, seed, shrink=request.config.getoption(OPTION) is not None)
     if len(chosen) > 1:

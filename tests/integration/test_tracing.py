@@ -62,7 +62,7 @@ def pipeline(
             patched.setenv(name, text)
         for database in fresh_database(postgres, template_database):
             config = write_config(folder, database, kafka, [TOPIC])
-            with ingest(config), started(database) as api:
+            with ingest(config), started(database, B25_KAFKA__GROUP_ID=f"group-{folder.name}") as api:
                 wait_for(lambda: api.ask("SERVER", "/ready")[0] == 200, 30, "the API")
                 yield Traced(database, kafka, api, receiver, f"group-{folder.name}")
 

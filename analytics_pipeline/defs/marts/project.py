@@ -4,9 +4,9 @@ Belongs here: finding and parsing the project. Does not belong here: running it 
 """
 
 import hashlib
-import os
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from dagster_dbt import DbtCliResource, DbtProject
 
@@ -27,14 +27,13 @@ def dbt_project() -> DbtProject:
     project = DbtProject(project_dir=folder, target_path=target, profiles_dir=folder)
     if not project.manifest_path.exists():
         # Whole or not at all, the manifest last: it is not made again where there is one.
-        fresh = target.with_name(f"{target.name}.{os.getpid()}")
-        fresh.mkdir(parents=True, exist_ok=True)
-        target.mkdir(exist_ok=True)
-        dbt_client(project).cli(["parse", "--quiet"], target_path=fresh).wait()
-        manifest = project.manifest_path.name
-        for path in sorted(fresh.iterdir(), key=lambda one: one.name == manifest):
-            path.replace(target / path.name)
-        fresh.rmdir()
+        target.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=target.parent, prefix="parsing-") as folder_of_this:
+            fresh = Path(folder_of_this)
+            dbt_client(project).cli(["parse", "--quiet"], target_path=fresh).wait()
+            manifest = project.manifest_path.name
+            for path in sorted(fresh.iterdir(), key=lambda one: one.name == manifest):
+                path.replace(target / path.name)
     return project
 
 

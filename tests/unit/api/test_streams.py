@@ -1,6 +1,7 @@
 """How many streams there may be, and of one caller; what is told of trouble, and while there is nothing to tell."""
 
 import asyncio
+import itertools
 from collections.abc import Sequence
 from contextvars import Context
 from datetime import timedelta
@@ -111,10 +112,24 @@ def test_a_client_hears_that_the_stream_is_there_while_there_is_nothing_to_tell(
 def test_all_streams_of_large_answers_have_a_fifth_of_the_time_together() -> None:
     streams = Streams(Realtime(), patience=1, is_stopping=lambda: False)
     large, small = Told(seconds=0.1), Told(seconds=0.001)
-    assert streams._share(large, 10.0) == pytest.approx(0.5)
-    assert streams._share(large, 10.0) == pytest.approx(1.0)
-    assert streams._share(small, 10.0) == 0
-    assert streams._share(large, 20.0) == pytest.approx(0.5)
+    assert streams._owed(large) == pytest.approx(0.5, abs=0.1)
+    assert streams._owed(large) == pytest.approx(1.0, abs=0.1)
+    assert streams._owed(small) == 0
+    for _ in range(100):
+        assert streams._owed(large) <= 30
+
+
+def test_a_stream_that_has_to_wait_still_says_that_it_is_there_and_ends_with_its_key(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(streams_module, "_PING", 0.15)
+    often = Realtime(update_interval=timedelta(milliseconds=100))
+    channel = Told([Change("dashboard", b"1", "a")], [Change("dashboard", b"2", "b")], seconds=60.0)
+    streams, asked = Streams(often, patience=1, is_stopping=lambda: False), itertools.count()
+    text = b"".join(listen(streams.open(channel, lambda: next(asked) < 5))).decode()
+    assert ": ping" in text
+    assert "the key does not hold any more" in text
+    assert "id: b" not in text, "it looks again after half a minute"
 
 
 def test_streams_can_be_switched_off() -> None:

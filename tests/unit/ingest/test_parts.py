@@ -36,8 +36,8 @@ def test_waits_grow_and_start_small_again_after_success() -> None:
 
 def test_a_note_counts_once_its_watermark_is_reached() -> None:
     notes = Notes()
-    notes.add(Note(at(1), 10))
-    notes.add(Note(at(2), 15))
+    notes.add(Note(at(1), 10), next_offset=0)
+    notes.add(Note(at(2), 15), next_offset=0)
     assert notes.reached(9) is None
     assert notes.reached(10) == at(1)
     assert notes.reached(99) == at(2)
@@ -52,7 +52,7 @@ def test_a_long_backlog_of_notes_stays_small_and_truthful(steps: list[int], land
     truth = None
     for second, step in enumerate(steps):
         high += step
-        notes.add(Note(at(second), high))
+        notes.add(Note(at(second), high), next_offset=0)
         if high <= landed:
             truth = at(second)
     assert len(notes._waiting) <= 257
@@ -63,7 +63,7 @@ def test_a_long_backlog_of_notes_stays_small_and_truthful(steps: list[int], land
 def test_the_same_note_twice_is_one() -> None:
     notes = Notes()
     for _ in range(3):
-        notes.add(Note(at(1), 10))
+        notes.add(Note(at(1), 10), next_offset=0)
     notes.forget(at(1))
     assert notes.reached(10) is None
 
@@ -142,12 +142,19 @@ def test_messages_that_are_in_memory_or_landed_are_not_taken_again() -> None:
 
 def test_the_watermark_of_a_topic_that_was_made_anew_is_no_proof() -> None:
     notes, at = Notes(), datetime(2026, 5, 15, 12, tzinfo=UTC)
-    notes.add(Note(at, 1000))
+    notes.add(Note(at, 1000), next_offset=1000)
     notes.forget(at)
-    notes.add(Note(at + timedelta(seconds=1), 5))
+    notes.add(Note(at + timedelta(seconds=1), 5), next_offset=1000)
     assert notes.reached(1000) is None
-    notes.add(Note(at + timedelta(seconds=2), 1000))
+    notes.add(Note(at + timedelta(seconds=2), 1000), next_offset=1000)
     assert notes.reached(1000) == at + timedelta(seconds=2)
+
+
+def test_a_log_that_lost_its_end_goes_on_where_landing_had_not_been_there() -> None:
+    notes, at = Notes(), datetime(2026, 5, 15, 12, tzinfo=UTC)
+    notes.add(Note(at, 1000), next_offset=700)
+    notes.add(Note(at + timedelta(seconds=1), 900), next_offset=800)
+    assert notes.reached(900) == at + timedelta(seconds=1)
 
 
 def test_a_message_is_as_large_as_its_value_its_key_and_its_headers() -> None:

@@ -67,8 +67,11 @@ export class Board {
       const draw = this.prepare(one, now);
       if (draw) ready.push(draw);
     }
-    // One after the other, so that the page can answer in between.
-    for (const draw of ready) await draw();
+    // One after the other, so that the page can answer in between, to the stream too: a promise alone lets nothing in.
+    for (const draw of ready) {
+      await draw();
+      await new Promise((resolve) => setTimeout(resolve));
+    }
   }
 
   /** Say what a panel shows, in words; the answer draws it, and is null if there is nothing to draw. */
