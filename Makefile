@@ -111,7 +111,7 @@ dashboards: .venv/.dev ## Write the dashboards of Grafana, deploy/grafana/dashbo
 
 lock: .venv/.dev ## Write the lock files anew from pyproject.toml; versions stay, unless ARGS='--upgrade'
 	@$(call compile,runtime,--extra tracing)
-	@$(call compile,local,--extra local --group build)
+	@$(call compile,local,--extra local --extra client --group build)
 	@$(call compile,dev,--extra local --group dev --group build)
 
 build: .venv/.dev ## Build wheel and source archive in dist/

@@ -250,9 +250,9 @@ def export(
             line = as_record(letter, content) if form is Format.NDJSON else as_produce_request(content)
             out.write(json.dumps(line) + "\n")
             written += 1
-            tell(f"{written:,} dead letters exported")
+            tell(f"{_letters(written)} exported")
         hint = "" if written else _hint(opened, which)
-    typer.echo(f"{written:,} dead letters exported{hint}", err=True)
+    typer.echo(f"{_letters(written)} exported{hint}", err=True)
 
 
 @dead_letters.command()
@@ -320,7 +320,11 @@ def discard(
     if as_json:
         print_json({"discarded": discarded})
     if hint or not as_json:
-        typer.echo(f"{discarded:,} dead letters discarded{hint}", err=as_json)
+        typer.echo(f"{_letters(discarded)} discarded{hint}", err=as_json)
+
+
+def _letters(count: int) -> str:
+    return "1 dead letter" if count == 1 else f"{count:,} dead letters"
 
 
 def _note(opened: "Connection", what: str, count: int) -> None:

@@ -30,6 +30,7 @@ def sources(
     since: Annotated[
         str | None, typer.Option(help="A time (2026-05-15T12:00Z) or an age (1h, 7d) [default: 24h]")
     ] = None,
+    producer: Annotated[str | None, typer.Option(help="Of this producer alone.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Show who sent what since then, in whole hours: rate, lateness, clock skew, duplicates, dead letters."""
@@ -39,20 +40,21 @@ def sources(
     now = datetime.now(UTC)
     start = moment(since, "--since") or now - _DEFAULT
     with database(found, "sources") as opened:
-        statistics = read(opened, since=start, until=now)
+        statistics = read(opened, since=start, until=now, producer=producer)
     if as_json:
         print_json([asdict(one) for one in statistics])
     else:
-        _show(statistics)
+        _show(statistics, start)
 
 
-def _show(statistics: "list[SourceStatistics]") -> None:
+def _show(statistics: "list[SourceStatistics]", start: datetime) -> None:
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = _FILE_WIDTH
     if not statistics:
         console.print("nothing landed in this time")
         return
+    console.print(f"what landed from {start.astimezone(UTC):%Y-%m-%d %H}:00Z until now; per s is over all of that")
     table = Table(box=None)
     for name in ("source", "producer"):
         table.add_column(name, overflow="fold")

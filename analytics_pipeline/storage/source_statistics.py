@@ -78,12 +78,14 @@ _READ = """
 SELECT hour, source, producer, read, stored, duplicate, dead, reasons, lateness, ahead_max_ms, first_at, last_at
 FROM source_statistics WHERE hour >= date_trunc('hour', %(since)s::timestamptz, 'UTC') AND hour < %(until)s
     AND (%(source)s::text IS NULL OR source = %(source)s)
+    AND (%(producer)s::text IS NULL OR producer = %(producer)s)
 UNION ALL
 SELECT date_trunc('hour', landed_at, 'UTC'), source, producer, read, stored, duplicate, dead, reasons, lateness,
     ahead_max_ms, landed_at, landed_at
 FROM source_statistics_deltas
 WHERE landed_at >= date_trunc('hour', %(since)s::timestamptz, 'UTC') AND landed_at < %(until)s
     AND (%(source)s::text IS NULL OR source = %(source)s)
+    AND (%(producer)s::text IS NULL OR producer = %(producer)s)
 """
 
 
@@ -188,14 +190,27 @@ def fold(connection: Connection, *, now: datetime, keep: timedelta) -> Folded:
 
 
 def read(
-    connection: Connection, *, since: datetime, until: datetime, source: str | None = None
+    connection: Connection,
+    *,
+    since: datetime,
+    until: datetime,
+    source: str | None = None,
+    producer: str | None = None,
 ) -> list[SourceStatistics]:
     """Statistics of what landed from the hour of `since` on and before `until`: folded and not yet folded together.
+
+    Args:
+        connection: read from.
+        since: begins the range, with its whole hour.
+        until: ends it.
+        source: of this topic alone.
+        producer: of this producer alone.
 
     Returns:
         One per source and producer, by source, busiest producer first.
     """
-    found = connection.execute(_READ, {"since": since, "until": until, "source": source}).fetchall()
+    asked = {"since": since, "until": until, "source": source, "producer": producer}
+    found = connection.execute(_READ, asked).fetchall()
     start = since.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
     seconds = max(1.0, (until - start).total_seconds())
     groups: dict[tuple[str, str], list[_Row]] = {}

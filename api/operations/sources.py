@@ -13,12 +13,13 @@ from api.dependencies import ServicesDependency
 from api.documentation import errors
 from api.errors import invalid_parameter
 from api.operations.ledger_schemas import SOURCE
-from api.parameters import END_TIME, START_TIME, Query, openapi_parameters
+from api.parameters import END_TIME, START_TIME, Parameter, Query, openapi_parameters
 from api.times import floor_time, format_time
 
 router = APIRouter(tags=["Operations"])
 PATH = "/api/v1/sources"
-PARAMETERS = (START_TIME, END_TIME, SOURCE)
+PRODUCER = Parameter("producer", "Of this producer alone, as it names itself.", "order-execution")
+PARAMETERS = (START_TIME, END_TIME, SOURCE, PRODUCER)
 
 MOST_DAYS = 31
 
@@ -76,9 +77,9 @@ async def get_sources(request: Request, services: ServicesDependency) -> Respons
     start, end = query.range(services.clock())
     if end - start > timedelta(days=MOST_DAYS):
         raise invalid_parameter("start_time", f"is more than {MOST_DAYS} days before end_time")
-    source = query.text(SOURCE, limit=255)
+    source, producer = query.text(SOURCE, limit=255), query.text(PRODUCER, limit=255)
     found = await services.desk.read(
-        "sources", lambda opened: read(opened, since=start, until=end, source=source)
+        "sources", lambda opened: read(opened, since=start, until=end, source=source, producer=producer)
     )
     content = {
         "start_time": format_time(floor_time(start, 3_600)),

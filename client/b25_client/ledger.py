@@ -48,11 +48,12 @@ class ConservationQuery(TypedDict, total=False):
 
 
 class SourcesQuery(TypedDict, total=False):
-    """Keyword arguments: the range of landings, default the last 24 hours, and which topic."""
+    """Keyword arguments: the range of landings, default the last 24 hours, which topic and which producer."""
 
     start_time: datetime | str
     end_time: datetime | str
     source: str
+    producer: str
 
 
 class _ChecksQuery(TypedDict, total=False):

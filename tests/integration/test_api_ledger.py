@@ -215,6 +215,10 @@ def test_sources_are_those_of_the_command(api: Api, landed: str) -> None:
     assert kafka["reasons"] == {"not_json": 6}
     assert kafka["lateness_p50_ms"] <= kafka["lateness_p99_ms"]
     assert api.get(SOURCES, source="none", **asked)["sources"] == []
+    for producer in {one["producer"] for one in expected} - {None}:
+        wanted = [one for one in expected if one["producer"] == producer]
+        assert api.get(SOURCES, producer=producer, **asked)["sources"] == wanted
+    assert api.get(SOURCES, producer="nobody", **asked)["sources"] == []
     long_ago = iso(end - timedelta(days=32))
     refused = api.get(SOURCES, expect=400, start_time=long_ago)
     assert refused["parameter"] == "start_time"

@@ -148,7 +148,7 @@ def test_commands_choose_and_show_producers(run: Run) -> None:
     assert "producer     risk\n" in shown
     assert json.loads(run("show", found[0]["id"], "--json")[1])["producer"] == "risk"
     assert json.loads(run("groups", "--producer", "risk", "--json")[1])[0]["producers"] == ["risk"]
-    assert run("discard", "--producer", "risk", "--note", "x")[1] == "1 dead letters discarded\n"
+    assert run("discard", "--producer", "risk", "--note", "x")[1] == "1 dead letter discarded\n"
 
 
 @pytest.mark.slow

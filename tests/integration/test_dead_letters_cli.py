@@ -230,7 +230,7 @@ def test_discard_needs_a_note_and_a_filter(run: Run, landed: list[int], database
     code, _, err = run("replay")
     assert code == 2
     assert "--all" in err
-    assert run("discard", "--reason", "not_json", "--note", "a test")[:2] == (0, "1 dead letters discarded\n")
+    assert run("discard", "--reason", "not_json", "--note", "a test")[:2] == (0, "1 dead letter discarded\n")
     assert "a test" in run("show", landed[0])[1]
     noted = rows(database, "SELECT route, subject FROM audit_log WHERE route LIKE '%dead-letters%'")
     assert noted == [("analytics dead-letters discard", "1 dead letters")]

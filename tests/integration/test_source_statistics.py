@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import random
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -296,6 +297,9 @@ def test_the_command_shows_them(database: str, command) -> None:
     assert code == 0
     assert "execution" in out
     assert "not_json 1" in out.replace("\n", " ")
+    assert re.search(r"what landed from \d{4}-\d\d-\d\d \d\d:00Z until now", out)
+    assert "execution" in command("--producer", "execution")[1]
+    assert command("--producer", "another")[1].strip() == "nothing landed in this time"
     code, _, errors = command("--since", "yesterday")
     assert code == 2
     assert "--since" in errors
