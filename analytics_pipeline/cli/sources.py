@@ -54,7 +54,9 @@ def _show(statistics: "list[SourceStatistics]", start: datetime) -> None:
     if not statistics:
         console.print("nothing landed in this time")
         return
-    console.print(f"what landed from {start.astimezone(UTC):%Y-%m-%d %H}:00Z until now; per s is over all of that")
+    console.print(
+        f"what landed from {start.astimezone(UTC):%Y-%m-%d %H}:00Z until now; per s is over all of that"
+    )
     table = Table(box=None)
     for name in ("source", "producer"):
         table.add_column(name, overflow="fold")

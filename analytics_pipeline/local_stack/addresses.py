@@ -78,14 +78,22 @@ def refuse_busy(wanted: dict[str, Listener]) -> None:
     """Check that every port can be had.
 
     Raises:
-        PortInUse: names the port, and the setting to change.
+        PortInUse: names the ports, and the settings to change.
     """
-    for listener in wanted.values():
-        if not is_free(listener.port, listener.host):
-            raise PortInUse(
-                f"port {listener.port} ({listener.setting}) is in use by another program: stop that program, or set "
-                f"{listener.setting} in config.yaml or {variable(listener.setting)} to another port (0 = any free one)"
-            )
+    busy = [one for one in wanted.values() if not is_free(one.port, one.host)]
+    if len(busy) == 1:
+        [one] = busy
+        raise PortInUse(
+            f"port {one.port} ({one.setting}) is in use by another program: stop that program, or set "
+            f"{one.setting} in config.yaml or {variable(one.setting)} to another port (0 = any free one)"
+        )
+    if busy:
+        ports = ", ".join(f"{one.port} ({one.setting})" for one in busy)
+        variables = ", ".join(variable(one.setting) for one in busy)
+        raise PortInUse(
+            f"ports {ports} are in use by other programs: stop those, or set each in config.yaml, or {variables}, to "
+            "another port (0 = any free one)"
+        )
 
 
 def variable(setting: str) -> str:

@@ -59,10 +59,17 @@ def fail_runs_later(
     return subprocess.Popen(command, env=None if variables is None else dict(variables))
 
 
-def _fail(runs: Sequence[str]) -> None:
-    """Again and again, for a few minutes: what is not marked holds its pool."""
+def _fail(runs: Sequence[str], *, after: float = 0.0) -> None:
+    """Again and again, for a few minutes: what is not marked holds its pool.
+
+    Not once whoever asked for it is gone: then the code server is, too, and the next one's start finds them again.
+    """
+    asking = os.getppid()
+    time.sleep(after)
     for attempt in Retrying(stop=stop_after_attempt(_ATTEMPTS), wait=wait_exponential(max=30), reraise=True):
         with attempt:
+            if os.getppid() != asking:
+                return
             _fail_once(runs)
 
 
@@ -88,8 +95,7 @@ def main() -> None:
     parser.add_argument("command", nargs=argparse.REMAINDER, help="of the code server, with its arguments")
     asked = parser.parse_args()
     if asked.fail:
-        time.sleep(asked.after)
-        _fail(asked.fail)
+        _fail(asked.fail, after=asked.after)
         return
     runs = orphaned_runs(load_settings())
     if not asked.command:

@@ -56,7 +56,8 @@ def warnings_of(results: Sequence[MetricResult]) -> list[str]:
     found = []
     for result in results:
         if result.query.metric is None:
-            found.append(UNKNOWN)
+            near = result.query.nearest
+            found.append(f"{UNKNOWN} The nearest is {near}." if near else UNKNOWN)
             continue
         if not len(result.query.frame.buckets.starts):
             found.append(EMPTY)

@@ -6,8 +6,9 @@ Belongs here: turning a query string into `MetricQuery`s. Does not belong here: 
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from difflib import get_close_matches
 from functools import cache
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -63,6 +64,8 @@ from api.parameters import AFTER, END_TIME, START_TIME, Query
 from api.times import format_time
 
 _LONGEST_NAME = 520
+_LONGEST_MEANT = 100
+"""Characters of a name for which another is looked for: that takes time by their square."""
 _LAST = re.compile(r"([1-9][0-9]{0,6})([smhdw])", re.ASCII)
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
@@ -122,6 +125,7 @@ class MetricQuery:
         served: the versions of the metric.
         top: how many series stand by themselves; None for all.
         frame: what it shares with others of the question.
+        nearest: a name of the catalog that may have been meant, where it has none of this one.
     """
 
     metric_name: str
@@ -131,6 +135,7 @@ class MetricQuery:
     served: tuple[Served, ...]
     top: int | None
     frame: Frame
+    nearest: str | None = None
 
     def parts(self, buckets: Buckets) -> list[Part]:
         """These buckets, by the version that answers for them."""
@@ -241,7 +246,8 @@ def read_queries(
     for name in names:
         selection = catalog.resolve(name)
         if selection is None:
-            found.append(MetricQuery(name, None, asked or Aggregation.COUNT.value, Series(), (), top, frame))
+            unknown = MetricQuery(name, None, asked or Aggregation.COUNT.value, Series(), (), top, frame)
+            found.append(replace(unknown, nearest=_nearest(name, catalog, reach)))
             continue
         metric = selection.metric
         aggregation = measures.aggregation_of(metric, asked)
@@ -254,6 +260,13 @@ def read_queries(
             raise other_question()
         found.append(one)
     return tuple(found)
+
+
+def _nearest(name: str, catalog: Catalog, reach: Reach) -> str | None:
+    """Of what there is; to a key that sees a part of the events no names are told."""
+    if not reach.is_everything:
+        return None
+    return next(iter(get_close_matches(name[:_LONGEST_MEANT], catalog.by_name, n=1, cutoff=0.8)), None)
 
 
 def _check_rest(metric: Metric) -> None:

@@ -2,8 +2,8 @@
 
 import asyncio
 import json
-import re
 import random
+import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta

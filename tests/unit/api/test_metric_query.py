@@ -70,6 +70,19 @@ def test_a_start_before_the_last_day_needs_no_end_and_an_end_there_no_start() ->
     assert found.frame.start == NOW - timedelta(days=1)
 
 
+def test_a_name_that_the_catalog_does_not_have_gets_the_nearest_one() -> None:
+    assert read("metric_name=trading.totl_volume").nearest == "trading.total_volume"
+    assert read("metric_name=nothing.like.it").nearest is None
+    [hidden] = read_queries(
+        b"metric_name=trading.totl_volume",
+        now=NOW,
+        max_points=50_000,
+        catalog=BUILT_IN,
+        reach=reach(["a"], {}),
+    )
+    assert hidden.nearest is None
+
+
 def test_a_time_when_the_metric_counted_events_that_a_key_does_not_see_is_refused() -> None:
     metric, edited = BUILT_IN.by_name["trading.total_volume"], datetime(2026, 1, 31, 6, tzinfo=UTC)
     now = always(metric)._replace(first=edited, complete_from=edited)
