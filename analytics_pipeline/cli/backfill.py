@@ -246,9 +246,8 @@ class _Shown:
         found = f"differences: {counts}" if self._counts else "no difference"
         done = "compared with" if self._is_preview else "recomputed from"
         written = "; nothing was written" if self._is_preview else ""
-        console.print(
-            f"{self._hours:,} hours {done} {self._events:,} raw events; {found}{written}", soft_wrap=True
-        )
+        hours = "1 hour" if self._hours == 1 else f"{self._hours:,} hours"
+        console.print(f"{hours} {done} {self._events:,} raw events; {found}{written}", soft_wrap=True)
         if self._switched:
             console.print(
                 f"from {self._answered_from} on, the present definition answers for {', '.join(self._switched)}",

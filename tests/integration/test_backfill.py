@@ -194,7 +194,7 @@ def test_killed_midway_and_called_again_it_does_the_rest(connection, database, d
     code, out, err = run(*RANGE)
     assert code == 0
     assert err.startswith("2 hours were done by ")
-    assert "1 hours recomputed from 60 raw events" in out
+    assert "1 hour recomputed from 60 raw events" in out
     assert live(connection) == damaged
     assert progress(connection) == []
 
