@@ -199,12 +199,7 @@ def read(
 ) -> list[SourceStatistics]:
     """Statistics of what landed from the hour of `since` on and before `until`: folded and not yet folded together.
 
-    Args:
-        connection: read from.
-        since: begins the range, with its whole hour.
-        until: ends it.
-        source: of this topic alone.
-        producer: of this producer alone.
+    Of all topics and producers, where none is named.
 
     Returns:
         One per source and producer, by source, busiest producer first.

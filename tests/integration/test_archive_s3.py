@@ -17,9 +17,10 @@ from analytics_pipeline.storage.connection import Connection, connect
 from analytics_pipeline.storage.partitions import ensure_range
 from analytics_pipeline.storage.removal import Outcome
 from tests.integration import s3_server
+from tests.integration.databases import database_copy, fresh_database
 from tests.integration.rollup_data import land
 from tests.integration.s3_server import BUCKET, S3Server
-from tests.integration.test_archived_recompute import DAY, HOURS, NOW, created, damage, recomputed, state
+from tests.integration.test_archived_recompute import DAY, HOURS, NOW, damage, recomputed, state
 from tests.unit.rollups.events import batch
 
 URI = f"s3://{BUCKET}/b25/raw"
@@ -37,7 +38,7 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 @pytest.fixture(scope="module")
 def template(postgres: Postgres, template_database: str) -> Iterator[str]:
     """Name of a database with three hours of a day that goes, merged."""
-    with created(postgres, "to_archive", template_database) as conninfo:
+    with database_copy(postgres, template_database, "to_archive") as conninfo:
         with connect(conninfo, name="test", autocommit=True) as connection:
             ensure_range(connection, DAY, NOW)
             for number, hour in enumerate(HOURS):
@@ -49,8 +50,7 @@ def template(postgres: Postgres, template_database: str) -> Iterator[str]:
 
 @pytest.fixture
 def database(postgres: Postgres, template: str) -> Iterator[str]:
-    with created(postgres, f"{template}_copy", template) as conninfo:
-        yield conninfo
+    yield from fresh_database(postgres, template)
 
 
 @pytest.fixture
