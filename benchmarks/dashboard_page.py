@@ -97,10 +97,7 @@ def main() -> int:
     output.add_option(parser, "page")
     arguments = parser.parse_args()
     output.prepare(arguments.json)
-    program = browser.program()
-    if program is None:
-        print(f"error: {browser.MISSING}", file=sys.stderr)
-        return 1
+    program = browser.required()
     found: dict[str, Any] = {"machine": machine(), "rate_asked": arguments.rate, "minutes": arguments.minutes}
     print("starting", flush=True)
     try:

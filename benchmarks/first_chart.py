@@ -64,10 +64,7 @@ def main() -> int:
     output.add_option(parser, "start")
     arguments = parser.parse_args()
     output.prepare(arguments.json)
-    program = browser.program()
-    if program is None:
-        print(f"error: {browser.MISSING}", file=sys.stderr)
-        return 1
+    program = browser.required()
     folder = Path(tempfile.mkdtemp(prefix="b25-start-", dir="/tmp"))
     found: dict[str, Any] = {"machine": machine(), "cold": arguments.cold}
     try:

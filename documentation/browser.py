@@ -20,6 +20,18 @@ def program() -> str | None:
     return next((found for name in _NAMES if (found := shutil.which(name))), None)
 
 
+def required() -> str:
+    """Its path, for a command that cannot do without.
+
+    Raises:
+        SystemExit: there is none.
+    """
+    found = program()
+    if found is None:
+        raise SystemExit(f"error: {MISSING}")
+    return found
+
+
 @contextmanager
 def running(path: str) -> Iterator[Browser]:
     """A browser, as long as the context lasts."""

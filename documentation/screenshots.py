@@ -129,9 +129,7 @@ def main() -> None:
         "--every", type=Path, metavar="FOLDER", help="take every view at every size instead, into this folder"
     )
     every: Path | None = parser.parse_args().every
-    program = browser.program()
-    if program is None:
-        raise SystemExit(browser.MISSING)
+    program = browser.required()
     found = addresses()
     folder = every or FOLDER / "pictures"
     folder.mkdir(parents=True, exist_ok=True)

@@ -20,6 +20,7 @@ from analytics_pipeline.cli.completion import metric_names
 from analytics_pipeline.cli.dead_letter_display import printable
 from analytics_pipeline.cli.options import app, everywhere, print_json_line
 from analytics_pipeline.cli.times import moment
+from analytics_pipeline.cli.words import counted
 from analytics_pipeline.cli.workers import DATABASE, database, joined
 from analytics_pipeline.errors import ConfigurationError
 
@@ -246,7 +247,7 @@ class _Shown:
         found = f"differences: {counts}" if self._counts else "no difference"
         done = "compared with" if self._is_preview else "recomputed from"
         written = "; nothing was written" if self._is_preview else ""
-        hours = "1 hour" if self._hours == 1 else f"{self._hours:,} hours"
+        hours = counted(self._hours, "hour")
         console.print(f"{hours} {done} {self._events:,} raw events; {found}{written}", soft_wrap=True)
         if self._switched:
             console.print(

@@ -24,6 +24,7 @@ from analytics_pipeline.cli.dead_letter_groups import show_groups
 from analytics_pipeline.cli.options import AsJson, app, everywhere, print_json
 from analytics_pipeline.cli.progress import Tell, working
 from analytics_pipeline.cli.times import moment
+from analytics_pipeline.cli.words import counted
 from analytics_pipeline.cli.workers import DATABASE, database, joined
 from analytics_pipeline.errors import AnalyticsError, ConfigurationError, DataError, EnvironmentFault
 from analytics_pipeline.events.reasons import Reason
@@ -188,14 +189,14 @@ def groups(
 
     chosen = _with_status(which, status)
     with database(found, "dead-letters") as opened:
-        counted = groups(opened, chosen, limit=limit)
-        left = count_groups(opened, chosen) - limit if len(counted) == limit else 0
-        hint = "" if counted else _hint(opened, which)
+        listed = groups(opened, chosen, limit=limit)
+        left = count_groups(opened, chosen) - limit if len(listed) == limit else 0
+        hint = "" if listed else _hint(opened, which)
     if as_json:
-        print_json([asdict(group) for group in counted])
-    elif counted:
-        show_groups(counted)
-    if not counted:
+        print_json([asdict(group) for group in listed])
+    elif listed:
+        show_groups(listed)
+    if not listed:
         _tell_of_none(hint, as_json=as_json)
     if left > 0:
         noun = "group" if left == 1 else "groups"
@@ -250,9 +251,9 @@ def export(
             line = as_record(letter, content) if form is Format.NDJSON else as_produce_request(content)
             out.write(json.dumps(line) + "\n")
             written += 1
-            tell(f"{_letters(written)} exported")
+            tell(f"{counted(written, 'dead letter')} exported")
         hint = "" if written else _hint(opened, which)
-    typer.echo(f"{_letters(written)} exported{hint}", err=True)
+    typer.echo(f"{counted(written, 'dead letter')} exported{hint}", err=True)
 
 
 @dead_letters.command()
@@ -320,11 +321,7 @@ def discard(
     if as_json:
         print_json({"discarded": discarded})
     if hint or not as_json:
-        typer.echo(f"{_letters(discarded)} discarded{hint}", err=as_json)
-
-
-def _letters(count: int) -> str:
-    return "1 dead letter" if count == 1 else f"{count:,} dead letters"
+        typer.echo(f"{counted(discarded, 'dead letter')} discarded{hint}", err=as_json)
 
 
 def _note(opened: "Connection", what: str, count: int) -> None:

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from analytics_pipeline.cli.options import AsJson, app, everywhere, print_json
+from analytics_pipeline.cli.words import counted
 
 if TYPE_CHECKING:
     from analytics_pipeline.doctor.findings import Finding
@@ -45,7 +46,7 @@ def doctor(as_json: AsJson = False) -> None:
         print_json({"problems": counts[Level.PROBLEM], "remarks": counts[Level.REMARK],
                     "checks": [one._asdict() for one in findings]})  # fmt: skip
     else:
-        numbers = f"{_number(counts[Level.PROBLEM], 'problem')}, {_number(counts[Level.REMARK], 'remark')}"
+        numbers = f"{counted(counts[Level.PROBLEM], 'problem')}, {counted(counts[Level.REMARK], 'remark')}"
         is_at_rest = found is not None and found.is_at_rest
         screen.print(f"nothing runs, so little was looked at: {numbers}" if is_at_rest else numbers)
     if counts[Level.PROBLEM]:
@@ -68,7 +69,3 @@ def _show(screen: Console, one: "Finding") -> None:
     if one.advice:
         table.add_row("", "", advice)
     screen.print(table)
-
-
-def _number(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"

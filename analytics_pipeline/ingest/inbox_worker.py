@@ -72,9 +72,8 @@ class InboxWorker:
                 # Rows that did not land are still in the inbox, the others are not: there is nothing to resolve.
                 self._wait(stop, error)
             except EnvironmentFault as error:
-                is_slow = (
-                    is_slow or self._judged_in > _LONG
-                )  # a pooler between does not say what ended the session
+                # A pooler between does not say what ended the session.
+                is_slow = is_slow or self._judged_in > _LONG
                 self._wait(stop, error)
             else:
                 self._backoff.reset()

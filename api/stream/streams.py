@@ -115,7 +115,7 @@ class Streams:
                 return
             messages: list[bytes] = []
             if looked >= due:
-                messages = await self._messages(channel)
+                messages = await _messages(channel)
                 due = looked + self._owed(channel)
             if not messages and time.monotonic() - spoken > _PING:
                 messages = [KEEPALIVE_COMMENT]
@@ -127,13 +127,6 @@ class Streams:
             await asyncio.sleep(max(self._interval - took, self._interval / 10))
         yield format_sse_event(event="bye", data_str='{"reason":"the service stops; connect again"}')
 
-    async def _messages(self, channel: Channel) -> list[bytes]:
-        try:
-            changes = await channel.changes()
-        except Problem as problem:
-            return [format_sse_event(event="problem", data_str=problem.body("").decode())]
-        return [format_sse_event(event=one.event, data_str=one.data.decode(), id=one.id) for one in changes]
-
     def _owed(self, channel: Channel) -> float:
         """Seconds until this one may look again, so that all that compare large answers leave time to others."""
         if channel.seconds < _LITTLE:
@@ -141,3 +134,11 @@ class Streams:
         now = time.monotonic()
         self._free_at = min(max(now, self._free_at) + channel.seconds / _SHARE, now + _LONGEST_PAUSE)
         return self._free_at - now
+
+
+async def _messages(channel: Channel) -> list[bytes]:
+    try:
+        changes = await channel.changes()
+    except Problem as problem:
+        return [format_sse_event(event="problem", data_str=problem.body("").decode())]
+    return [format_sse_event(event=one.event, data_str=one.data.decode(), id=one.id) for one in changes]

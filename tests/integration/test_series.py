@@ -499,14 +499,18 @@ def test_how_places_were_used(database: str, ingest: Ingest, db: Connection) -> 
     ] == by_type[1:]
 
 
-def test_the_api_shows_other_and_says_so(database: str) -> None:
-    """Of a metric with the budget that everybody's catalog has: its places are taken beforehand."""
+def take_all_places(database: str, metric_name: str, dimension: str, prefix: str) -> None:
+    """Of a metric with the budget that everybody's catalog has: the values are numbers behind a prefix."""
     with connect(database, name="test", autocommit=True) as connection:
         connection.execute(
-            "INSERT INTO metric_series SELECT %s, %s, 'symbol', jsonb_build_object('symbol', number::text)"
+            "INSERT INTO metric_series SELECT %s, %s, %s, jsonb_build_object(%s::text, %s || number)"
             " FROM generate_series(1, 1000) AS number",
-            (NOON.date(), BUILT_IN.by_name["trading.orders_placed"].metric_id),
+            (NOON.date(), BUILT_IN.by_name[metric_name].metric_id, dimension, dimension, prefix),
         )
+
+
+def test_the_api_shows_other_and_says_so(database: str) -> None:
+    take_all_places(database, "trading.orders_placed", "symbol", "")
     ingest = Ingest(database, catalog=BUILT_IN)
     ingest.land(
         [
@@ -535,12 +539,7 @@ def test_the_api_shows_other_and_says_so(database: str) -> None:
 
 
 def test_a_total_is_exact_only_where_no_type_shares_a_place(database: str) -> None:
-    with connect(database, name="test", autocommit=True) as connection:
-        connection.execute(
-            "INSERT INTO metric_series SELECT %s, %s, 'event_type', jsonb_build_object('event_type', 't' || number)"
-            " FROM generate_series(1, 1000) AS number",
-            (NOON.date(), BUILT_IN.by_name["events.count"].metric_id),
-        )
+    take_all_places(database, "events.count", "event_type", "t")
     ingest = Ingest(database, catalog=BUILT_IN)
     types = ["t7", "rare", "rare", "more"]
     ingest.land(

@@ -34,11 +34,9 @@ with dg.DagsterInstance.get() as instance:
 
 @pytest.mark.slow
 def test_runs_that_ended_with_their_code_server_are_failed(database: str, tmp_path: Path) -> None:
-    settings = Settings()
-    settings.database = settings.database.model_copy(update={"url": SecretStr(database)})
+    settings, variables = stack_of(database, tmp_path)
     with connection(database, name="test") as opened:
         create_dagster_schema(opened, settings.dagster.schema_name)
-    variables = {**environment(), **dagster_environment(settings), "DAGSTER_HOME": str(tmp_path)}
     assert orphaned_runs(settings) == []  # no tables yet
 
     write_home(tmp_path, Listener("local_stack.dagster_code_port", "127.0.0.1", 1))
@@ -61,14 +59,7 @@ def test_runs_that_ended_with_their_code_server_are_failed(database: str, tmp_pa
 def test_a_code_server_of_ones_own_starts_at_once_and_what_the_last_one_left_is_marked(
     database: str, tmp_path: Path
 ) -> None:
-    settings = Settings()
-    settings.database = settings.database.model_copy(update={"url": SecretStr(database)})
-    variables = {
-        **environment(),
-        **dagster_environment(settings),
-        "B25_DATABASE__URL": database,
-        "DAGSTER_HOME": str(tmp_path),
-    }
+    settings, variables = stack_of(database, tmp_path)
 
     def start() -> None:
         done = subprocess.run(
@@ -90,6 +81,14 @@ def test_a_code_server_of_ones_own_starts_at_once_and_what_the_last_one_left_is_
     start()
     wanted = ["FAILURE", "SUCCESS", "CANCELED", "STARTING"]
     wait_for(lambda: statuses(database) == wanted, 60, "they are marked")
+
+
+def stack_of(database: str, home: Path) -> tuple[Settings, dict[str, str]]:
+    """Settings with a database, and the environment of Dagster's processes."""
+    settings = Settings()
+    settings.database = settings.database.model_copy(update={"url": SecretStr(database)})
+    own = {"B25_DATABASE__URL": database, "DAGSTER_HOME": str(home)}
+    return settings, {**environment(), **dagster_environment(settings), **own}
 
 
 def statuses(database: str) -> list[str]:
